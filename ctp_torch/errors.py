@@ -1,0 +1,64 @@
+"""The named errors a user can cause: each message says what, where, and what to do."""
+
+__all__ = [
+    "CTPError",
+    "IncompleteSeriesError",
+    "ModelMismatchError",
+    "NoSeriesError",
+    "NotFittedError",
+    "OutputExistsError",
+    "QualityError",
+    "UnreadableFileError",
+]
+
+
+class CTPError(Exception):
+    """An error with a cause the user can mend; the command line shows it without a traceback.
+
+    Parameters
+    ----------
+    message
+        what went wrong, where (file or series), and what to do about it
+    """
+
+    exit_code = 1
+
+
+class NoSeriesError(CTPError):
+    """There is no CT perfusion series (or no cohort) at the given place."""
+
+    exit_code = 3
+
+
+class UnreadableFileError(CTPError):
+    """A file is truncated, undecodable, or not what its name says."""
+
+    exit_code = 4
+
+
+class IncompleteSeriesError(CTPError):
+    """(slice, time) cells are missing or doubled, or several series could be meant."""
+
+    exit_code = 5
+
+
+class OutputExistsError(CTPError):
+    """The place to write to is taken or not writable."""
+
+    exit_code = 6
+
+
+class QualityError(CTPError):
+    """Quality control refuses the series, under ``--strict``."""
+
+    exit_code = 7
+
+
+class ModelMismatchError(CTPError):
+    """A model file is foreign, too new, or doesn't fit the series."""
+
+    exit_code = 4
+
+
+class NotFittedError(CTPError, ValueError):
+    """``predict`` was called before ``fit``."""

@@ -1,0 +1,1 @@
+"""Bytes to nouns and back: DICOM series, NIfTI volumes, cohort folders."""

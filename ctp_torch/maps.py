@@ -1,0 +1,63 @@
+"""Perfusion maps, and the one table of what they are called, measured in and displayed at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctp_torch.geometry import Geometry
+
+__all__ = ["QUANTITIES", "PerfusionMaps", "Quantity"]
+
+
+class Quantity(NamedTuple):
+    """Name, unit, display range and DICOM code of a perfusion quantity."""
+
+    label: str
+    """As a console prints it."""
+    unit: str
+    """For people."""
+    ucum: str
+    """For DICOM (CID 7181)."""
+    display: tuple[float, float]
+    """Default range of the colour bar, in ``unit``."""
+    code: tuple[str, str]
+    """DICOM code value (scheme DCM, CID 4108 and 7180) and meaning."""
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "cbv": Quantity("rCBV", "mL/100 g", "ml/[100]g", (0.0, 8.0), ("126391", "Absolute Regional Blood Volume")),
+    "cbf": Quantity("rCBF", "mL/100 g/min", "ml/[100]g/min", (0.0, 60.0), ("126390", "Absolute Regional Blood Flow")),
+    "mtt": Quantity("MTT", "s", "s", (0.0, 20.0), ("113052", "Mean Transit Time")),
+    "tmax": Quantity("Tmax", "s", "s", (0.0, 12.0), ("113084", "Tmax")),
+    "ttp": Quantity("TTP", "s", "s", (0.0, 40.0), ("113069", "Time To Peak")),
+}
+"""rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""
+
+
+@dataclass(frozen=True)
+class PerfusionMaps:
+    """Maps ``(z, y, x)`` by quantity, in the units of ``QUANTITIES``, with the mask they are valid in."""
+
+    values: Mapping[str, Tensor]
+    """Quantity name to ``(z, y, x)``; 0 outside the mask."""
+    mask: Tensor
+    """``(z, y, x)`` bool: where the maps mean something."""
+    geometry: Geometry
+    """The grid."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and maps on another grid."""
+        for name, volume in {**self.values, "mask": self.mask}.items():
+            if name != "mask" and name not in QUANTITIES:
+                raise ValueError(f"unknown quantity {name!r}; known are {', '.join(QUANTITIES)}")
+            if tuple(volume.shape) != self.geometry.shape:
+                raise ValueError(f"map {name!r} is {tuple(volume.shape)}, the grid is {self.geometry.shape}")
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The map of that name."""
+        return self.values[name]

@@ -1,0 +1,1 @@
+"""Regressors that learn perfusion maps from time curves; names and meanings follow scikit-learn."""
