@@ -49,5 +49,7 @@ class Geometry:
         """Whether both grids have the same shape and every corner in the same place."""
         if self.shape != other.shape:
             return False
-        corners = [(z, y, x) for z in (0, self.shape[0] - 1) for y in (0, self.shape[1] - 1) for x in (0, self.shape[2] - 1)]
+        corners = [
+            (z, y, x) for z in (0, self.shape[0] - 1) for y in (0, self.shape[1] - 1) for x in (0, self.shape[2] - 1)
+        ]
         return all(math.dist(self.position(*c), other.position(*c)) <= tolerance_mm for c in corners)

@@ -1,0 +1,44 @@
+"""Gaussian smoothing against scipy; smoothing in time against a loop."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from ctp_torch.ops import gaussian_smooth, smooth_in_time
+
+
+@pytest.mark.parametrize("sigma", [0.7, (1.5, 2.25), (0.0, 1.0)])
+def test_equals_scipy_away_from_the_border(sigma, dtype, device, generator):
+    """Mutation seen red: swapping sigma y and x. scipy's reflect repeats the edge pixel, kornia's doesn't."""
+    images = torch.randn(2, 3, 24, 31, generator=generator, dtype=dtype)
+    result = gaussian_smooth(images.to(device), sigma).cpu()
+    pair = (sigma, sigma) if isinstance(sigma, float) else sigma
+    radius = [int(np.ceil(4 * s)) for s in pair]
+    expected = ndimage.gaussian_filter(images.double().numpy(), (0, 0, *pair), mode="mirror", radius=[0, 0, *radius])
+    np.testing.assert_allclose(result.numpy(), expected, atol=2e-6)
+    assert result.dtype == dtype
+
+
+def test_zero_width_changes_nothing(generator):
+    images = torch.randn(4, 9, 9, generator=generator)
+    assert torch.equal(gaussian_smooth(images, 0.0), images)
+
+
+def test_chunks_do_not_matter(generator):
+    images = torch.randn(7, 16, 16, generator=generator)
+    torch.testing.assert_close(gaussian_smooth(images, 1.0, chunk=2), gaussian_smooth(images, 1.0))
+
+
+@pytest.mark.parametrize(("sigma", "message"), [(-1.0, "at least 0"), (9.0, "doesn't fit")])
+def test_impossible_widths_are_refused(sigma, message):
+    with pytest.raises(ValueError, match=message):
+        gaussian_smooth(torch.zeros(2, 20, 20), sigma)
+
+
+def test_time_smoothing_keeps_constants_and_sums_neighbours(dtype):
+    """Mutation seen red: weight 0.3 instead of 0.25."""
+    curves = torch.tensor([[1.0, 2.0], [5.0, 2.0], [3.0, 2.0]], dtype=dtype)
+    expected = torch.tensor([[2.0, 2.0], [3.5, 2.0], [3.5, 2.0]], dtype=dtype)
+    torch.testing.assert_close(smooth_in_time(curves), expected)
+    assert torch.equal(smooth_in_time(curves[:1]), curves[:1])
