@@ -1,1 +1,5 @@
-"""Bytes to nouns and back: DICOM series, NIfTI volumes, cohort folders."""
+"""Bytes to nouns and back: DICOM, NIfTI, cohort folders. pydicom, SimpleITK and Pillow are imported on first use."""
+
+from ctp_torch.io.atomic import whole as whole
+from ctp_torch.io.dicom_header import StudyHeader as StudyHeader
+from ctp_torch.io.dicom_write import write_ct_series as write_ct_series
