@@ -25,7 +25,7 @@ class CTPSeries:
     geometry: Geometry
     """The grid of one volume."""
     notes: dict[str, object] = field(default_factory=dict)
-    """What the reader found and inferred (vendor, time source, warnings, left-out files); never a patient's identity."""
+    """What was found, inferred and done (vendor, time source, warnings); JSON-able, never a patient's identity."""
 
     def __post_init__(self) -> None:
         """Refuse parts that don't belong together."""

@@ -1,5 +1,53 @@
 """The command line: the only place that picks a device, prints, or names a method by string."""
 
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ctp_torch.cli import console
+from ctp_torch.errors import CTPError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ctp-torch",
+    help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and by learned regressors."
+    "\n\nStart with [bold]ctp-torch demo[/bold]; then [bold]ctp-torch maps DICOM_FOLDER -o OUT[/bold]."
+    "\n\nFor research only: not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")] = False,
+) -> None:
+    """Options of every command."""
+    console.settings.debug = debug
+    console.settings.quiet = quiet
+
 
 def main() -> None:
-    """Run the ``ctp-torch`` command."""
+    """Run the ``ctp-torch`` command; a user's mistake ends with one message and its own exit code."""
+    try:
+        app()
+    except CTPError as error:
+        if console.settings.debug:
+            raise
+        console.complain(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if console.settings.debug:
+            raise
+        console.complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        sys.exit(6)
+    except KeyboardInterrupt:
+        console.complain("interrupted")
+        sys.exit(130)

@@ -1,0 +1,99 @@
+"""What every command shares: printing, progress bars, the device, and refusing to overwrite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ctp_torch.errors import CTPError, OutputExistsError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DeviceOption", "ForceOption", "claim", "complain", "pick_device", "say", "settings", "track", "warn"]
+
+T = TypeVar("T")
+
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")]
+
+
+class _Settings:
+    """The two switches of the command line itself."""
+
+    debug = False
+    quiet = False
+
+
+settings = _Settings()
+
+
+def say(message: str = "") -> None:
+    """Print a result."""
+    typer.echo(message)
+
+
+def warn(message: str) -> None:
+    """Print a warning to the error stream."""
+    typer.secho(f"warning: {message}", err=True, fg=typer.colors.YELLOW)
+
+
+def complain(message: str) -> None:
+    """Print an error to the error stream."""
+    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+
+
+def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
+    """The items, with a progress bar on a terminal and none elsewhere."""
+    if settings.quiet or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name: ``auto`` is CUDA where there is one, else the CPU."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
+        raise CTPError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise CTPError(f"device {name!r} was asked for, but torch sees no CUDA device; use --device cpu")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise CTPError(f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA device(s)")
+    return torch.device(name)
+
+
+def claim(path: Path, *, force: bool) -> Path:
+    """The path to write to, refused when something is there already and ``--force`` wasn't given."""
+    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if taken and not force:
+        raise OutputExistsError(f"{path} exists already; give another -o, or --force to overwrite it")
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+    return path
