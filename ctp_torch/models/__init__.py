@@ -1,1 +1,6 @@
 """Regressors that learn perfusion maps from time curves; names and meanings follow scikit-learn."""
+
+from ctp_torch.models.base import Regressor as Regressor
+from ctp_torch.models.base import load_model as load_model
+from ctp_torch.models.linear import LinearRegression as LinearRegression
+from ctp_torch.models.linear import Ridge as Ridge

@@ -1,0 +1,342 @@
+"""The contract every regressor keeps: checked tensors in, shapes that follow the fit, one safe model file."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ctp_torch.errors import ModelMismatchError, NotFittedError, OutputExistsError, UnreadableFileError
+
+__all__ = ["Regressor", "load_model", "r2_score", "working_dtype"]
+
+_HOMES = {
+    "KernelRidge": "ctp_torch.models.kernel_ridge",
+    "LinearRegression": "ctp_torch.models.linear",
+    "RandomForest": "ctp_torch.models.random_forest",
+    "Ridge": "ctp_torch.models.linear",
+}
+_HEADER = "ctp_torch"  # the key of the JSON header among the file's safetensors metadata
+_FORMAT = 1
+
+
+class Regressor:
+    """A map from curves (samples, features) to targets (samples, targets), learned by ``fit``.
+
+    A subclass stores its constructor's arguments under their own names and writes two hooks:
+
+    ``_fit(X, Y)``
+        gets finite X (samples, features) and Y (samples, targets), both of one floating dtype (float32 or float64)
+        and on one device, and stores what it learned in attributes that end in ``_``.
+    ``_predict(X)``
+        gets checked X and returns (samples, targets).
+
+    The attributes that end in ``_`` are the fitted state: ``fit`` drops them all first, ``to`` moves the tensors among
+    them, ``save`` writes them (tensors as tensors, anything else as JSON) and ``load_model`` puts them back.
+    """
+
+    _batched: ClassVar[bool] = False
+    """Whether X and Y may have leading batch dimensions."""
+    _streams: ClassVar[bool] = False
+    """Whether ``_fit`` and ``_predict`` convert the dtype themselves, block by block (X may be larger than memory)."""
+
+    n_features_in_: int
+    single_target_: bool
+    metadata_: dict[str, Any]
+
+    def fit(self, X: Tensor, Y: Tensor) -> Self:
+        """The model itself, fitted to these samples alone (an earlier fit is forgotten).
+
+        Parameters
+        ----------
+        X
+            (samples, features); integers and half precision are computed in float32
+        Y
+            (samples, targets) or (samples,), on the device of X
+
+        Raises
+        ------
+        ValueError
+            if the shapes, devices or batch dimensions don't fit, or a value is NaN or infinite
+        TypeError
+            if X or Y is not a real tensor
+        """
+        for name in [name for name in vars(self) if _is_state(name)]:
+            delattr(self, name)
+        self._check_samples(X, "X")
+        _check_tensor(Y, "Y")
+        single = Y.ndim == X.ndim - 1
+        if Y.shape[: X.ndim - 1] != X.shape[:-1] or not (single or Y.ndim == X.ndim):
+            raise ValueError(f"Y must be (samples, targets) or (samples,), got {tuple(Y.shape)} for X {tuple(X.shape)}")
+        if Y.device != X.device:
+            raise ValueError(f"X is on {X.device} and Y on {Y.device}: move one of them")
+        if 0 in X.shape or 0 in Y.shape:
+            raise ValueError(f"nothing to fit: X is {tuple(X.shape)} and Y {tuple(Y.shape)}")
+        _check_finite(Y, "Y")
+        dtype = torch.promote_types(working_dtype(X), working_dtype(Y))
+        targets = (Y.unsqueeze(-1) if single else Y).to(dtype)  # (samples, targets)
+        self._fit(X if self._streams else X.to(dtype), targets)
+        self.single_target_ = single
+        self.metadata_ = {}
+        self.n_features_in_ = X.shape[-1]  # last: its presence says that the fit went through
+        return self
+
+    def predict(self, X: Tensor) -> Tensor:
+        """The predictions: (samples, targets), or (samples,) after a fit to one-dimensional Y, in the dtype of X.
+
+        Integers and half precision are answered in float32.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        ValueError
+            if X has another number of features than in the fit, is on another device, or holds NaN or infinity
+        """
+        self._check_fitted()
+        self._check_samples(X, "X")
+        if X.shape[-1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[-1]} features, {type(self).__name__} was fitted with {self.n_features_in_}"
+            )
+        if X.device != self.device:
+            raise ValueError(f"X is on {X.device} and the model on {self.device}: call model.to({str(X.device)!r})")
+        dtype = working_dtype(X)
+        predictions = self._predict(X if self._streams else X.to(dtype)).to(dtype)
+        return predictions.squeeze(-1) if self.single_target_ else predictions
+
+    def score(self, X: Tensor, Y: Tensor) -> float:
+        """R2 = 1 - SSE / SST of the predictions, averaged over targets with equal weight (as in scikit-learn)."""
+        predictions = self.predict(X)
+        if predictions.shape != Y.shape:
+            raise ValueError(
+                f"Y must have the shape of the predictions {tuple(predictions.shape)}, got {tuple(Y.shape)}"
+            )
+        if self.single_target_:
+            predictions, Y = predictions.unsqueeze(-1), Y.unsqueeze(-1)
+        return float(r2_score(predictions, Y).mean())
+
+    def to(self, device: torch.device | str) -> Self:
+        """The model itself, with its learned tensors on this device."""
+        for name, value in vars(self).items():
+            if _is_state(name) and isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the learned tensors are.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        """
+        self._check_fitted()
+        return next(value.device for name, value in vars(self).items() if _is_state(name) and isinstance(value, Tensor))
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        """The constructor's arguments."""
+        return [name for name in inspect.signature(cls).parameters if name != "self"]
+
+    def get_params(self) -> dict[str, Any]:
+        """The constructor's arguments and their values."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write a model file: safetensors with one JSON header; whole or not at all.
+
+        Parameters
+        ----------
+        path
+            the file; an older one is replaced once the new one is complete
+        metadata
+            anything JSON can hold (preprocessing, targets, provenance); read back as ``model.metadata_``. Left out,
+            the metadata that the model already has.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        OutputExistsError
+            if the file can't be written there
+        """
+        from safetensors.torch import save_file
+
+        self._check_fitted()
+        if metadata is not None:
+            self.metadata_ = dict(metadata)
+        state = {name: value for name, value in vars(self).items() if _is_state(name)}
+        tensors = {n: v.detach().cpu().contiguous().clone() for n, v in state.items() if isinstance(v, Tensor)}
+        header = {
+            "format": _FORMAT,
+            "version": version("ctp-torch"),
+            "class": type(self).__name__,
+            "parameters": self.get_params(),
+            "state": {n: v for n, v in state.items() if not isinstance(v, Tensor)},
+        }
+        text = json.dumps(header)
+        path = Path(path)
+        try:
+            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise OutputExistsError(
+                f"{path}: can't write a model here ({error.strerror}); choose another place"
+            ) from error
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, metadata={_HEADER: text})
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except OSError as error:
+            raise OutputExistsError(
+                f"{path}: can't write the model ({error.strerror}); choose another place"
+            ) from error
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def _fit(self, X: Tensor, Y: Tensor) -> None:
+        """Learn from X (samples, features) and Y (samples, targets); a subclass's first hook."""
+        raise TypeError(f"{type(self).__name__} doesn't say how to fit")
+
+    def _predict(self, X: Tensor) -> Tensor:
+        """(samples, targets) of X (samples, features); a subclass's second hook."""
+        raise TypeError(f"{type(self).__name__} doesn't say how to predict")
+
+    def _check_fitted(self) -> None:
+        """Refuse before the first whole fit."""
+        if "n_features_in_" not in vars(self):
+            raise NotFittedError(f"{type(self).__name__} isn't fitted yet: call fit(X, Y) or load a model file first")
+
+    def _check_samples(self, X: Tensor, name: str) -> None:
+        """Refuse what is no finite (samples, features)."""
+        _check_tensor(X, name)
+        if X.ndim < 2 or (X.ndim > 2 and not self._batched):
+            raise ValueError(f"{name} must be (samples, features), got shape {tuple(X.shape)}")
+        _check_finite(X, name)
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Regressor:
+    """The fitted model in a file that ``Regressor.save`` wrote.
+
+    Parameters
+    ----------
+    path
+        the model file
+    device
+        where its tensors go
+
+    Raises
+    ------
+    UnreadableFileError
+        if the file is missing, truncated, or not safetensors
+    ModelMismatchError
+        if it is somebody else's safetensors file, or of a newer version of ctp_torch
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_HEADER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError as error:
+        raise UnreadableFileError(f"{path}: no such file; check the path, or train a model first") from error
+    except (SafetensorError, OSError) as error:
+        raise UnreadableFileError(
+            f"{path}: not a model file, or cut short ({error}); copy it again or train the model again"
+        ) from error
+    if text is None:
+        raise ModelMismatchError(
+            f"{path}: a safetensors file, but not of ctp_torch; give a file written by save or train"
+        )
+    return _restored(path, text, tensors).to(device)
+
+
+def _restored(path: Path, text: str, tensors: dict[str, Tensor]) -> Regressor:
+    """The model that the header and the tensors describe."""
+    try:
+        header = json.loads(text)
+        if header["format"] > _FORMAT:
+            raise ModelMismatchError(
+                f"{path}: model format {header['format']}, written by ctp_torch {header['version']}; this is "
+                f"{version('ctp-torch')}, which reads up to format {_FORMAT}: upgrade ctp-torch"
+            )
+        name, parameters, state = header["class"], dict(header["parameters"]), dict(header["state"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelMismatchError(f"{path}: the model header is damaged ({error!r}); train the model again") from error
+    if "n_features_in_" not in state:
+        raise ModelMismatchError(f"{path}: the model header is damaged (no fitted state); train the model again")
+    if name not in _HOMES:
+        raise ModelMismatchError(f"{path}: holds a {name!r}; this version knows {', '.join(_HOMES)}: upgrade ctp-torch")
+    regressor = getattr(import_module(_HOMES[name]), name)
+    if set(parameters) != set(regressor._parameter_names()):
+        raise ModelMismatchError(f"{path}: {name} has other parameters here than in the file; train the model again")
+    model = regressor(**parameters)
+    if not isinstance(model, Regressor):
+        raise TypeError(f"{name} in ctp_torch.models is no Regressor")
+    for key, value in {**state, **tensors}.items():
+        if not _is_state(key):
+            raise ModelMismatchError(f"{path}: the model header is damaged (entry {key!r}); train the model again")
+        setattr(model, key, value)
+    return model
+
+
+def r2_score(predictions: Tensor, Y: Tensor) -> Tensor:
+    """R2 = 1 - SSE / SST of every target, in float64; a constant target scores 1 if it is hit exactly, else 0.
+
+    Parameters
+    ----------
+    predictions
+        (..., samples, targets)
+    Y
+        the truth, in the same shape
+
+    Returns
+    -------
+        (..., targets)
+    """
+    truth = Y.double()
+    residual = (truth - predictions.double()).square().sum(-2)
+    spread = (truth - truth.mean(-2, keepdim=True)).square().sum(-2)
+    constant = spread == 0
+    return torch.where(constant, (residual == 0).double(), 1.0 - residual / torch.where(constant, 1.0, spread))
+
+
+def working_dtype(values: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for everything shorter."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _is_state(name: str) -> bool:
+    """Whether an attribute belongs to the fitted state: it ends in one underscore and isn't private."""
+    return name.endswith("_") and not name.startswith("_")
+
+
+def _check_tensor(values: Tensor, name: str) -> None:
+    """Refuse what is no real tensor."""
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}: use torch.as_tensor")
+    if values.is_complex():
+        raise TypeError(f"{name} must be real, got {values.dtype}")
+
+
+def _check_finite(values: Tensor, name: str) -> None:
+    """Refuse NaN and infinity, without a copy of the values."""
+    if values.numel() and values.is_floating_point():
+        low, high = torch.aminmax(values)
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            raise ValueError(f"{name} holds NaN or infinity: mask those samples out first")
