@@ -36,7 +36,7 @@ class LinearRegression(Regressor):
 
     def _predict(self, X: Tensor) -> Tensor:
         """``x w + b``, block by block."""
-        blocks = [rows.double() @ self.coef_ + self.intercept_ for rows in X.split(_BLOCK)]
+        blocks = [rows.double() @ self.coef_ + self.intercept_ for rows in torch.split(X, _BLOCK)]
         return torch.cat(blocks)  # (samples, targets)
 
 
@@ -66,7 +66,7 @@ def _ridge(X: Tensor, Y: Tensor, *, alpha: float) -> tuple[Tensor, Tensor]:
 
     # 1. the triangle R with R'R = [X Y]'[X Y]: orthogonal steps only, so that no condition number is squared
     triangle = torch.empty(0, n_features + Y.shape[1], dtype=exact, device=X.device)
-    for x, y in zip(X.split(_BLOCK), Y.split(_BLOCK), strict=True):
+    for x, y in zip(torch.split(X, _BLOCK), torch.split(Y, _BLOCK), strict=True):
         rows = torch.cat([x.to(exact) - x_mean, y.to(exact) - y_mean], dim=1)  # (block, features + targets)
         triangle = torch.linalg.qr(torch.cat([triangle, rows]), mode="r").R
 
