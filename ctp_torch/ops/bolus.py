@@ -1,0 +1,226 @@
+"""Tissue curves and an AIF as handed over into a checked bolus passage, with a warning for whatever will suffer."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ctp_torch.ops.parameters import area
+from ctp_torch.ops.resample import regular_times, resample_curves
+
+__all__ = [
+    "Bolus",
+    "CoarseSamplingWarning",
+    "DeconvolutionWarning",
+    "FlatCurveWarning",
+    "LateAIFWarning",
+    "NonFiniteCurveWarning",
+    "TruncatedCurveWarning",
+    "check_bolus",
+    "is_regular",
+    "on_regular_grid",
+]
+
+MIN_FRAMES = 5
+"""Below this no bolus passage can be told from noise."""
+
+COARSE_DT = 2.0
+"""Frames further apart than this [s] miss the first pass of a narrow bolus."""
+
+TAIL_FRAMES = 3
+"""Frames at the end whose mean tells whether the curve has come down again."""
+
+
+class DeconvolutionWarning(UserWarning):
+    """The maps are given, but something in the curves makes part of them untrustworthy."""
+
+
+class NonFiniteCurveWarning(DeconvolutionWarning):
+    """Some curves hold NaN or infinity: their results are NaN."""
+
+
+class FlatCurveWarning(DeconvolutionWarning):
+    """Some curves never change: no bolus, all their results are 0."""
+
+
+class CoarseSamplingWarning(DeconvolutionWarning):
+    """The frames are far apart: CBF reads low and MTT high."""
+
+
+class LateAIFWarning(DeconvolutionWarning):
+    """Most tissue peaks before the AIF: Tmax is cut at 0, methods without negative lags misread CBF."""
+
+
+class TruncatedCurveWarning(DeconvolutionWarning):
+    """The scan ends before the bolus has passed: CBV and MTT read low."""
+
+
+class Bolus(NamedTuple):
+    """Curves and AIF that belong together, checked once."""
+
+    curves: Tensor
+    """``(voxels, time)`` enhancement [HU]; curves that are flat or not finite are 0 here."""
+    aif: Tensor
+    """``(time,)`` float64 [HU]."""
+    times: Tensor
+    """``(time,)`` or ``(voxels, time)`` float64 [s]: when ``curves`` were taken."""
+    aif_times: Tensor
+    """``(time,)`` float64 [s]: when ``aif`` was taken."""
+    dt: float
+    """Time between frames [s]; the median where they are uneven."""
+    area_ratio: Tensor
+    """``(voxels,)`` area under the curve over area under the AIF, from the samples as handed over."""
+    flat: Tensor | None
+    """``(voxels,)`` bool, or None when no curve is flat."""
+    invalid: Tensor | None
+    """``(voxels,)`` bool, or None when all curves are finite."""
+
+
+def check_bolus(
+    curves: Tensor, aif: Tensor, dt: float, times: Tensor | None = None, aif_times: Tensor | None = None
+) -> Bolus:
+    """A checked bolus passage; refuses what cannot be deconvolved, warns of what will suffer.
+
+    Parameters
+    ----------
+    curves
+        ``(voxels, time)`` enhancement [HU], float32 or float64
+    aif
+        ``(time,)`` enhancement [HU]
+    dt
+        time between frames [s]; used where ``times`` is None
+    times
+        ``(time,)`` or, where slices were taken at different moments, ``(voxels, time)`` [s]
+    aif_times
+        ``(time,)`` [s]; needed when ``times`` differ from voxel to voxel, else ``times`` serve for both
+
+    Raises
+    ------
+    ValueError
+        for wrong shapes or dtypes, fewer than 5 frames, ``dt`` not positive, times that don't ascend, or an AIF that is
+        not finite or has no area
+
+    Warns
+    -----
+    DeconvolutionWarning
+        one of its subclasses, for flat, non-finite, truncated or coarsely sampled curves and for a late AIF
+    """
+    _check_shapes(curves, aif, dt)
+    device, n = curves.device, curves.shape[1]
+    times, aif_times = _check_times(times, aif_times, n, dt, device)
+    aif = aif.detach().to(device, torch.float64)
+    if not bool(aif.isfinite().all()):
+        raise ValueError("the AIF holds NaN or infinity: choose another voxel or mend the curve")
+    whole = float(area(aif, aif_times))
+    if not (whole > 0 and float(aif.max()) > 0):
+        raise ValueError(f"the AIF has no bolus (area {whole:g} HU s): choose another voxel or check the baseline")
+    spacing = float(aif_times.diff().median())
+    if spacing > COARSE_DT:
+        _warn(
+            CoarseSamplingWarning, f"frames are {spacing:g} s apart: CBF reads low and MTT high above {COARSE_DT:g} s"
+        )
+    ratio = area(curves, times) / whole
+    curves, flat, invalid = _examine(curves, ratio, aif, times, aif_times)
+    return Bolus(curves, aif, times, aif_times, spacing, ratio, flat, invalid)
+
+
+def is_regular(bolus: Bolus) -> bool:
+    """Whether curves and AIF lie on one evenly spaced grid: no frame is further from it than 5 % of the spacing."""
+    if bolus.times.ndim == 2 or bolus.times.shape != bolus.aif_times.shape:
+        return False
+    grid = bolus.aif_times[0] + bolus.dt * torch.arange(len(bolus.aif_times), device=bolus.aif_times.device)
+    tolerance = 0.05 * bolus.dt
+    return bool(((bolus.times - grid).abs() <= tolerance).all() & ((bolus.aif_times - grid).abs() <= tolerance).all())
+
+
+def on_regular_grid(bolus: Bolus, step: float | None) -> Bolus:
+    """The bolus resampled every ``step`` [s] by monotone cubics, or as it is where frames are even and no coarser.
+
+    ``step`` None keeps an even grid whatever its spacing, and resamples uneven frames at their median spacing.
+    """
+    if step is not None and not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be a positive number of seconds or None, got {step}")
+    if is_regular(bolus) and (step is None or bolus.dt <= step * 1.05):
+        return bolus
+    step = bolus.dt if step is None else step
+    both = torch.stack((bolus.times.min(), bolus.aif_times.min(), bolus.times.max(), bolus.aif_times.max()))
+    new = regular_times(both, step)
+    curves = resample_curves(bolus.curves, bolus.times, new)
+    aif = resample_curves(bolus.aif, bolus.aif_times, new)
+    return bolus._replace(curves=curves, aif=aif, times=new, aif_times=new, dt=step)
+
+
+def _check_shapes(curves: Tensor, aif: Tensor, dt: float) -> None:
+    """Refuse what is no set of curves with an AIF."""
+    if curves.ndim != 2 or curves.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"curves must be (voxels, time), float32 or float64, got {tuple(curves.shape)} of {curves.dtype}"
+        )
+    if aif.shape != curves.shape[1:]:
+        raise ValueError(f"the AIF must be (time,) = ({curves.shape[1]},) like the curves, got {tuple(aif.shape)}")
+    if curves.shape[1] < MIN_FRAMES:
+        raise ValueError(f"a bolus passage needs at least {MIN_FRAMES} frames, got {curves.shape[1]}")
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
+
+
+def _check_times(
+    times: Tensor | None, aif_times: Tensor | None, n: int, dt: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Times of curves and AIF in float64, refused if they don't ascend or don't fit."""
+    if times is None:
+        times = torch.arange(n, dtype=torch.float64, device=device) * dt
+    if aif_times is None:
+        if times.ndim != 1:
+            raise ValueError("times differ from voxel to voxel: pass aif_times, the times of the AIF's own slice")
+        aif_times = times
+    times, aif_times = (t.to(device, torch.float64) for t in (times, aif_times))
+    for name, t in (("times", times), ("aif_times", aif_times)):
+        if t.shape[-1] != n:
+            raise ValueError(f"{name} must have one entry per frame ({n}), got {tuple(t.shape)}")
+        if not bool((t.diff(dim=-1) > 0).all()):
+            raise ValueError(f"{name} must ascend strictly: sort the frames and drop doubled ones")
+    return times, aif_times
+
+
+def _examine(
+    curves: Tensor, ratio: Tensor, aif: Tensor, times: Tensor, aif_times: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Curves with unusable ones set to 0, which are flat, and which are not finite; warns of each trouble found."""
+    voxels, n = curves.shape
+    clock = times if times.ndim == 1 else times.mean(dim=0)
+    arrival = int((clock < float(aif_times[aif.argmax()]) - 1e-6).sum())  # frames before the AIF's peak
+    split = min(max(arrival - 1, 1), n - 1)  # one frame of grace
+    early, late = curves[:, :split].amax(dim=1), curves[:, split:].amax(dim=1)
+    peak = torch.maximum(early, late)
+    tail = curves[:, -TAIL_FRAMES:].mean(dim=1)
+    flat, invalid = peak == curves.amin(dim=1), ~ratio.isfinite()
+    n_invalid, n_flat, n_early, n_cut = torch.stack(
+        (invalid.sum(), flat.sum(), ((early > late) & ~flat).sum(), ((tail > peak / 2) & ~flat).sum())
+    ).tolist()
+    if n_invalid:
+        _warn(NonFiniteCurveWarning, f"{n_invalid} of {voxels} curves hold NaN or infinity: their results are NaN")
+    if n_flat:
+        _warn(FlatCurveWarning, f"{n_flat} of {voxels} curves never change: all their results are 0")
+    if n_early > voxels / 2:
+        _warn(
+            LateAIFWarning,
+            f"{n_early} of {voxels} curves peak before the AIF: Tmax is cut at 0 there and CBF of methods "
+            "without negative lags is wrong; choose an earlier AIF",
+        )
+    tail_aif = float(aif[-TAIL_FRAMES:].mean()) > float(aif.max()) / 2
+    if n_cut > voxels / 4 or tail_aif:
+        which = "the AIF" if tail_aif else f"{n_cut} of {voxels} curves"
+        _warn(TruncatedCurveWarning, f"{which} end above half their peak: the scan is cut short, CBV and MTT read low")
+    if n_invalid or n_flat:
+        curves = curves.masked_fill((flat | invalid)[:, None], 0.0)
+    return curves, flat if n_flat else None, invalid if n_invalid else None
+
+
+def _warn(category: type[DeconvolutionWarning], message: str) -> None:
+    """Warn at the line that called the deconvolution method."""
+    warnings.warn(message, category, stacklevel=5)
