@@ -1,8 +1,35 @@
 """Tensor in, tensor out: the physics and the image chain, one step per file, in the order the data flow."""
 
+from ctp_torch.ops.concentration import baseline_frames as baseline_frames
+from ctp_torch.ops.concentration import bolus_arrival as bolus_arrival
+from ctp_torch.ops.concentration import bolus_onset as bolus_onset
+from ctp_torch.ops.concentration import enhancement as enhancement
+from ctp_torch.ops.deconvolution import Deconvolution as Deconvolution
 from ctp_torch.ops.hounsfield import hounsfield as hounsfield
 from ctp_torch.ops.hounsfield import window as window
+from ctp_torch.ops.masks import brain_mask as brain_mask
+from ctp_torch.ops.masks import csf_mask as csf_mask
+from ctp_torch.ops.masks import head_mask as head_mask
+from ctp_torch.ops.masks import vessel_mask as vessel_mask
+from ctp_torch.ops.morphology import closing as closing
+from ctp_torch.ops.morphology import connected_components as connected_components
+from ctp_torch.ops.morphology import dilate as dilate
+from ctp_torch.ops.morphology import erode as erode
+from ctp_torch.ops.morphology import fill_holes as fill_holes
+from ctp_torch.ops.morphology import largest_component as largest_component
+from ctp_torch.ops.morphology import opening as opening
+from ctp_torch.ops.morphology import remove_small as remove_small
+from ctp_torch.ops.parameters import blood_volume as blood_volume
+from ctp_torch.ops.parameters import time_to_peak as time_to_peak
+from ctp_torch.ops.resample import resample_curves as resample_curves
 from ctp_torch.ops.smoothing import gaussian_smooth as gaussian_smooth
 from ctp_torch.ops.smoothing import smooth_in_time as smooth_in_time
 from ctp_torch.ops.ssim import ssim as ssim
 from ctp_torch.ops.ssim import ssim_map as ssim_map
+from ctp_torch.ops.svd import csvd as csvd
+from ctp_torch.ops.svd import ssvd as ssvd
+from ctp_torch.ops.vessels import VesselCurve as VesselCurve
+from ctp_torch.ops.vessels import curve_width as curve_width
+from ctp_torch.ops.vessels import scale_aif as scale_aif
+from ctp_torch.ops.vessels import select_aif as select_aif
+from ctp_torch.ops.vessels import select_vof as select_vof

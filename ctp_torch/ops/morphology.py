@@ -23,7 +23,7 @@ Spacing = tuple[float, float, float]
 
 
 def dilate(mask: Tensor, radius_mm: float, spacing: Spacing) -> Tensor:
-    """Every voxel whose centre lies within a ball around a voxel of the mask.
+    r"""Every voxel whose centre lies within a ball around a voxel of the mask.
 
     The ball is measured in millimetres: with thick slices (``radius_mm`` below the slice distance) it is a disc in
     the plane, with thin ones it reaches the neighbouring slices. What lies beyond the grid counts as empty.
@@ -48,7 +48,7 @@ def dilate(mask: Tensor, radius_mm: float, spacing: Spacing) -> Tensor:
 
     Notes
     -----
-    Exact: the squared Euclidean distance is separable, :math:`d^2(z, y, x) = \\min_k (k s_z)^2 + d^2_{yx}(z + k)`,
+    Exact: the squared Euclidean distance is separable, :math:`d^2(z, y, x) = \min_k (k s_z)^2 + d^2_{yx}(z + k)`,
     and only the ``radius / spacing`` nearest neighbours along each axis can matter.
     """
     _check(mask, radius_mm)

@@ -1,0 +1,175 @@
+"""Hounsfield units to enhancement: when the bolus arrives, which frames come before it, what it adds."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ctp_torch.ops.smoothing import smooth_in_time
+
+__all__ = ["Arrival", "baseline_frames", "bolus_arrival", "bolus_onset", "enhancement"]
+
+
+class Arrival(NamedTuple):
+    """When the contrast passes, and how far it stands out of the noise."""
+
+    n_baseline: int
+    """Frames before the contrast, as :func:`baseline_frames` counts them."""
+    onset: float
+    """Arrival after the first frame [s]."""
+    peak: float
+    """Highest enhancement of the brightest tenth of the voxels [HU]."""
+    noise: float
+    """Standard deviation of that curve before the contrast [HU]."""
+
+
+def bolus_onset(curves: Tensor, dt: float, *, fraction: float = 0.1, n_baseline: int = 3) -> Tensor:
+    """The time at which each curve last rises through a fraction of its peak, before that peak.
+
+    Walks back from the peak to the last sample below ``b + fraction (peak - b)``, with b the median of the first
+    ``n_baseline`` samples, and interpolates linearly from there.
+
+    Parameters
+    ----------
+    curves
+        ``(..., time)`` [HU or any unit]
+    dt
+        time between samples [s]
+    fraction
+        of the height above the baseline
+    n_baseline
+        samples that give the baseline
+
+    Returns
+    -------
+        ``(...)`` [s from the first sample]; 0 where the curve is never below the level before its peak
+    """
+    base = curves[..., :n_baseline].median(dim=-1, keepdim=True).values
+    peak, at = curves.max(dim=-1, keepdim=True)
+    level = base + fraction * (peak - base)  # (..., 1)
+    frames = torch.arange(curves.shape[-1], device=curves.device)
+    below = (curves < level) & (frames < at)
+    last = torch.where(below, frames, -1).amax(dim=-1, keepdim=True)  # (..., 1)
+    low = curves.gather(-1, last.clamp_min(0))
+    high = curves.gather(-1, (last + 1).clamp_max(curves.shape[-1] - 1))
+    step = (level - low) / (high - low).clamp_min(torch.finfo(curves.dtype).tiny)
+    onset = torch.where(last >= 0, (last + step) * dt, 0.0)
+    return onset.squeeze(-1).clamp_min(0.0)
+
+
+def bolus_arrival(volumes: Tensor, mask: Tensor, dt: float, *, margin_s: float = 2.0) -> Arrival:
+    """When contrast reaches the head, from the voxels that change the most.
+
+    The mean curve over the tenth of the masked voxels with the largest temporal standard deviation is smoothed
+    (1/4, 1/2, 1/4); from its peak walk back to the last frame below a tenth of the peak's height; what ends
+    ``margin_s`` before it is baseline. Once more with the mean of that baseline as the zero.
+
+    Parameters
+    ----------
+    volumes
+        ``(time, z, y, x)`` [HU]
+    mask
+        ``(z, y, x)`` bool; best the brain. Voxels that are not finite at some time are passed over
+    dt
+        time between frames [s]
+    margin_s
+        distance kept between the last baseline frame and the arrival [s]
+
+    Returns
+    -------
+        the number of baseline frames (at least 3), the arrival, and the height and noise of the curve. A peak below
+        a few times the noise means that no bolus came; an onset before the fourth frame that the scan began late:
+        the caller judges.
+
+    Raises
+    ------
+    ValueError
+        the shapes don't fit, the mask is empty, there are fewer than four frames, or ``dt`` is not positive
+    """
+    if volumes.ndim != 4 or volumes.shape[1:] != mask.shape:
+        raise ValueError(f"volumes {tuple(volumes.shape)} must be (time, z, y, x) over the mask {tuple(mask.shape)}")
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
+    if volumes.shape[0] < 4:
+        raise ValueError(f"a bolus needs at least 4 frames to be seen, got {volumes.shape[0]}")
+    curve = _most_changing(volumes, mask)
+    base = float(curve[:3].median())
+    for _ in range(2):
+        peak = float(curve.max())
+        p = int(curve.argmax())
+        below = torch.nonzero(curve[:p] < base + 0.1 * (peak - base))
+        q = int(below[-1]) + 1 if below.numel() else 0  # the first frame that is up and stays up
+        n_baseline = min(max(q - math.ceil(margin_s / dt - 1e-6) + 1, 3), volumes.shape[0])
+        base = float(curve[:n_baseline].mean())
+    noise = float(curve[:n_baseline].std())
+    onset = float(bolus_onset(curve, dt, n_baseline=n_baseline))
+    return Arrival(n_baseline, onset, peak - base, noise)
+
+
+def baseline_frames(volumes: Tensor, mask: Tensor, dt: float) -> int:
+    """Number of frames that end at least two seconds before contrast arrives, never below 3.
+
+    Parameters
+    ----------
+    volumes
+        ``(time, z, y, x)`` [HU]
+    mask
+        ``(z, y, x)`` bool, best the brain
+    dt
+        time between frames [s]
+
+    Returns
+    -------
+        the number of leading frames to average as the zero of the enhancement
+
+    Raises
+    ------
+    ValueError
+        as :func:`bolus_arrival`, which also tells the arrival and the height of the bolus
+    """
+    return bolus_arrival(volumes, mask, dt).n_baseline
+
+
+def enhancement(volumes: Tensor, n_baseline: int) -> Tensor:
+    r"""What contrast adds: every frame less the mean of the first ``n_baseline`` frames.
+
+    .. math:: c(t) = \mathrm{HU}(t) - \frac{1}{n_b} \sum_{i < n_b} \mathrm{HU}(t_i)
+
+    Iodine concentration is proportional to it, with a factor that cancels in every perfusion quantity.
+
+    Parameters
+    ----------
+    volumes
+        ``(time, z, y, x)`` [HU]
+    n_baseline
+        number of leading frames without contrast
+
+    Returns
+    -------
+        ``(time, z, y, x)`` [HU]
+
+    Raises
+    ------
+    ValueError
+        ``n_baseline`` is not between 1 and the number of frames
+    """
+    if not 1 <= n_baseline <= volumes.shape[0]:
+        raise ValueError(f"n_baseline must be between 1 and the {volumes.shape[0]} frames, got {n_baseline}")
+    return volumes - volumes[:n_baseline].mean(dim=0)
+
+
+def _most_changing(volumes: Tensor, mask: Tensor, max_voxels: int = 200_000) -> Tensor:
+    """The smoothed mean curve ``(time,)`` of the tenth of the voxels that change the most over time."""
+    index = torch.nonzero(mask.flatten()).squeeze(-1)
+    index = index[:: max(1, math.ceil(index.numel() / max_voxels))]  # an even subset is plenty
+    curves = volumes.flatten(1)[:, index]  # (time, voxels)
+    curves = curves[:, curves.isfinite().all(dim=0)]
+    if not curves.shape[1]:
+        raise ValueError("no voxel of the mask is finite at all times: the mask is empty, or the series is damaged")
+    curves = smooth_in_time(curves if curves.is_floating_point() else curves.to(torch.float32))
+    spread = curves.std(dim=0)
+    n_top = max(1, round(0.1 * spread.numel()))
+    return smooth_in_time(curves[:, spread.topk(n_top).indices].mean(dim=1))
