@@ -1,5 +1,8 @@
 """Tensor in, tensor out: the physics and the image chain, one step per file, in the order the data flow."""
 
+from ctp_torch.ops.colormap import apply_lut as apply_lut
+from ctp_torch.ops.colormap import jet_lut as jet_lut
+from ctp_torch.ops.colormap import nearest_color_index as nearest_color_index
 from ctp_torch.ops.concentration import baseline_frames as baseline_frames
 from ctp_torch.ops.concentration import bolus_arrival as bolus_arrival
 from ctp_torch.ops.concentration import bolus_onset as bolus_onset
@@ -7,10 +10,13 @@ from ctp_torch.ops.concentration import enhancement as enhancement
 from ctp_torch.ops.deconvolution import Deconvolution as Deconvolution
 from ctp_torch.ops.hounsfield import hounsfield as hounsfield
 from ctp_torch.ops.hounsfield import window as window
+from ctp_torch.ops.kernels import gaussian_kernel as gaussian_kernel
+from ctp_torch.ops.kernels import gaussian_kernel_matmul as gaussian_kernel_matmul
 from ctp_torch.ops.masks import brain_mask as brain_mask
 from ctp_torch.ops.masks import csf_mask as csf_mask
 from ctp_torch.ops.masks import head_mask as head_mask
 from ctp_torch.ops.masks import vessel_mask as vessel_mask
+from ctp_torch.ops.median import median_filter as median_filter
 from ctp_torch.ops.morphology import closing as closing
 from ctp_torch.ops.morphology import connected_components as connected_components
 from ctp_torch.ops.morphology import dilate as dilate
@@ -21,7 +27,14 @@ from ctp_torch.ops.morphology import opening as opening
 from ctp_torch.ops.morphology import remove_small as remove_small
 from ctp_torch.ops.parameters import blood_volume as blood_volume
 from ctp_torch.ops.parameters import time_to_peak as time_to_peak
+from ctp_torch.ops.registration_simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.resample import resample_curves as resample_curves
+from ctp_torch.ops.rigid import RigidMotion as RigidMotion
+from ctp_torch.ops.rigid import apply_motion as apply_motion
+from ctp_torch.ops.rigid import euler_angles as euler_angles
+from ctp_torch.ops.rigid import mean_displacement as mean_displacement
+from ctp_torch.ops.rigid import patient_axes as patient_axes
+from ctp_torch.ops.rigid import rotation_matrix as rotation_matrix
 from ctp_torch.ops.smoothing import gaussian_smooth as gaussian_smooth
 from ctp_torch.ops.smoothing import smooth_in_time as smooth_in_time
 from ctp_torch.ops.ssim import ssim as ssim

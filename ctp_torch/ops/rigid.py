@@ -1,0 +1,187 @@
+"""Rigid motion of the head over time: what it is, how far it moves, and how a series is put back."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["RigidMotion", "apply_motion", "euler_angles", "mean_displacement", "patient_axes", "rotation_matrix"]
+
+_SPHERE_POINTS = 512
+
+
+class RigidMotion(NamedTuple):
+    """Where the head is in every frame: x_frame = R (x_ref - c) + c + t, R = Rz Ry Rx, c the centre of the volume.
+
+    The axes x, y, z are those of columns, rows and slices, which are the patient's left, posterior and superior (LPS)
+    in an axial series; `patient_axes` turns the motion of any other series into LPS.
+    """
+
+    rotation: Tensor
+    """``(time, 3)`` float64: angles about x, y, z [degrees]."""
+    translation: Tensor
+    """``(time, 3)`` float64: shifts along x, y, z [mm]."""
+    estimated: Tensor
+    """``(6,)`` bool: which of rotation x, y, z and translation x, y, z the slices could determine; the others are 0."""
+
+
+def rotation_matrix(rotation: Tensor) -> Tensor:
+    """R = Rz Ry Rx of angles about x, y, z.
+
+    Parameters
+    ----------
+    rotation
+        ``(..., 3)``: angles about x, y, z [degrees]
+
+    Returns
+    -------
+    ``(..., 3, 3)``, acting on columns (x, y, z)
+    """
+    angles = torch.deg2rad(rotation)
+    (sx, sy, sz), (cx, cy, cz) = angles.sin().unbind(-1), angles.cos().unbind(-1)
+    rows = [
+        torch.stack([cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx], dim=-1),
+        torch.stack([sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx], dim=-1),
+        torch.stack([-sy, cy * sx, cy * cx], dim=-1),
+    ]
+    return torch.stack(rows, dim=-2)
+
+
+def euler_angles(matrix: Tensor) -> Tensor:
+    """Angles about x, y, z [degrees] ``(..., 3)``: the inverse of `rotation_matrix`, for angles about y below 90.
+
+    Parameters
+    ----------
+    matrix
+        ``(..., 3, 3)``, orthogonal with determinant 1
+    """
+    about_x = torch.atan2(matrix[..., 2, 1], matrix[..., 2, 2])
+    about_y = torch.asin((-matrix[..., 2, 0]).clamp(-1.0, 1.0))
+    about_z = torch.atan2(matrix[..., 1, 0], matrix[..., 0, 0])
+    return torch.rad2deg(torch.stack([about_x, about_y, about_z], dim=-1))
+
+
+def patient_axes(motion: RigidMotion, direction: tuple[float, ...]) -> RigidMotion:
+    """The same motion about the patient's axes (LPS) instead of the grid's: R becomes D R D^T and t becomes D t.
+
+    Parameters
+    ----------
+    motion
+        as estimated, about the axes of columns, rows and slices
+    direction
+        9 row-major cosines D; its columns are the unit vectors of the x, y and z index axes in LPS
+    """
+    axes = motion.rotation.new_tensor(direction).reshape(3, 3)
+    matrix = axes @ rotation_matrix(motion.rotation) @ axes.T
+    return motion._replace(rotation=euler_angles(matrix), translation=motion.translation @ axes.T)
+
+
+def mean_displacement(motion: RigidMotion, *, radius_mm: float = 65.0) -> Tensor:
+    """Mean distance that the points of a sphere about the centre of the volume move, frame by frame.
+
+    Parameters
+    ----------
+    motion
+        of ``time`` frames
+    radius_mm
+        of the sphere; 65 mm is about a brain's
+
+    Returns
+    -------
+    ``(time,)`` [mm]
+    """
+    turn = math.pi * (3.0 - math.sqrt(5.0))  # golden angle: points spread evenly over the sphere
+    i = torch.arange(_SPHERE_POINTS, dtype=motion.rotation.dtype, device=motion.rotation.device)
+    z = 1.0 - (2.0 * i + 1.0) / _SPHERE_POINTS
+    ring = (1.0 - z * z).sqrt()
+    points = radius_mm * torch.stack([ring * (turn * i).cos(), ring * (turn * i).sin(), z], dim=-1)  # (points, 3)
+    moved = points @ rotation_matrix(motion.rotation).mT + motion.translation[:, None]  # (time, points, 3)
+    return torch.linalg.vector_norm(moved - points, dim=-1).mean(dim=-1)
+
+
+def apply_motion(
+    volumes: Tensor, motion: RigidMotion, spacing: tuple[float, float, float], *, tolerance_mm: float = 0.1
+) -> Tensor:
+    """The series with the head held still: every moved frame sampled once, linearly, at x_frame of every x_ref.
+
+    Beyond the edge of a volume the edge goes on. Frames that moved less than ``tolerance_mm`` are copied unchanged,
+    because interpolation would smooth their noise for nothing.
+
+    Parameters
+    ----------
+    volumes
+        ``(time, z, y, x)`` floating point [HU]
+    motion
+        of the same ``time`` frames
+    spacing
+        z, y, x [mm]
+    tolerance_mm
+        mean displacement of a 65 mm sphere up to which a frame counts as still
+
+    Returns
+    -------
+    ``(time, z, y, x)``, type and device of ``volumes``, never the same memory
+
+    Raises
+    ------
+    ValueError
+        if ``motion`` has another number of frames
+    """
+    if volumes.ndim != 4 or motion.rotation.shape[0] != volumes.shape[0]:
+        raise ValueError(
+            f"volumes must be (time, z, y, x) with the {motion.rotation.shape[0]} frames of the motion, "
+            f"got {tuple(volumes.shape)}"
+        )
+    still = volumes.clone()
+    moved = (mean_displacement(motion) > tolerance_mm).nonzero().squeeze(1).tolist()
+    matrices = rotation_matrix(motion.rotation)
+    in_plane = not bool(motion.rotation[:, :2].any() or motion.translation[:, 2].any())
+    for frame in moved:
+        matrix, shift = matrices[frame].to(volumes.device), motion.translation[frame].to(volumes.device)
+        sample = _sample_planes if in_plane else _sample_volume
+        still[frame] = sample(volumes[frame], matrix, shift, spacing)
+    return still
+
+
+def _sample_planes(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float, float, float]) -> Tensor:
+    """``volume (z, y, x)`` at the moved positions when every slice moves in its own plane: one grid for all slices."""
+    y, x = (_centred(n, step, volume) for n, step in zip(volume.shape[1:], spacing[1:], strict=True))
+    moved_x = matrix[0, 0] * x + matrix[0, 1] * y[:, None] + shift[0]  # (y, x) [mm]
+    moved_y = matrix[1, 0] * x + matrix[1, 1] * y[:, None] + shift[1]
+    grid = torch.stack(
+        [_normalised(moved_x, volume.shape[2], spacing[2]), _normalised(moved_y, volume.shape[1], spacing[1])], dim=-1
+    ).to(volume.dtype)
+    return F.grid_sample(volume[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True)[0]
+
+
+def _sample_volume(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float, float, float]) -> Tensor:
+    """``volume (z, y, x)`` at the moved positions, in three dimensions."""
+    z, y, x = (_centred(n, step, volume) for n, step in zip(volume.shape, spacing, strict=True))
+    grid = torch.stack(
+        [
+            _normalised(
+                matrix[i, 0] * x + matrix[i, 1] * y[:, None] + matrix[i, 2] * z[:, None, None] + shift[i],
+                volume.shape[2 - i],
+                spacing[2 - i],
+            )
+            for i in range(3)
+        ],
+        dim=-1,
+    ).to(volume.dtype)  # (z, y, x, 3)
+    return F.grid_sample(volume[None, None], grid[None], mode="bilinear", padding_mode="border", align_corners=True)[
+        0, 0
+    ]
+
+
+def _centred(n: int, step: float, like: Tensor) -> Tensor:
+    """Positions of ``n`` voxels about the centre of the volume [mm], float64."""
+    return (torch.arange(n, dtype=torch.float64, device=like.device) - (n - 1) / 2) * step
+
+
+def _normalised(position: Tensor, n: int, step: float) -> Tensor:
+    """Positions about the centre [mm] in the units of ``grid_sample``: the outer voxel centres at -1 and 1."""
+    return position * (2.0 / (max(n - 1, 1) * step))
