@@ -1,0 +1,52 @@
+"""The Gaussian kernel and its products against explicit differences."""
+
+import pytest
+import torch
+from oracles.kernels import gaussian_kernel as oracle
+
+from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
+
+
+def _samples(n, features=5, offset=0.3, seed=0):
+    return offset + 0.1 * torch.randn(n, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("gamma", [1.0 / 128.0, 8.0, 50.0])
+def test_equals_explicit_differences(gamma, device, dtype):
+    """Mutation seen red: no subtraction of the mean of Z (float32, offset 30)."""
+    X, Z = _samples(20, offset=30.0).to(device, dtype), _samples(7, offset=30.0, seed=1).to(device, dtype)
+    atol = {torch.float32: 2e-6, torch.float64: 1e-13}[dtype]
+    torch.testing.assert_close(
+        gaussian_kernel(X, Z, gamma=gamma).cpu().double(), oracle(X.cpu(), Z.cpu(), gamma), rtol=0, atol=atol
+    )
+
+
+def test_laws_of_a_kernel(dtype):
+    """Symmetric, positive semi-definite, 1 on the diagonal, never above 1, unmoved by a shift."""
+    X = _samples(30).to(dtype)
+    K = gaussian_kernel(X, X, gamma=8.0)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(K, K.mT, rtol=0, atol=10 * eps)
+    torch.testing.assert_close(K.diagonal(), torch.ones_like(K.diagonal()), rtol=0, atol=10 * eps)
+    assert K.max() <= 1.0
+    assert torch.linalg.eigvalsh(K.double()).min() > -100 * eps
+    torch.testing.assert_close(gaussian_kernel(X + 0.25, X + 0.25, gamma=8.0), K, rtol=0, atol=30 * eps)
+
+
+def test_leading_dimensions_and_widths_go_together():
+    X, Z = torch.stack([_samples(6), _samples(6, seed=1)]), torch.stack([_samples(4, seed=2), _samples(4, seed=3)])
+    gamma = torch.tensor([2.0, 8.0], dtype=torch.float64)
+    K = gaussian_kernel(X, Z, gamma=gamma)
+    assert K.shape == (2, 6, 4)
+    for item in range(2):
+        torch.testing.assert_close(K[item], oracle(X[item], Z[item], float(gamma[item])))
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (37, 53), (2049, 1025), (3, 4100)])
+def test_product_in_blocks_is_the_product(n, m, device, dtype):
+    """Mutation seen red: the last, shorter block of columns left out."""
+    X, Z = _samples(n).to(device, dtype), _samples(m, seed=1).to(device, dtype)
+    W = torch.randn(m, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device, dtype)
+    expected = oracle(X.cpu(), Z.cpu(), 8.0) @ W.cpu().double()
+    atol = {torch.float32: 1e-3, torch.float64: 1e-10}[dtype]
+    torch.testing.assert_close(gaussian_kernel_matmul(X, Z, W, gamma=8.0).cpu().double(), expected, rtol=0, atol=atol)
