@@ -203,8 +203,8 @@ def _smooth_inside(volume: Tensor, mask: Tensor, spacing: Spacing, sigma_mm: flo
         kernel = (weights / weights.sum()).view((1, 1, 1, -1) if axis == -1 else (1, 1, -1, 1))
         pad = (reach, reach, 0, 0) if axis == -1 else (0, 0, reach, reach)
         field = F.conv2d(F.pad(field.flatten(0, 1), pad), kernel).view(field.shape)
-    total, weight = field[:, :, 0]
-    return total / weight.clamp_min(1e-6)
+    smooth: Tensor = field[0, :, 0] / field[1, :, 0].clamp_min(1e-6)
+    return smooth
 
 
 def _head(grid: _Grid) -> Tensor:
@@ -232,11 +232,10 @@ def _enclosed(bone: Tensor, head: Tensor, spacing: Spacing, *, fraction: float =
         there = _rotation(angle, (side, side), (height, width), coarse)
         back = _rotation(-angle, (height, width), (side, side), coarse)
         turned = F.grid_sample(coarse, there, mode="bilinear", align_corners=False) > 0.3
-        ahead = sum(
-            turned.to(torch.float32).flip(flips).cummax(axis).values.flip(flips)
-            for axis in (-1, -2)
-            for flips in ((), (axis,))
-        )
+        ahead = torch.zeros_like(turned, dtype=coarse.dtype)
+        for axis in (-1, -2):
+            ahead += turned.to(coarse.dtype).cummax(axis).values
+            ahead += turned.to(coarse.dtype).flip(axis).cummax(axis).values.flip(axis)
         met += F.grid_sample(ahead, back, mode="bilinear", align_corners=False)
     share = F.interpolate(met / (4 * n_turns), scale_factor=step, mode="bilinear", align_corners=False)
     return share[:, 0, : bone.shape[1], : bone.shape[2]] >= fraction
@@ -255,7 +254,7 @@ def _rotation(angle: float, size: tuple[int, int], source: tuple[int, int], like
 def _large_regions(mask: Tensor, grid: _Grid) -> Tensor:
     """Regions of 3 cm2 or more that follow on from the fullest slice: temporal lobes stay, chewing muscles go.
 
-    From the slice with the most tissue outwards, a region stays if half of it lies over what stayed in the slice before.
+    From the slice with the most tissue outwards, a region stays if half of it lies over what stayed in the last slice.
     """
     pixel_cm2 = grid.spacing[1] * grid.spacing[2] / 100.0
     labels = connected_components(remove_small(mask, 3.0 / pixel_cm2, per_slice=True), per_slice=True)

@@ -75,18 +75,15 @@ def select_aif(
     """
     _check(enhancement, mask)
     search = erode(mask, margin_mm, spacing)
-    index, curves = _curves(enhancement, search if bool(search.any()) else mask)
-    smooth = smooth_in_time(curves.T).T  # (voxels, time)
-    noise = _noise(curves)
-    rough = _quantile(_roughness(smooth), 0.75)
-    keep = _largest(smooth.sum(dim=1), max(4, math.ceil(0.1 * len(index))))
-    keep = keep[smooth[keep].amax(dim=1) >= 8.0 * noise]
+    found = _brightest(enhancement, search if bool(search.any()) else mask, 0.1)
+    smooth = found.smooth
+    keep = torch.nonzero(smooth.amax(dim=1) >= 8.0 * found.noise).squeeze(-1)
     if not keep.numel():
         raise QualityError(
-            f"no artery found: no curve of the {len(index)} voxels searched reaches 8 times the noise ({noise:.1f} HU). "
+            f"no artery found: none of the brightest curves reaches 8 times the noise ({found.noise:.1f} HU). "
             "Did contrast reach the head within the scan, and is the mask the brain? Name an artery by --aif x,y,z"
         )
-    keep = _unless_few(keep, _roughness(smooth[keep]) <= rough)
+    keep = _unless_few(keep, _roughness(smooth[keep]) <= found.rough)
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
     onset = bolus_onset(smooth[keep], dt)
@@ -94,8 +91,7 @@ def select_aif(
     for _ in range(2):
         keep = _earliest_cluster(smooth, keep, dt)
     n = min(max(4, round(area_mm2 / (spacing[1] * spacing[2]))), 40, max(4, math.ceil(0.25 * keep.numel())))
-    chosen = keep[_largest(smooth[keep].amax(dim=1), n)]
-    return _mean_curve(index[chosen], curves[chosen], mask)
+    return found.mean(keep[_largest(smooth[keep].amax(dim=1), n)], mask)
 
 
 def select_vof(
@@ -110,9 +106,8 @@ def select_vof(
 ) -> VesselCurve | None:
     """The venous outflow: the largest of the late vessels, a dural sinus.
 
-    Of the curves whose centre of mass lies at least ``lag_s`` after that of the arterial input, those above the
-    99.5th percentile of the area under the curve of the whole brain; of the region that holds the largest area, the voxels
-    with the highest peaks.
+    Of the curves whose centre lies at least ``lag_s`` after that of the arterial input, the region that holds the largest
+    area under the curve (half the brain's 99.5th percentile, or it is no vein); in it, the largest areas.
 
     Parameters
     ----------
@@ -141,37 +136,30 @@ def select_vof(
         the shapes don't fit, or the mask is empty
     """
     _check(enhancement, mask)
-    index, curves = _curves(enhancement, mask)
-    smooth = smooth_in_time(curves.T).T  # (voxels, time)
-    area = smooth.sum(dim=1)
-    high = _largest(area, max(3, math.ceil(0.02 * len(index))))
-    high = high[smooth[high].amax(dim=1) >= 8.0 * _noise(curves)]
-    if not high.numel():
+    found = _brightest(enhancement, mask, 0.02)
+    centre = _first_pass_centre(found.smooth, dt)
+    arterial = _quantile(centre, 0.1)
+    if aif is not None:
+        arterial = _first_pass_centre(smooth_in_time(aif.to(found.smooth))[None], dt)[0]
+    area = found.smooth.sum(dim=1)  # descending
+    late = (centre >= arterial + lag_s) & (found.smooth.amax(dim=1) >= 8.0 * found.noise)
+    late &= area >= 0.5 * area[len(area) // 4]  # a quarter of the brightest 2 % is the 99.5th percentile
+    if int(late.sum()) < 3:
         return None
-    peak_time = _first_pass_centre(smooth[high], dt)
-    arterial = (
-        _quantile(peak_time, 0.1) if aif is None else _first_pass_centre(smooth_in_time(aif.to(curves))[None], dt)[0]
-    )
-    late = high[peak_time >= arterial + lag_s]
-    top = area[_largest(area, max(3, math.ceil(0.005 * len(index))))].amin()
-    late = late[area[late] >= 0.5 * top]
-    if late.numel() < 3:
-        return None
-    best = late[area[late].argmax()]
-    strong = late[area[late] >= 0.5 * area[best]]
+    best = int(torch.nonzero(late)[0])
+    strong = torch.nonzero(late & (area >= 0.5 * area[best])).squeeze(-1)
     region = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-    region[index[strong]] = True
-    labels = connected_components(region.view(mask.shape), per_slice=spacing[0] > 3.0).flatten()
-    same = strong[labels[index[strong]] == labels[index[best]]]
+    region[found.voxels[strong]] = True
+    labels = connected_components(region.view(mask.shape), per_slice=spacing[0] > 3.0).flatten()[found.voxels]
+    same = strong[labels[strong] == labels[best]]
     n = min(max(3, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
-    chosen = same[_largest(area[same], n)]
-    return _mean_curve(index[chosen], curves[chosen], mask)
+    return found.mean(same[:n], mask)
 
 
 def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8.0)) -> tuple[Tensor, float]:
-    """The arterial input raised to the area of the venous outflow, against its partial volume.
+    r"""The arterial input raised to the area of the venous outflow, against its partial volume.
 
-    .. math:: a \\leftarrow r a, \\quad r = \\frac{\\int v \\, dt}{\\int a \\, dt}
+    .. math:: a \leftarrow r a, \quad r = \frac{\int v \, dt}{\int a \, dt}
 
     All blood that comes in goes out, so both areas should be one; the artery is thinner than a voxel, the sinus isn't.
 
@@ -239,25 +227,45 @@ def _check(enhancement: Tensor, mask: Tensor) -> None:
         raise ValueError("the mask is empty: there is no brain to search for vessels")
 
 
-def _curves(enhancement: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat indices ``(voxels,)`` and curves ``(voxels, time)`` of the masked voxels that are finite throughout."""
+class _Candidates(NamedTuple):
+    """The voxels with the largest areas under the curve, in descending order, and what is usual in the brain."""
+
+    voxels: Tensor
+    """``(voxels,)`` into the flattened volume."""
+    curves: Tensor
+    """``(voxels, time)`` [HU]."""
+    smooth: Tensor
+    """``(voxels, time)`` smoothed in time [HU]."""
+    noise: float
+    """Standard deviation of a sample in the brain [HU]."""
+    rough: Tensor
+    """The roughness that three quarters of the brain stay below."""
+
+    def mean(self, chosen: Tensor, mask: Tensor) -> VesselCurve:
+        """The mean of some of the curves, and their voxels as a mask."""
+        where = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
+        where[self.voxels[chosen]] = True
+        return VesselCurve(self.curves[chosen].mean(dim=0), where.view(mask.shape))
+
+
+def _brightest(enhancement: Tensor, mask: Tensor, share: float, *, n_sample: int = 20_000) -> _Candidates:
+    """The share of the masked voxels with the largest area; noise and roughness from an even sample of all."""
+    volume = enhancement.flatten(1)  # (time, voxels)
     index = torch.nonzero(mask.flatten()).squeeze(-1)
-    curves = enhancement.flatten(1)[:, index].T.contiguous()  # (voxels, time)
-    finite = curves.isfinite().all(dim=1)
-    return index[finite], curves[finite]
-
-
-def _mean_curve(index: Tensor, curves: Tensor, mask: Tensor) -> VesselCurve:
-    """The mean of some curves, and their voxels as a mask."""
-    chosen = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-    chosen[index] = True
-    return VesselCurve(curves.mean(dim=0), chosen.view(mask.shape))
+    area = volume.sum(dim=0)[index]
+    index, area = index[area.isfinite()], area[area.isfinite()]
+    if not index.numel():
+        raise QualityError("no voxel of the mask is finite at all times: the series is damaged")
+    sample = volume[:, index[:: math.ceil(len(index) / n_sample)]]
+    rough = _quantile(_roughness(smooth_in_time(sample).T), 0.75)
+    index = index[_largest(area, max(4, math.ceil(share * len(index))))]
+    curves = volume[:, index]
+    return _Candidates(index, curves.T, smooth_in_time(curves).T, _noise(sample.T), rough)
 
 
 def _noise(curves: Tensor) -> float:
     """Standard deviation of the noise of one sample, from the median absolute second difference [HU]."""
-    second = curves[: 4 * 10**5].diff(n=2, dim=1).abs()
-    return float(second.flatten().median()) * 1.4826 / math.sqrt(6.0)
+    return float(curves.diff(n=2, dim=1).abs().flatten().median()) * 1.4826 / math.sqrt(6.0)
 
 
 def _roughness(curves: Tensor) -> Tensor:
