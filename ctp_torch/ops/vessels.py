@@ -106,8 +106,8 @@ def select_vof(
 ) -> VesselCurve | None:
     """The venous outflow: the largest of the late vessels, a dural sinus.
 
-    Of the curves whose centre lies at least ``lag_s`` after that of the arterial input, the region that holds the largest
-    area under the curve (half the brain's 99.5th percentile, or it is no vein); in it, the largest areas.
+    Of the curves whose centre lies at least ``lag_s`` after that of the arterial input, the region that holds the
+    largest area under the curve (half the brain's 99.5th percentile, or it is no vein); in it, the largest areas.
 
     Parameters
     ----------
