@@ -100,7 +100,8 @@ def mean_displacement(motion: RigidMotion, *, radius_mm: float = 65.0) -> Tensor
     ring = (1.0 - z * z).sqrt()
     points = radius_mm * torch.stack([ring * (turn * i).cos(), ring * (turn * i).sin(), z], dim=-1)  # (points, 3)
     moved = points @ rotation_matrix(motion.rotation).mT + motion.translation[:, None]  # (time, points, 3)
-    return torch.linalg.vector_norm(moved - points, dim=-1).mean(dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(moved - points, dim=-1)  # (time, points)
+    return distance.mean(dim=-1)
 
 
 def apply_motion(
