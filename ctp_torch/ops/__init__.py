@@ -15,8 +15,14 @@ from ctp_torch.ops.kernels import gaussian_kernel_matmul as gaussian_kernel_matm
 from ctp_torch.ops.masks import brain_mask as brain_mask
 from ctp_torch.ops.masks import csf_mask as csf_mask
 from ctp_torch.ops.masks import head_mask as head_mask
+from ctp_torch.ops.masks import old_infarct_mask as old_infarct_mask
+from ctp_torch.ops.masks import smooth_inside as smooth_inside
 from ctp_torch.ops.masks import vessel_mask as vessel_mask
 from ctp_torch.ops.median import median_filter as median_filter
+from ctp_torch.ops.midline import Midline as Midline
+from ctp_torch.ops.midline import find_midline as find_midline
+from ctp_torch.ops.midline import mirror as mirror
+from ctp_torch.ops.midline import signed_distance as signed_distance
 from ctp_torch.ops.morphology import closing as closing
 from ctp_torch.ops.morphology import connected_components as connected_components
 from ctp_torch.ops.morphology import dilate as dilate

@@ -13,17 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ctp_torch.ops.midline import Midline, mirror
 from ctp_torch.ops.morphology import (
     closing,
     connected_components,
     dilate,
+    erode,
     fill_holes,
     largest_component,
     opening,
     remove_small,
 )
 
-__all__ = ["brain_mask", "csf_mask", "head_mask", "vessel_mask"]
+__all__ = ["brain_mask", "csf_mask", "head_mask", "old_infarct_mask", "smooth_inside", "vessel_mask"]
 
 Spacing = tuple[float, float, float]
 
@@ -114,7 +116,78 @@ def csf_mask(
     -------
         ``(z, y, x)`` bool, inside ``brain``. An old infarct is as dark as fluid and is included.
     """
-    return brain & (_smooth_inside(volume, brain, spacing, sigma_mm) < threshold_hu)
+    return brain & (smooth_inside(volume, brain, spacing, sigma_mm) < threshold_hu)
+
+
+def old_infarct_mask(
+    volume: Tensor,
+    brain: Tensor,
+    spacing: Spacing,
+    midline: Midline,
+    *,
+    threshold_hu: float = 22.0,
+    asymmetry_hu: float = 8.0,
+    min_ml: float = 0.3,
+) -> Tensor:
+    """Cavities of old infarcts: as dark as fluid, on one side only.
+
+    Parameters
+    ----------
+    volume
+        ``(z, y, x)`` [HU] without contrast: the mean of the baseline frames
+    brain
+        ``(z, y, x)`` bool: the inside of the skull
+    spacing
+        distance between voxel centres along z, y, x [mm]
+    midline
+        from :func:`find_midline`
+    threshold_hu
+        darker than this [HU]
+    asymmetry_hu
+        darker than the mirrored place by at least this [HU]
+    min_ml
+        smaller cavities are sulci that differ between the sides [mL]
+
+    Returns
+    -------
+        ``(z, y, x)`` bool, part of what :func:`csf_mask` finds at the same threshold
+    """
+    smooth = smooth_inside(volume, brain, spacing, 1.5)
+    opposite = mirror(smooth, midline, spacing)
+    inner = erode(brain, 5.0, spacing)  # the rim of fluid is never quite the same on both sides
+    dark = inner & (smooth < threshold_hu) & (opposite - smooth > asymmetry_hu)
+    cavity = opening(dark, 2.0, spacing)
+    voxel_ml = math.prod(spacing) / 1000.0
+    return remove_small(cavity, min_ml / voxel_ml, per_slice=spacing[0] > THICK_MM)
+
+
+def smooth_inside(volume: Tensor, mask: Tensor, spacing: Spacing, sigma_mm: float) -> Tensor:
+    """A Gaussian in the plane that looks at the masked voxels alone, so that nothing leaks in at the rim.
+
+    Parameters
+    ----------
+    volume
+        ``(z, y, x)``
+    mask
+        ``(z, y, x)`` bool: the voxels that count
+    spacing
+        distance between voxel centres along z, y, x [mm]
+    sigma_mm
+        standard deviation [mm]
+
+    Returns
+    -------
+        ``(z, y, x)``, also for voxels beside the mask as far as the Gaussian reaches; 0 beyond
+    """
+    field = torch.stack([torch.where(mask, volume, 0.0).to(torch.float32), mask.to(torch.float32)])[:, :, None]
+    for axis, step in ((-1, spacing[2]), (-2, spacing[1])):
+        reach = math.ceil(3 * sigma_mm / step)
+        weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=volume.device) * step / sigma_mm) ** 2)
+        kernel = (weights / weights.sum()).view((1, 1, 1, -1) if axis == -1 else (1, 1, -1, 1))
+        pad = (reach, reach, 0, 0) if axis == -1 else (0, 0, reach, reach)
+        field = F.conv2d(F.pad(field.flatten(0, 1), pad), kernel).view(field.shape)
+    smooth: Tensor = field[0, :, 0] / field[1, :, 0].clamp_min(1e-6)
+    return smooth
 
 
 def vessel_mask(
@@ -191,20 +264,7 @@ def _working_grid(volume: Tensor, spacing: Spacing) -> _Grid:
     coarse = field[0, 0]
     step = (spacing[0] * factor[0], spacing[1] * factor[1], spacing[2] * factor[2])
     everywhere = torch.ones_like(coarse, dtype=torch.bool)
-    return _Grid(coarse, _smooth_inside(coarse, everywhere, step, 1.0), step, factor, volume.shape)  # type: ignore[arg-type]
-
-
-def _smooth_inside(volume: Tensor, mask: Tensor, spacing: Spacing, sigma_mm: float) -> Tensor:
-    """Gaussian in the plane that looks at the masked voxels alone ``(z, y, x)``."""
-    field = torch.stack([torch.where(mask, volume, 0.0).to(torch.float32), mask.to(torch.float32)])[:, :, None]
-    for axis, step in ((-1, spacing[2]), (-2, spacing[1])):
-        reach = math.ceil(3 * sigma_mm / step)
-        weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=volume.device) * step / sigma_mm) ** 2)
-        kernel = (weights / weights.sum()).view((1, 1, 1, -1) if axis == -1 else (1, 1, -1, 1))
-        pad = (reach, reach, 0, 0) if axis == -1 else (0, 0, reach, reach)
-        field = F.conv2d(F.pad(field.flatten(0, 1), pad), kernel).view(field.shape)
-    smooth: Tensor = field[0, :, 0] / field[1, :, 0].clamp_min(1e-6)
-    return smooth
+    return _Grid(coarse, smooth_inside(coarse, everywhere, step, 1.0), step, factor, volume.shape)  # type: ignore[arg-type]
 
 
 def _head(grid: _Grid) -> Tensor:
