@@ -121,7 +121,8 @@ def mirror(volume: Tensor, midline: Midline, spacing: Spacing) -> Tensor:
     there_y = y + 2 * distance * math.sin(angle)
     grid = torch.stack([there_x * 2 / (width * spacing[2]), there_y * 2 / (height * spacing[1])], dim=-1)
     dtype = volume.dtype if volume.is_floating_point() else torch.float32
-    return F.grid_sample(volume[:, None].to(dtype), grid.to(dtype), align_corners=False)[:, 0]
+    there: Tensor = F.grid_sample(volume[:, None].to(dtype), grid.to(dtype), align_corners=False)[:, 0]
+    return there
 
 
 def _coordinates(shape: tuple[int, int, int], spacing: Spacing, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,7 +154,8 @@ def _match(field: Tensor) -> Tensor:
     """Correlation of all rows with themselves reversed, for every offset in half pixels ``(z, offsets)``."""
     n = field.shape[-1]
     spectrum = torch.fft.rfft(field, n=2 * n - 1)
-    return torch.fft.irfft((spectrum * spectrum).sum(dim=1), n=2 * n - 1)  # sum_x f(x) f(s - x): s = 0 .. 2 n - 2
+    match: Tensor = torch.fft.irfft((spectrum * spectrum).sum(dim=1), n=2 * n - 1)
+    return match  # sum_x f(x) f(s - x): s = 0 .. 2 n - 2
 
 
 def _vertex(match: Tensor) -> Tensor:

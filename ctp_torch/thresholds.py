@@ -1,0 +1,78 @@
+"""Where normal ends: the thresholds of core and hypoperfusion, and the file that carries them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from ctp_torch.errors import CTPError, UnreadableFileError
+
+__all__ = ["Thresholds", "read_thresholds", "write_thresholds"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where normal ends. They hold for one deconvolution method: SVD compresses flow and inflates Tmax."""
+
+    rcbf: float = 0.30
+    """Core: CBF below this fraction of the normal CBF."""
+    tmax: float = 6.0
+    """Hypoperfusion: Tmax above this [s]."""
+    severe_tmax: float = 10.0
+    """Of the hypoperfusion, the part counted for the intensity ratio: Tmax above this [s]."""
+    normal_tmax: float = 4.0
+    """Reference tissue: Tmax below this [s]."""
+    min_core_ml: float = 1.0
+    """Smaller regions of core are dropped [mL]."""
+    min_hypoperfusion_ml: float = 3.0
+    """Smaller regions of hypoperfusion are dropped [mL]."""
+    hole_ml: float = 1.0
+    """Holes in the hypoperfusion up to this are filled [mL]."""
+    sigma_mm: float = 1.0
+    """Gaussian on the maps before thresholding [mm]."""
+    method: str = ""
+    """The deconvolution they were calibrated for; empty for the conventional values."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be thresholds."""
+        if not 0 < self.rcbf < 1:
+            raise CTPError(f"the rCBF threshold is a fraction of normal between 0 and 1, got {self.rcbf}")
+        if not 0 < self.tmax <= self.severe_tmax:
+            raise CTPError(
+                f"the Tmax thresholds must be 0 < tmax <= severe_tmax, got {self.tmax} and {self.severe_tmax} s"
+            )
+        if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm) < 0:
+            raise CTPError("volumes and smoothing of the thresholds cannot be negative")
+
+
+def write_thresholds(thresholds: Thresholds, path: Path, *, facts: Mapping[str, object] | None = None) -> None:
+    """Write a thresholds file: JSON with the values and how they were found."""
+    page = {"thresholds": asdict(thresholds), **(facts or {})}
+    path.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """Read a thresholds file as ``write_thresholds`` makes it; values left out are the conventional ones.
+
+    Raises
+    ------
+    UnreadableFileError
+        the file is no such JSON, names an unknown threshold, or holds what is no number
+    """
+    try:
+        page = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(f"{path} is no JSON file ({error}); ctp-torch calibrate writes one") from error
+    values = page.get("thresholds") if isinstance(page, dict) else None
+    if not isinstance(values, dict):
+        raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
+    known = {field.name for field in fields(Thresholds)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UnreadableFileError(f"{path}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    bad = [n for n, v in values.items() if n != "method" and (isinstance(v, bool) or not isinstance(v, int | float))]
+    if bad:
+        raise UnreadableFileError(f"{path}: {', '.join(bad)} must be a number")
+    return Thresholds(**values)
