@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class PerfusionMaps:
     """``(z, y, x)`` bool: where the maps mean something."""
     geometry: Geometry
     """The grid."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """How the maps were made (arterial input, baseline, warnings); JSON-able, never a patient's identity."""
 
     def __post_init__(self) -> None:
         """Refuse unknown names and maps on another grid."""

@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from ctp_torch.cli import console
+from ctp_torch.cli.doctor import doctor
+from ctp_torch.cli.evaluate import evaluate
+from ctp_torch.cli.info import info
+from ctp_torch.cli.maps import maps
+from ctp_torch.cli.train import train
 from ctp_torch.errors import CTPError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="ctp-torch",
-    help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and by learned regressors."
+    help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and learned regressors."
     "\n\nStart with [bold]ctp-torch demo[/bold]; then [bold]ctp-torch maps DICOM_FOLDER -o OUT[/bold]."
     "\n\nFor research only: not a medical device.",
     no_args_is_help=True,
@@ -22,6 +27,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+for command in (maps, info, train, evaluate, doctor):
+    app.command()(command)
 
 
 @app.callback()

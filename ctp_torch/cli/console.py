@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -14,7 +16,20 @@ from ctp_torch.errors import CTPError, OutputExistsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DeviceOption", "ForceOption", "claim", "complain", "pick_device", "say", "settings", "track", "warn"]
+__all__ = [
+    "DeviceOption",
+    "ForceOption",
+    "claim",
+    "complain",
+    "delivered",
+    "pick_device",
+    "say",
+    "scratch",
+    "settings",
+    "track",
+    "versions",
+    "warn",
+]
 
 T = TypeVar("T")
 
@@ -89,11 +104,49 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def claim(path: Path, *, force: bool) -> Path:
-    """The path to write to, refused when something is there already and ``--force`` wasn't given."""
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import platform
+    from importlib.metadata import version
+
+    names = (
+        "ctp-torch",
+        "torch",
+        "gpytorch",
+        "pydicom",
+        "SimpleITK",
+        "numpy",
+        "kornia",
+        "pytorch-msssim",
+        "safetensors",
+    )
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+@contextmanager
+def scratch(output: Path) -> Iterator[Path]:
+    """A temporary folder beside the output, gone at the end."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".ctp-torch-", dir=output.parent)
+    except OSError as error:
+        raise OutputExistsError(f"{output.parent} can't be written ({error.strerror}); give another -o") from error
+    with temporary as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def delivered(output: Path) -> Iterator[Path]:
+    """A temporary folder whose files move into ``output`` when all are written; other files there are left alone."""
+    with scratch(output) as folder:
+        yield folder
+        output.mkdir(exist_ok=True)
+        for file in sorted(folder.iterdir()):
+            file.replace(output / file.name)
+
+
+def claim(path: Path, *, force: bool) -> None:
+    """Refuse to write where something is already, unless ``--force`` was given; nothing is made yet."""
     taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken and not force:
         raise OutputExistsError(f"{path} exists already; give another -o, or --force to overwrite it")
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
-    return path

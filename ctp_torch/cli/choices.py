@@ -1,0 +1,114 @@
+"""The tables that bind the command line's words to functions and classes; the only place that knows them by string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ctp_torch.errors import CTPError
+from ctp_torch.maps import QUANTITIES
+
+if TYPE_CHECKING:
+    from ctp_torch.models.base import Regressor
+    from ctp_torch.pipeline import Method, Registration
+
+__all__ = [
+    "DEFAULT_REGISTRATION",
+    "METHODS",
+    "REGISTRATIONS",
+    "REGISTRATION_HELP",
+    "MapsOption",
+    "RegistrationOption",
+    "make_model",
+    "name_models",
+    "pick_maps",
+    "pick_method",
+    "pick_registration",
+]
+
+T = TypeVar("T")
+
+METHODS: Mapping[str, str] = {"csvd": "csvd", "ssvd": "ssvd"}
+"""Name on the command line to name in ctp_torch.ops."""
+REGISTRATIONS: Mapping[str, str | None] = {"simpleitk": "register_simpleitk", "none": None}
+"""Name on the command line to name in ctp_torch.ops."""
+DEFAULT_REGISTRATION = "simpleitk"
+REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
+
+RegistrationOption = Annotated[str, typer.Option("--registration", help=f"{REGISTRATION_HELP}.", metavar="NAME")]
+MapsOption = Annotated[
+    str, typer.Option("--maps", help="Which maps, separated by commas: cbv, cbf, mtt, tmax.", metavar="NAMES")
+]
+
+
+def pick_method(name: str) -> Method:
+    """The deconvolution of that name."""
+    from ctp_torch import ops
+
+    method: Method = getattr(ops, _pick("method", name, METHODS))
+    return method
+
+
+def pick_registration(name: str) -> Registration | None:
+    """The motion estimation of that name; None for none."""
+    from ctp_torch import ops
+
+    function = _pick("registration", name, REGISTRATIONS)
+    return None if function is None else getattr(ops, function)
+
+
+def pick_maps(text: str) -> tuple[str, ...]:
+    """The quantities named in ``cbv,cbf,...``."""
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in QUANTITIES]
+    if unknown or not names:
+        raise CTPError(
+            f"--maps {text!r}: unknown map {', '.join(unknown) or '(none given)'}; known: {', '.join(QUANTITIES)}"
+        )
+    return names
+
+
+def make_model(
+    name: str,
+    *,
+    alpha: float,
+    kernel_value: float,
+    kernel_param: str,
+    trees: int,
+    depth: int,
+    seed: int,
+) -> Regressor:
+    """An unfitted model of that name, with the paper's settings unless told otherwise.
+
+    The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
+    """
+    from ctp_torch import models
+
+    gamma = _pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
+    table: Mapping[str, Callable[[], Regressor]] = {
+        "linear": models.LinearRegression,
+        "ridge": lambda: models.Ridge(alpha=alpha),
+        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
+        "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
+    }
+    return _pick("model", name, table)()
+
+
+def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
+    """The models under the names of their kinds; two of a kind are told apart by their file names."""
+    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf"}
+    names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
+    unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
+    if len(set(unique)) < len(unique):
+        raise CTPError(f"the same model twice: {', '.join(map(str, files))}; give each --model once")
+    return dict(zip(unique, models, strict=True))
+
+
+def _pick(what: str, name: str, table: Mapping[str, T]) -> T:
+    """The entry of that name, or an error that lists the choices."""
+    if name not in table:
+        raise CTPError(f"unknown {what} {name!r}; choose among {', '.join(table)}")
+    return table[name]

@@ -1,0 +1,114 @@
+"""``ctp-torch evaluate``: predicted maps against a cohort's, slice by slice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctp_torch.cli import choices, console
+from ctp_torch.errors import CTPError, ModelMismatchError
+
+if TYPE_CHECKING:
+    from ctp_torch.recipe import Recipe
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    cohort: Annotated[Path, typer.Argument(help="Folder of a cohort.")],
+    model: Annotated[list[Path], typer.Option("--model", "-m", help="Model file; give it several times to compare.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for scores.csv and summary.md.")],
+    filters: Annotated[str, typer.Option(help="Gaussian widths on the predictions in pixels, as 0,1,2,4.")] = "0",
+    split: Annotated[str, typer.Option(help="train, test or both.")] = "both",
+    test_samples: Annotated[int, typer.Option(min=2, help="Test pixels for the pointwise R2 and RMSE.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the test pixels.")] = 0,
+    device: console.DeviceOption = "auto",
+    force: console.ForceOption = False,
+) -> None:
+    """Score models on a cohort: SSIM of every slice and map, frame and brain, with intervals over patients.
+
+    Example: ctp-torch evaluate COHORT --model ridge.safetensors --model krr.safetensors -o scores
+    """
+    from ctp_torch.evaluate import score_patient, score_points
+    from ctp_torch.io import read_cohort
+    from ctp_torch.models import load_model
+    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.recipe import Recipe
+    from ctp_torch.report.tables import markdown, paper_table, point_table, summary, write_scores
+    from ctp_torch.training import prepare_all
+
+    widths = _widths(filters)
+    target = console.pick_device(device)
+    models = choices.name_models(model, [load_model(path, target) for path in model])
+    recipes = {name: Recipe.of(entry) for name, entry in models.items()}
+    quantities = tuple(dict.fromkeys(name for recipe in recipes.values() for name in recipe.targets))
+    source = read_cohort(cohort)
+    for name, recipe in recipes.items():
+        _same_ranges(name, recipe, source.ranges)
+    registrations = {recipe.registration for recipe in recipes.values()}
+    if len(registrations) > 1:
+        raise ModelMismatchError(
+            f"the models were trained with different registrations ({', '.join(sorted(registrations))}); "
+            "evaluate them one by one"
+        )
+    if split not in ("train", "test", "both"):
+        raise CTPError(f"unknown --split {split!r}; choose train, test or both")
+    wanted = ("train", "test") if split == "both" else (split,)
+    patients = [patient for patient in source.patients if patient.split in wanted]
+    if not patients:
+        raise CTPError(f"{cohort} holds no {' or '.join(wanted)} patient; see the split in its cohort.json")
+    console.claim(output, force=force)
+
+    align = choices.pick_registration(registrations.pop())
+    with console.scratch(output) as folder:
+        ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
+        files, rows = [], []
+        for file in console.track(ready, "scoring patients", total=len(patients)):
+            rows += score_patient(PreparedPatient.load(file), models, widths)
+            files.append(file)
+        held_out = [file for file, patient in zip(files, patients, strict=True) if patient.split == "test"]
+        points = score_points(held_out, models, test_samples, seed=seed) if held_out else None
+    facts = {"models": ", ".join(f"{name} ({path.name})" for name, path in zip(models, model, strict=True))}
+    page = summary(rows, title="Predicted maps against the teacher's", facts=facts)
+    with console.delivered(output) as partial:
+        if points is not None:
+            table = point_table(points)
+            page += f"\n## {table.caption}\n\n{markdown(table)}\n"
+            drawn = {name: pixels.tolist() for name, pixels in points.pixels.items()}
+            (partial / "test_pixels.json").write_text(json.dumps(drawn), encoding="utf-8")
+        write_scores(rows, partial / "scores.csv")
+        (partial / "summary.md").write_text(page, encoding="utf-8")
+    for part in wanted:
+        if any(row.split == part for row in rows):
+            console.say(f"\n{part} patients, SSIM of the whole frame, filter {widths[0]:g} px\n")
+            console.say(markdown(paper_table(rows, split=part, filter_px=widths[0])))
+            console.say("\nbrain only\n")
+            console.say(markdown(paper_table(rows, split=part, score="ssim_brain", filter_px=widths[0])))
+    console.say(f"\nwrote {output / 'scores.csv'} and {output / 'summary.md'}")
+
+
+def _widths(text: str) -> tuple[float, ...]:
+    """The filter widths of ``0,1,2,4``."""
+    try:
+        widths = tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise CTPError(f"--filters {text!r}: give pixels separated by commas, as 0,1,2,4") from error
+    if not widths or min(widths) < 0:
+        raise CTPError(f"--filters {text!r}: give widths of at least 0 pixels")
+    return widths
+
+
+def _same_ranges(name: str, recipe: Recipe, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse a model whose colours mean other values than the cohort's."""
+    for quantity, limits in recipe.targets.items():
+        if quantity not in ranges:
+            raise ModelMismatchError(f"model {name} predicts {quantity}, which the cohort doesn't hold")
+        if tuple(ranges[quantity]) != tuple(limits):
+            raise ModelMismatchError(
+                f"model {name} was trained on {quantity} from {limits[0]:g} to {limits[1]:g}, the cohort shows "
+                f"{ranges[quantity][0]:g} to {ranges[quantity][1]:g}; train a model on this cohort"
+            )

@@ -1,0 +1,59 @@
+"""``ctp-torch info``: what a folder holds, without computing anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctp_torch.cli import console
+
+__all__ = ["info"]
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="Folder of a CT perfusion series.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show a series: slices, frames, times, spacing, vendor, and what was inferred or left out.
+
+    Example: ctp-torch info DICOM_FOLDER
+    """
+    from ctp_torch.io import read_series
+
+    series = read_series(path)
+    steps = series.times.diff(dim=0)
+    z, y, x = series.geometry.shape
+    facts: dict[str, object] = {
+        "slices": z,
+        "rows": y,
+        "columns": x,
+        "frames": series.n_frames,
+        "spacing_mm_zyx": [round(s, 4) for s in series.geometry.spacing],
+        "origin_mm_lps": [round(o, 3) for o in series.geometry.origin],
+        "direction": [round(d, 6) for d in series.geometry.direction],
+        "dt_s": round(series.dt, 4),
+        "duration_s": round(float(series.times.max()), 3),
+        "dt_min_s": round(float(steps.min()), 4) if steps.numel() else None,
+        "dt_max_s": round(float(steps.max()), 4) if steps.numel() else None,
+        "slice_offsets_s": round(float((series.times - series.times[:, :1]).abs().max()), 4),
+        "hu_range": [round(float(series.hu.min()), 1), round(float(series.hu.max()), 1)],
+        **series.notes,
+    }
+    if as_json:
+        facts["frame_times_s"] = [round(t, 4) for t in series.times.median(dim=1).values.tolist()]
+        console.say(json.dumps(facts, indent=2))
+        return
+    console.say(f"{z} slices x {series.n_frames} frames of {y} x {x} pixels")
+    for name, value in list(facts.items())[4:]:
+        if value not in (None, [], {}):
+            console.say(f"  {name.replace('_', ' '):<18} {_line(value)}")
+
+
+def _line(value: object) -> str:
+    """A value on one line, or a list of sentences on lines of their own."""
+    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+        return ("\n" + " " * 21).join(value)
+    return str(value)

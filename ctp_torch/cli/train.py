@@ -1,0 +1,105 @@
+"""``ctp-torch train``: a cohort's curves and maps to a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctp_torch.cli import choices, console
+from ctp_torch.errors import CTPError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["train"]
+
+
+def train(
+    cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, MODEL.safetensors.")],
+    model: Annotated[str, typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).")] = "krr",
+    maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
+    samples: Annotated[
+        int, typer.Option(min=2, help="Training pixels, spread evenly over patients and slices.")
+    ] = 25_000,
+    alpha: Annotated[float, typer.Option(min=0.0, help="Regularisation of ridge and kernel ridge.")] = 0.1,
+    kernel_value: Annotated[float, typer.Option(min=1e-9, help="The paper's kernel parameter.")] = 8.0,
+    kernel_param: Annotated[str, typer.Option(help="Read --kernel-value as gamma or as sigma.")] = "gamma",
+    feature_scale: Annotated[str, typer.Option(help="unit (0..1 as in the paper) or zscore.")] = "unit",
+    trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
+    depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
+    registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
+    seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
+    device: console.DeviceOption = "auto",
+    force: console.ForceOption = False,
+) -> None:
+    """Train a regressor on a cohort: raw time curves in, perfusion maps out.
+
+    Example: ctp-torch train COHORT -o krr.safetensors --model krr
+    """
+    from ctp_torch.io import read_cohort
+    from ctp_torch.recipe import Recipe
+    from ctp_torch.training import draw, fingerprint, prepare_all, standardise
+
+    quantities = choices.pick_maps(maps)
+    regressor = choices.make_model(
+        model, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param, trees=trees, depth=depth, seed=seed
+    )
+    if feature_scale not in ("unit", "zscore"):
+        raise CTPError(f"unknown --feature-scale {feature_scale!r}; choose unit or zscore")
+    align = choices.pick_registration(registration)
+    target = console.pick_device(device)
+    if output.suffix != ".safetensors":
+        raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")
+    console.claim(output, force=force)
+    source = read_cohort(cohort)
+    patients = [patient for patient in source.patients if patient.split == "train"]
+    if not patients:
+        raise CTPError(f"{cohort} holds no training patient; see the split in its cohort.json")
+
+    with console.scratch(output) as folder:
+        ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
+        files = list(console.track(ready, "reading patients", total=len(patients)))
+        data = draw(files, samples, seed=seed)
+    recipe = Recipe(
+        frames=data.curves.shape[1],
+        dt=data.dt,
+        targets={name: source.ranges[name] for name in quantities},
+        registration=registration,
+    )
+    if feature_scale == "zscore":
+        recipe = standardise(recipe, data.curves)
+    curves, targets = recipe.scale(data.curves).to(target), data.targets.to(target)
+    console.say(f"fitting {regressor} on {len(curves):,} curves of {recipe.frames} frames from {len(files)} patients")
+    regressor.fit(curves, targets)
+    provenance = {
+        "patients": len(files),
+        "samples": len(curves),
+        "seed": seed,
+        "pixels": fingerprint(data.pixels),
+        "cohort_seed": source.settings.get("seed"),
+    }
+    regressor.save(output, metadata={"recipe": recipe.as_metadata(), "provenance": provenance})
+    _save_pixels(output, data.pixels)
+    console.say(f"R2 on the training pixels: {regressor.score(curves, targets):.4f}")
+    _describe(regressor)
+    console.say(f"wrote {output}")
+
+
+def _save_pixels(output: Path, pixels: dict[str, Tensor]) -> None:
+    """Which pixels were drawn: patient to flat indices into (slice, row, column)."""
+    import json
+
+    path = output.with_suffix(".pixels.json")
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({name: drawn.tolist() for name, drawn in pixels.items()}), encoding="utf-8")
+    partial.replace(path)
+
+
+def _describe(regressor: object) -> None:
+    """What a model says of itself."""
+    dof = getattr(regressor, "effective_dof_", None)
+    if dof is not None:
+        console.say(f"effective degrees of freedom tr(K(K + alpha I)^-1): {float(dof):.1f}")

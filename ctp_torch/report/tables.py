@@ -1,0 +1,205 @@
+"""Scores as tables: a CSV for programs, and Markdown in the layout of the paper's Tables 1 and 2."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ctp_torch.evaluate import Interval, PointScores, SliceScore, bootstrap_mean, paired_difference, patient_means
+from ctp_torch.maps import QUANTITIES
+
+__all__ = [
+    "MODEL_LABELS",
+    "Table",
+    "difference_table",
+    "markdown",
+    "paper_numbers",
+    "paper_table",
+    "point_table",
+    "read_scores",
+    "summary",
+    "write_scores",
+]
+
+MODEL_LABELS: Mapping[str, str] = {
+    "linear": "Linear regression",
+    "ridge": "Ridge regression",
+    "krr": "Kernel ridge regression",
+    "rf": "Random forest",
+}
+
+_PAPER = {
+    "train": {"linear": (0.7464, 0.7455), "ridge": (0.7434, 0.7451), "krr": (0.8271, 0.8283), "rf": (0.8114, 0.8212)},
+    "test": {"linear": (0.7701, 0.7746), "ridge": (0.7689, 0.7767), "krr": (0.8253, 0.8325), "rf": (0.8259, 0.8419)},
+}
+"""SSIM of the paper's Tables 1 and 2, rCBV and rCBF, on its own patients (doi:10.1007/978-3-030-90436-4_4)."""
+
+_SCORES = {"ssim_frame": "SSIM, whole frame (the paper's score)", "ssim_brain": "SSIM, brain only"}
+
+
+def write_scores(rows: Sequence[SliceScore], path: Path) -> None:
+    """One line per patient, slice, map, model and filter width; an undefined score is left empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SliceScore._fields)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def read_scores(path: Path) -> list[SliceScore]:
+    """The rows that `write_scores` wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            SliceScore(
+                line["patient"],
+                int(line["slice"]),
+                line["split"],
+                line["map"],
+                line["model"],
+                float(line["filter_px"]),
+                *(float(line[name] or "nan") for name in ("ssim_frame", "ssim_brain", "mae", "r")),
+            )
+            for line in csv.DictReader(file)
+        ]
+
+
+class Table(NamedTuple):
+    """A caption, a header row and rows of cells."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def markdown(table: Table) -> str:
+    """The rows of a table as Markdown, padded so that it reads well as plain text too."""
+    lines = [list(table.header), *map(list, table.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
+    padded = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([padded[0], rule, *padded[1:]])
+
+
+def paper_table(
+    rows: Sequence[SliceScore], *, split: str, score: str = "ssim_frame", filter_px: float = 0.0, caption: str = ""
+) -> Table:
+    """One score: models down, maps across, mean and 95 % interval over patients.
+
+    Parameters
+    ----------
+    rows
+        of `ctp_torch.evaluate.score_patient`
+    split
+        train (the paper's Table 1) or test (its Table 2)
+    score
+        a score of `SliceScore`
+    filter_px
+        which filter width
+    caption
+        of the table
+    """
+    chosen = [row for row in rows if row.split == split and row.filter_px == filter_px]
+    models, maps = list(dict.fromkeys(r.model for r in chosen)), list(dict.fromkeys(r.map for r in chosen))
+    body = []
+    for model in models:
+        means = [
+            patient_means(chosen, model=model, quantity=name, score=score, split=split, filter_px=filter_px)
+            for name in maps
+        ]
+        body.append([MODEL_LABELS.get(model, model), *(_interval(bootstrap_mean(list(m.values()))) for m in means)])
+    return Table(caption, ["model", *(QUANTITIES[name].label for name in maps)], body)
+
+
+def summary(rows: Sequence[SliceScore], *, title: str, facts: Mapping[str, object] | None = None) -> str:
+    """The Markdown page: training and testing SSIM for every filter width, differences between models, the paper's."""
+    widths = sorted({row.filter_px for row in rows})
+    parts = [f"# {title}", ""]
+    parts += [f"- {name}: {value}" for name, value in (facts or {}).items()]
+    parts += [
+        "",
+        "Means over patients with 95 % bootstrap intervals over patients. Maps are compared as 8-bit colour indices "
+        "(data range 255); outside the head both count as 0. *Brain* is the SSIM map averaged over the brain, eroded "
+        "by 3 pixels: the identical background lifts the frame score.",
+    ]
+    for split, number in (("train", 1), ("test", 2)):
+        if not any(row.split == split for row in rows):
+            continue
+        n = len({row.patient for row in rows if row.split == split})
+        parts += ["", f"## Table {number}: {'training' if split == 'train' else 'testing'} SSIM ({n} patients)"]
+        for width in widths:
+            for score, label in _SCORES.items():
+                note = "predictions unfiltered" if width == 0 else f"predictions filtered, Gaussian of {width:g} px"
+                table = paper_table(rows, split=split, score=score, filter_px=width)
+                parts += ["", f"### {label}; {note}", "", markdown(table)]
+        parts += ["", f"### Correlation r in the brain; {'unfiltered' if widths[0] == 0 else f'{widths[0]:g} px'}", ""]
+        parts += [markdown(paper_table(rows, split=split, score="r", filter_px=widths[0]))]
+        parts += ["", "### The paper's own patients, whole frame", "", markdown(paper_numbers(split))]
+    differences = difference_table(rows)
+    if differences.rows:
+        parts += ["", f"## {differences.caption}", "", markdown(differences)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def point_table(points: PointScores) -> Table:
+    """R2 and RMSE on the sampled test pixels."""
+    models = list(dict.fromkeys(model for model, _ in points.r2))
+    maps = list(dict.fromkeys(name for _, name in points.r2))
+    n = sum(len(pixels) for pixels in points.pixels.values())
+    body = [
+        [
+            MODEL_LABELS.get(model, model),
+            *(
+                f"{points.r2[model, name]:.3f} ({points.rmse[model, name]:.1f})" if (model, name) in points.r2 else "-"
+                for name in maps
+            ),
+        ]
+        for model in models
+    ]
+    caption = f"Pointwise on {n:,} test pixels: R2 (RMSE in colour levels)"
+    return Table(caption, ["model", *(QUANTITIES[name].label for name in maps)], body)
+
+
+def paper_numbers(split: str) -> Table:
+    """The paper's own table: training (Table 1) or testing (Table 2) SSIM of the whole frame."""
+    body = [[MODEL_LABELS[model], f"{100 * v:.2f} %", f"{100 * f:.2f} %"] for model, (v, f) in _PAPER[split].items()]
+    return Table("The paper's own patients, whole frame", ["model", "rCBV", "rCBF"], body)
+
+
+def difference_table(rows: Sequence[SliceScore]) -> Table:
+    """Paired differences of the test patients in points of SSIM: kernel ridge and forest against the linear models."""
+    widths = sorted({row.filter_px for row in rows})
+    body = []
+    cases = itertools.product(widths, ("ssim_frame", "ssim_brain"), ("cbv", "cbf"), ("krr", "rf"), ("linear", "ridge"))
+    for width, score, name, better, plain in cases:
+        first, second = (
+            patient_means(rows, model=model, quantity=name, score=score, filter_px=width) for model in (better, plain)
+        )
+        gap = paired_difference(first, second)
+        if gap.n:
+            ends = f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
+            where = [f"{width:g} px", score.removeprefix("ssim_"), QUANTITIES[name].label]
+            body.append([*where, f"{better} - {plain}", f"{100 * gap.mean:+.1f}", ends])
+    header = ["filter", "score", "map", "comparison", "difference", "95 % interval"]
+    return Table("Paired differences on the test patients, in points of SSIM", header, body)
+
+
+def _interval(value: Interval) -> str:
+    """Mean and interval in per cent."""
+    if not value.n:
+        return "-"
+    return f"{100 * value.mean:.2f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"
+
+
+def _cell(value: object) -> object:
+    """A number with six digits, nothing for NaN."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value
