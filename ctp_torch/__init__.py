@@ -1,6 +1,12 @@
 """CT perfusion of the brain in PyTorch: from raw time curves to CBF, CBV, MTT and Tmax.
 
 Importing this package imports no torch: every name below is fetched when it is first used.
+
+Examples
+--------
+>>> import ctp_torch
+>>> series = ctp_torch.preprocess(ctp_torch.read_series("DICOM_FOLDER"))  # doctest: +SKIP
+>>> ctp_torch.deconvolve(series)["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -12,9 +18,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctp_torch.curves import TissueCurves as TissueCurves
     from ctp_torch.errors import CTPError as CTPError
+    from ctp_torch.evaluate import score_maps as score_maps
+    from ctp_torch.evaluate import score_patient as score_patient
     from ctp_torch.geometry import Geometry as Geometry
+    from ctp_torch.io import read_cohort as read_cohort
+    from ctp_torch.io import read_series as read_series
     from ctp_torch.maps import QUANTITIES as QUANTITIES
     from ctp_torch.maps import PerfusionMaps as PerfusionMaps
+    from ctp_torch.models.base import load_model as load_model
+    from ctp_torch.pipeline import deconvolve as deconvolve
+    from ctp_torch.pipeline import features as features
+    from ctp_torch.pipeline import predict as predict
+    from ctp_torch.pipeline import preprocess as preprocess
+    from ctp_torch.recipe import Recipe as Recipe
+    from ctp_torch.sampling import sample_pixels as sample_pixels
     from ctp_torch.series import CTPSeries as CTPSeries
 
 __version__ = version("ctp-torch")
@@ -25,7 +42,18 @@ _HOMES = {
     "Geometry": "geometry",
     "PerfusionMaps": "maps",
     "QUANTITIES": "maps",
+    "Recipe": "recipe",
     "TissueCurves": "curves",
+    "deconvolve": "pipeline",
+    "features": "pipeline",
+    "load_model": "models.base",
+    "predict": "pipeline",
+    "preprocess": "pipeline",
+    "read_cohort": "io",
+    "read_series": "io",
+    "sample_pixels": "sampling",
+    "score_maps": "evaluate",
+    "score_patient": "evaluate",
 }
 
 __all__ = [
@@ -34,10 +62,21 @@ __all__ = [
     "CTPSeries",
     "Geometry",
     "PerfusionMaps",
+    "Recipe",
     "TissueCurves",
     "__version__",
+    "deconvolve",
+    "features",
+    "load_model",
     "models",
     "ops",
+    "predict",
+    "preprocess",
+    "read_cohort",
+    "read_series",
+    "sample_pixels",
+    "score_maps",
+    "score_patient",
 ]
 
 

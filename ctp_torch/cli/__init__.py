@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ctp_torch.cli import console
+from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
 from ctp_torch.cli.info import info
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 
 
-for command in (maps, info, train, evaluate, doctor):
+for command in (demo, maps, info, train, evaluate, doctor):
     app.command()(command)
 
 

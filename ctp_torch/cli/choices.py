@@ -74,12 +74,12 @@ def pick_maps(text: str) -> tuple[str, ...]:
 def make_model(
     name: str,
     *,
-    alpha: float,
-    kernel_value: float,
-    kernel_param: str,
-    trees: int,
-    depth: int,
-    seed: int,
+    alpha: float = 0.1,
+    kernel_value: float = 8.0,
+    kernel_param: str = "gamma",
+    trees: int = 90,
+    depth: int = 55,
+    seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless told otherwise.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -137,12 +138,14 @@ def scratch(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def delivered(output: Path) -> Iterator[Path]:
-    """A temporary folder whose files move into ``output`` when all are written; other files there are left alone."""
+    """A temporary folder whose entries move into ``output`` when all is written; what else is there is left alone."""
     with scratch(output) as folder:
         yield folder
         output.mkdir(exist_ok=True)
-        for file in sorted(folder.iterdir()):
-            file.replace(output / file.name)
+        for entry in sorted(folder.iterdir()):
+            if (output / entry.name).is_dir():
+                shutil.rmtree(output / entry.name)
+            entry.replace(output / entry.name)
 
 
 def claim(path: Path, *, force: bool) -> None:

@@ -12,14 +12,6 @@ from ctp_torch.errors import CTPError
 
 __all__ = ["doctor"]
 
-_SYNTAXES = {
-    "uncompressed": "1.2.840.10008.1.2.1",
-    "RLE": "1.2.840.10008.1.2.5",
-    "JPEG Lossless": "1.2.840.10008.1.2.4.70",
-    "JPEG-LS": "1.2.840.10008.1.2.4.80",
-    "JPEG 2000": "1.2.840.10008.1.2.4.90",
-}
-
 
 def doctor(device: console.DeviceOption = "auto", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Show versions, device and decoders, and deconvolve known curves as a self-test (a few seconds)."""
@@ -102,17 +94,11 @@ def _free_memory_gb(device: object) -> float | None:
     return round(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
 
 
-def _decoders() -> dict[str, str]:
-    """Whether pixels of the usual transfer syntaxes can be decoded."""
-    from pydicom.pixels.decoders import get_decoder
-    from pydicom.uid import UID
+def _decoders() -> str:
+    """The compressed transfer syntaxes that can be decoded."""
+    from ctp_torch.io.dicom_codecs import SIMPLEITK_SYNTAXES
 
-    found = {}
-    for name, syntax in _SYNTAXES.items():
-        uid = UID(syntax)
-        ready = not uid.is_encapsulated or get_decoder(uid).is_available
-        found[name] = "yes" if ready else 'no: pip install "ctp-torch[codecs]"'
-    return found
+    return ", ".join(sorted(SIMPLEITK_SYNTAXES.values()))
 
 
 def _anatomy() -> str:
