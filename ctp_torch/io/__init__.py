@@ -1,9 +1,17 @@
 """Bytes to nouns and back: DICOM, NIfTI, cohort folders. pydicom, SimpleITK and Pillow are imported on first use."""
 
 from ctp_torch.io.atomic import whole as whole
+from ctp_torch.io.cohort import Cohort as Cohort
+from ctp_torch.io.cohort import CohortPatient as CohortPatient
+from ctp_torch.io.cohort import read_cohort as read_cohort
+from ctp_torch.io.cohort import write_cohort_index as write_cohort_index
 from ctp_torch.io.dicom_color import ColorMaps as ColorMaps
 from ctp_torch.io.dicom_color import read_color_maps as read_color_maps
 from ctp_torch.io.dicom_color import write_color_maps as write_color_maps
 from ctp_torch.io.dicom_header import StudyHeader as StudyHeader
 from ctp_torch.io.dicom_write import write_ct_series as write_ct_series
+from ctp_torch.io.nifti import read_volume as read_volume
+from ctp_torch.io.nifti import write_nifti_series as write_nifti_series
+from ctp_torch.io.nifti import write_volume as write_volume
+from ctp_torch.io.read_series import read_series as read_series
 from ctp_torch.io.uids import make_uid as make_uid

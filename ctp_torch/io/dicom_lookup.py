@@ -1,0 +1,104 @@
+"""One way to ask a DICOM image for a value, classic or multi-frame, odd values read as absent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Lookup"]
+
+
+class Lookup:
+    """The attributes of one image: those of its frame first, then those shared, then the file's own.
+
+    Parameters
+    ----------
+    parts
+        the data sets to ask, in that order
+    """
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self._parts = parts
+
+    @classmethod
+    def frames(cls, dataset: Dataset) -> list[Lookup]:
+        """A lookup for each frame of an enhanced or legacy converted image, functional groups merged."""
+        shared = [part for item in dataset.get("SharedFunctionalGroupsSequence") or [] for part in _items(item)]
+        return [cls([*_items(item), *shared, dataset]) for item in dataset.PerFrameFunctionalGroupsSequence]
+
+    def value(self, keyword: str) -> Any:
+        """The value of an attribute; None when it is absent, empty or not readable."""
+        for part in self._parts:
+            if keyword in part:
+                try:
+                    value = part[keyword].value
+                except (ValueError, TypeError, KeyError, OverflowError, AttributeError, NotImplementedError):
+                    continue
+                if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
+                    return value
+        return None
+
+    def private(self, group: int, creator: str, offset: int) -> Any:
+        """The value of a private element, wherever its creator reserved the block."""
+        for part in self._parts:
+            try:
+                return part.private_block(group, creator)[offset].value
+            except (KeyError, ValueError, TypeError):
+                continue
+        return None
+
+    def text(self, keyword: str) -> str:
+        """The attribute as one line of text, empty when absent."""
+        value = self.value(keyword)
+        return "" if value is None else str(value).strip()
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """The attribute as several words."""
+        value = self.value(keyword)
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str) else tuple(str(v).strip() for v in value)
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        """The attribute as ``count`` finite numbers, else None."""
+        value = self.value(keyword)
+        if value is None:
+            return None
+        values = [value] if isinstance(value, (str, int, float)) else list(value)
+        numbers = [as_number(v) for v in values]
+        return tuple(n for n in numbers if n is not None) if len(numbers) == count and None not in numbers else None
+
+    def number(self, keyword: str) -> float | None:
+        """The attribute as a finite number."""
+        return as_number(self.value(keyword))
+
+    @overload
+    def integer(self, keyword: str) -> int | None: ...
+    @overload
+    def integer(self, keyword: str, default: int) -> int: ...
+    @overload
+    def integer(self, keyword: str, default: int | None) -> int | None: ...
+    def integer(self, keyword: str, default: int | None = None) -> int | None:
+        """The attribute as a whole number."""
+        number = self.number(keyword)
+        return default if number is None else int(number)
+
+
+def as_number(value: Any) -> float | None:
+    """A finite float, or None."""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "ignore").strip("\0 ")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _items(groups: Dataset) -> list[Dataset]:
+    """The first item of each functional group."""
+    return [element.value[0] for element in groups if element.VR == "SQ" and element.value]

@@ -1,0 +1,74 @@
+"""Times that the user gives for the frames of a series: a file or numbers, one a frame or one a frame and slice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["read_times", "spread"]
+
+
+def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
+    """Times ``(time,)`` or ``(time, z)`` [s], float64.
+
+    Parameters
+    ----------
+    times
+        numbers, or a file: JSON with ``SliceTimes`` or ``FrameTimes`` (or a bare list), or text with one frame a line,
+        its slices separated by blanks or commas
+
+    Raises
+    ------
+    UnreadableFileError
+        when the file holds no such times
+    """
+    import torch
+
+    if not isinstance(times, (str, Path)):
+        return torch.as_tensor(times, dtype=torch.float64)
+    path = Path(times)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text.lstrip().startswith(("{", "[")):
+            told = json.loads(text)
+            if isinstance(told, dict):
+                told = told.get("SliceTimes") or told.get("FrameTimes")
+        else:
+            rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines()]
+            told = [row for row in rows if row]
+            if len(told) == 1 or all(len(row) == 1 for row in told):  # one line, or one column
+                told = [seconds for row in told for seconds in row]
+        values = torch.tensor(told, dtype=torch.float64)
+    except (OSError, ValueError, TypeError) as error:
+        raise UnreadableFileError(
+            f"{path} holds no times ({error}): one number of seconds a line, or JSON with FrameTimes"
+        ) from error
+    if values.ndim not in (1, 2) or not bool(values.isfinite().all()):
+        raise UnreadableFileError(f"{path} holds no times: one number of seconds a line, or JSON with FrameTimes")
+    return values
+
+
+def spread(times: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The times on every (time, slice) of a series of that shape.
+
+    Raises
+    ------
+    IncompleteSeriesError
+        when their number doesn't fit, or they don't rise
+    """
+    wide = times[:, None].expand(-1, shape[1]).clone() if times.ndim == 1 else times
+    if tuple(wide.shape) != tuple(shape):
+        raise IncompleteSeriesError(
+            f"the times given are for {' x '.join(map(str, times.shape))} (time, slice), the series has"
+            f" {shape[0]} x {shape[1]}; give one time a frame"
+        )
+    if bool((wide.diff(dim=0) <= 0).any()):
+        raise IncompleteSeriesError("the times given must rise from frame to frame, in seconds")
+    return wide

@@ -1,0 +1,106 @@
+"""The door: a DICOM folder, a zip of one, a DICOMDIR, one DICOM file, or a 4-D NIfTI, read as a CT perfusion series."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ctp_torch.errors import NoSeriesError, UnreadableFileError
+from ctp_torch.io.dicom_index import find_files
+from ctp_torch.io.frame_times import read_times
+from ctp_torch.io.read_dicom import read_dicom
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctp_torch.series import CTPSeries
+
+__all__ = ["read_series"]
+
+
+def read_series(
+    path: str | Path,
+    *,
+    times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor | None = None,
+    dt: float | None = None,
+    series: str | None = None,
+    drop_incomplete: bool = False,
+    duplicates: Literal["refuse", "first"] = "refuse",
+) -> CTPSeries:
+    """A CT perfusion series, HU ``(time, z, y, x)`` with times ``(time, z)`` [s] and grid, as scanners write it.
+
+    Slices ascend along the normal (row direction x column direction); every image is scaled by its own slope and
+    intercept; the time of every image comes from the best source in its header. What was inferred or left out stands in
+    ``notes``.
+
+    Parameters
+    ----------
+    path
+        a folder (searched to the bottom, any file names), a zip of one, a DICOMDIR, a DICOM file, or a 4-D NIfTI
+    times
+        seconds, one a frame or one a frame and slice, or a file of them; for data whose headers tell no times
+    dt
+        seconds between frames, in place of ``times``
+    series
+        Series Instance UID (``UID#2`` where one holds several), when several could be meant; derived images are read
+        only when asked for so
+    drop_incomplete
+        leave out time points that lack a slice
+    duplicates
+        "first" keeps the first of several images of one slice and time; "refuse" names them
+
+    Raises
+    ------
+    NoSeriesError
+        nothing there, or no CT perfusion images
+    IncompleteSeriesError
+        (slice, time) cells are missing or doubled, several series could be meant, or no times are told
+    UnreadableFileError
+        a file is truncated or can't be decoded
+    ValueError
+        when an option can't be meant
+
+    Examples
+    --------
+    >>> series = read_series("patient/ct")  # doctest: +SKIP
+    >>> series.hu.shape, series.dt  # doctest: +SKIP
+    (torch.Size([60, 6, 512, 512]), 1.0)
+    """
+    place = Path(path)
+    if duplicates not in ("refuse", "first"):
+        raise ValueError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}")
+    if times is not None and dt is not None:
+        raise ValueError("give times or dt, not both")
+    if dt is not None and not dt > 0:
+        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
+    if not place.exists():
+        raise NoSeriesError(f"{place} doesn't exist: give a DICOM folder, a zip of one, or a 4-D NIfTI")
+    told = None if times is None else read_times(times)
+
+    def dicom(paths: Sequence[Path]) -> CTPSeries:
+        return read_dicom(
+            paths, place, times=told, dt=dt, series=series, drop_incomplete=drop_incomplete, duplicates=duplicates
+        )
+
+    if place.is_dir():
+        return dicom(find_files(place))
+    if place.name.lower().endswith((".nii", ".nii.gz")):
+        from ctp_torch.io.nifti import read_nifti_series
+
+        return read_nifti_series(place, times=told, dt=dt)
+    if zipfile.is_zipfile(place):
+        with tempfile.TemporaryDirectory(prefix="ctp-torch-") as folder:
+            try:
+                with zipfile.ZipFile(place) as archive:
+                    archive.extractall(folder)
+            except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+                raise UnreadableFileError(f"{place} can't be unpacked ({error}); copy it again") from error
+            return dicom(find_files(Path(folder)))
+    if place.name.upper() == "DICOMDIR":
+        from ctp_torch.io.dicomdir import referenced_files
+
+        return dicom(referenced_files(place))
+    return dicom([place])
