@@ -81,7 +81,7 @@ def bolus_arrival(volumes: Tensor, mask: Tensor, dt: float, *, margin_s: float =
     Returns
     -------
         the number of baseline frames (at least 3), the arrival, and the height and noise of the curve. A peak below
-        a few times the noise means that no bolus came; an onset before the fourth frame that the scan began late:
+        1.5 HU means that no bolus came; an onset before the fourth frame that the scan began late:
         the caller judges.
 
     Raises

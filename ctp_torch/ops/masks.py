@@ -279,9 +279,11 @@ def _head(grid: _Grid) -> Tensor:
 def _enclosed(bone: Tensor, head: Tensor, spacing: Spacing, *, fraction: float = 0.8, n_turns: int = 6) -> Tensor:
     """Where bone is met from at least a fraction of ``4 n_turns`` directions in the slice ``(z, y, x)``."""
     wall = bone.clone()
-    for edge in (0, -1):  # a head that the image cuts is closed by the image's rim
-        wall[:, edge] |= head[:, edge]
-        wall[:, :, edge] |= head[:, :, edge]
+    skull = bone.sum(dim=(1, 2)) * spacing[1] * spacing[2] > 300.0  # mm2 in a slice
+    cut = head & skull[:, None, None]
+    for edge in (0, -1):  # a skull that the image cuts is closed by the image's rim
+        wall[:, edge] |= cut[:, edge]
+        wall[:, :, edge] |= cut[:, :, edge]
     step = max(1, round(2.0 / spacing[2]))  # 2 mm are fine enough
     coarse = F.max_pool2d(wall[:, None].to(torch.float32), step, ceil_mode=True)  # (z, 1, y, x)
     height, width = coarse.shape[-2:]

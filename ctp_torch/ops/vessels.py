@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ctp_torch.errors import QualityError
 from ctp_torch.ops.concentration import bolus_onset
+from ctp_torch.ops.masks import smooth_inside
 from ctp_torch.ops.morphology import connected_components, erode
 from ctp_torch.ops.smoothing import smooth_in_time
 
@@ -107,7 +108,8 @@ def select_vof(
     """The venous outflow: the largest of the late vessels, a dural sinus.
 
     Of the curves whose centre lies at least ``lag_s`` after that of the arterial input, the region that holds the
-    largest area under the curve (half the brain's 99.5th percentile, or it is no vein); in it, the largest areas.
+    largest area under the curve (half the brain's 99.5th percentile, or it is no vein); in it, where the area is
+    largest in the neighbourhood.
 
     Parameters
     ----------
@@ -153,7 +155,11 @@ def select_vof(
     labels = connected_components(region.view(mask.shape), per_slice=spacing[0] > 3.0).flatten()[found.voxels]
     same = strong[labels[strong] == labels[best]]
     n = min(max(3, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
-    return found.mean(same[:n], mask)
+    amount = torch.zeros(mask.numel(), dtype=area.dtype, device=mask.device)
+    amount[found.voxels[same]] = area[same]
+    amount = amount.view(mask.shape)  # smoothed, so that the middle wins and not the luck of the noise
+    middle = smooth_inside(amount, amount > 0, spacing, 1.0).flatten()[found.voxels[same]]
+    return found.mean(same[_largest(middle, n)], mask)
 
 
 def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8.0)) -> tuple[Tensor, float]:
@@ -297,7 +303,7 @@ def _first_pass_centre(curves: Tensor, dt: float) -> Tensor:
 
 def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: int = 5, n_rounds: int = 20) -> Tensor:
     """Of the curves ``keep``, the k-means cluster with the smallest first moment."""
-    if keep.numel() < 2 * n_clusters:
+    if keep.numel() < 4 * n_clusters:
         return keep
     start = max(0, int(float(bolus_onset(smooth[keep].mean(dim=0), dt)) / dt) - 1)
     window = smooth[keep, start : start + max(4, math.ceil(16.0 / dt))].clamp_min(0)
@@ -315,4 +321,4 @@ def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: in
     members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)
     count = members.sum(dim=0)
     mean_moment = torch.where(count >= 4, (members.T @ moment) / count.clamp_min(1), torch.inf)
-    return keep[group == mean_moment.argmin()]
+    return _unless_few(keep, group == mean_moment.argmin())
