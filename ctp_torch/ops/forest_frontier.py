@@ -1,0 +1,86 @@
+"""The nodes of one level of all trees, with their samples: what is summed, padded and handed down."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Frontier", "Samples", "padded_members", "size_classes"]
+
+
+class Samples(NamedTuple):
+    """What the trees learn from; ``Y = offset + unit * fixed`` up to half a unit."""
+
+    X: Tensor
+    """(samples, features)."""
+    codes: Tensor
+    """(samples, features), uint8 or int16: bins of X."""
+    Y: Tensor
+    """(samples, targets)."""
+    fixed: Tensor
+    """(samples, targets), int64."""
+    unit: Tensor
+    """(samples, targets), float64 powers of two."""
+    offset: Tensor
+    """(samples, targets), float64."""
+
+    def take(self, rows: Tensor, codes: Tensor) -> Samples:
+        """These rows (members,), with other codes (members, features)."""
+        return Samples(self.X[rows], codes, self.Y[rows], self.fixed[rows], self.unit[rows], self.offset[rows])
+
+
+class Frontier(NamedTuple):
+    """The nodes of one level, and their samples one node after another."""
+
+    rows: Tensor
+    """(members,), int64: which sample."""
+    weights: Tensor
+    """(members,), int64."""
+    size: Tensor
+    """(nodes,), int64: members of each node, none 0."""
+    number: Tensor
+    """(nodes,), int64: the node's number within the group of trees."""
+    tree: Tensor
+    """(nodes,), int64."""
+    key: Tensor
+    """(nodes,), int64: random key."""
+    depth: Tensor
+    """(nodes,), int64."""
+
+    def owner(self) -> Tensor:
+        """Whose member each is, (members,) int64, counted from 0 within this level."""
+        return torch.arange(len(self.size), device=self.size.device).repeat_interleave(
+            self.size, output_size=len(self.rows)
+        )
+
+    def start(self) -> Tensor:
+        """The first member of each node, (nodes,) int64."""
+        return self.size.cumsum(0) - self.size
+
+    def only(self, nodes: Tensor) -> Frontier:
+        """The nodes of this mask (nodes,) and their members."""
+        members = nodes[self.owner()]
+        return Frontier(self.rows[members], self.weights[members], *(v[nodes] for v in self[2:]))
+
+
+def size_classes(size: Tensor) -> list[tuple[int, Tensor]]:
+    """The nodes of up to m = 2, 4, 8, ... members: pairs of m and the nodes' indices (int64), empty classes left out.
+
+    Parameters
+    ----------
+    size
+        (nodes,), int64, at least 2
+    """
+    exponent = torch.frexp((size - 1).double()).exponent.long()  # 2^(e-1) <= size - 1 < 2^e
+    order = exponent.argsort(stable=True)
+    counts: list[int] = torch.bincount(exponent).tolist()
+    classes = order.split(counts)
+    return [(1 << e, nodes) for e, nodes in enumerate(classes) if len(nodes)]
+
+
+def padded_members(start: Tensor, size: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Members of each segment, (m, segments) int64, the last repeated up to m; and which of them are real, bool."""
+    rank = torch.arange(m, device=start.device)[:, None]
+    return torch.minimum(rank, size - 1) + start, rank < size
