@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.curves import TissueCurves
+from ctp_torch.errors import QualityError
 from ctp_torch.maps import PerfusionMaps
+from ctp_torch.ops.passage import DeconvolutionWarning
 from ctp_torch.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,8 +31,8 @@ Registration = Callable[[Tensor, tuple[float, float, float], int], "RigidMotion"
 Method = Callable[..., "Deconvolution"]
 """``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
 
-_CHUNK = 131_072
-"""Voxels deconvolved together: 60 MB of residues at 120 lags."""
+_CHUNK = 1_000_000
+"""Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
 _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
 _NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
@@ -161,6 +164,8 @@ def deconvolve(
     spacing = series.geometry.spacing
     if aif is None:
         aif = ops.select_aif(change, anatomy.brain, series.dt, spacing=spacing)
+    if not bool(aif.curve.isfinite().all()) or float(aif.curve.sum()) <= 0:
+        raise QualityError("the arterial input holds no bolus; choose another voxel, or let it be found (--aif auto)")
     if not scale_by_vof:
         vof = None
     elif vof is None:
@@ -169,16 +174,20 @@ def deconvolve(
 
     smooth = ops.gaussian_smooth(ops.smooth_in_time(change), (sigma_mm / spacing[1], sigma_mm / spacing[2]))
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
-    found = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DeconvolutionWarning)
+        found = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
     maps = {name: tissue.scatter(values) for name, values in found.items()}
-    warnings = [] if vof is not None or not scale_by_vof else [_NO_VEIN]
+    said = [] if vof is not None or not scale_by_vof else [_NO_VEIN]
+    kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
+    said += kinds.values()
     notes = {
         "aif": _described(aif),
         "vof": None if vof is None else _described(vof),
         "vof_to_aif_ratio": round(ratio, 4),
         "tissue": {"curve_hu": [round(v, 4) for v in tissue.values.mean(dim=0).tolist()]},
         "baseline_frames": anatomy.n_baseline,
-        "warnings": warnings,
+        "warnings": said,
     }
     return PerfusionMaps(maps, inside, series.geometry, notes)
 

@@ -71,7 +71,8 @@ def maps(
         recipe.check(source.n_frames, source.dt)
     inside = None if mask is None else _read_mask(mask, source)
     watch.lap("read")
-    ready = pipeline.preprocess(source, median_size=recipe.median_size if recipe else 3)
+    median_size = recipe.median_size if recipe else 1  # a deconvolution smooths by its own Gaussian
+    ready = pipeline.preprocess(source, median_size=median_size)
     watch.lap("median filter")
     motion = None if estimate is None else pipeline.estimate_motion(source, estimate)
     watch.lap("motion estimate")
@@ -99,7 +100,7 @@ def maps(
         "aif": None if regressor is not None else aif,
         "vof_scaling": None if regressor is not None else vof_scaling,
         "sigma_mm": None if regressor is not None else sigma_mm,
-        "median_size": recipe.median_size if recipe else 3,
+        "median_size": median_size,
         "registration": name,
         "mask": "brain" if mask is None else mask.name,
     }

@@ -1,0 +1,188 @@
+"""``ctp-torch maps`` on DICOM files: the same whatever their names, complete or not there at all, and anonymous."""
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from ctp_torch.io import read_series, write_volume
+
+
+def values(path):
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return tmp_path_factory.mktemp("maps")
+
+
+@pytest.mark.slow
+def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none")
+    assert done.code == 0, done.err
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names >= {"cbf.nii.gz", "cbv.nii.gz", "mtt.nii.gz", "tmax.nii.gz", "mask.nii.gz", "montage.png", "run.json"}
+    series = read_series(scan_folder)
+    image = nibabel.load(tmp_path / "out" / "cbv.nii.gz")
+    assert image.shape == series.geometry.shape[::-1]
+    corner = image.affine @ [0, 0, 0, 1]
+    np.testing.assert_allclose(corner[:3] * [-1, -1, 1], series.geometry.origin, atol=1e-3)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["method"] == "csvd"
+    assert record["device"] == "cpu"
+    assert {"ctp-torch", "torch"} <= set(record["versions"])
+    assert set(record["timings_s"]) >= {"read", "median filter", "maps"}
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_moved_and_renamed_files_give_the_same_maps(run, scan_folder, tmp_path):
+    """Mutation seen red: sorting files by name instead of by header."""
+    rng = np.random.default_rng(0)
+    files = sorted(scan_folder.iterdir())
+    elsewhere = tmp_path / "usb stick" / "export"
+    for number, i in enumerate(rng.permutation(len(files))):
+        target = elsewhere / f"{number % 7}" / f"{rng.integers(1 << 40):x}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(files[i], target)
+    for folder, name in ((scan_folder, "a"), (elsewhere, "b")):
+        done = run("maps", folder, "-o", tmp_path / name, "--registration", "none")
+        assert done.code == 0, done.err
+    for name in ("cbf", "cbv", "mtt", "tmax"):
+        np.testing.assert_array_equal(
+            values(tmp_path / "a" / f"{name}.nii.gz"), values(tmp_path / "b" / f"{name}.nii.gz")
+        )
+
+
+@pytest.mark.slow
+def test_a_chosen_artery_is_read_from_exactly_that_voxel(run, scan_folder, tmp_path):
+    """Mutation seen red: exchanging x and y; reading the filtered series."""
+    series = read_series(scan_folder)
+    x, y, z = 24, 30, 1
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--aif", f"{x},{y},{z}", "--registration", "none")
+    assert done.code == 0, done.err
+    note = json.loads((tmp_path / "out" / "run.json").read_text())["deconvolution"]
+    assert note["aif"]["voxels_xyz"] == [[x, y, z]]
+    raw = series.hu[:, z, y, x].numpy()
+    np.testing.assert_allclose(note["aif"]["curve_hu"], raw - raw[: note["baseline_frames"]].mean(), atol=2e-3)
+
+
+def test_an_artery_outside_the_brain_is_accepted_with_a_warning(run, scan_folder, tmp_path):
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--aif", "2,2,1", "--registration", "none")
+    assert "outside the brain" in done.err or "no bolus" in done.err
+    assert "Traceback" not in done.err
+    assert done.code == (7 if "no bolus" in done.err else 0)
+
+
+@pytest.mark.slow
+def test_a_mask_decides_where(run, scan_folder, tmp_path):
+    series = read_series(scan_folder)
+    mask = series.hu.new_zeros(series.geometry.shape)
+    mask[1, 25:40, 20:44] = 1
+    write_volume(tmp_path / "mask.nii.gz", mask, series.geometry)
+    done = run(
+        "maps", scan_folder, "-o", tmp_path / "out", "--mask", tmp_path / "mask.nii.gz", "--registration", "none"
+    )
+    assert done.code == 0, done.err
+    np.testing.assert_array_equal(values(tmp_path / "out" / "mask.nii.gz").T, mask.numpy())
+    assert not values(tmp_path / "out" / "cbf.nii.gz").T[mask.numpy() == 0].any()
+
+
+@pytest.mark.slow
+def test_no_identity_anywhere(run, scan_folder, tmp_path):
+    """Mutation seen red: noting the patient's name in run.json."""
+    secrets = {
+        "PatientName": "Secretus^Maxima",
+        "PatientID": "ID-4711-SECRET",
+        "AccessionNumber": "ACC987654",
+        "PatientBirthDate": "19440203",
+        "ReferringPhysicianName": "Hidden^Doctor",
+        "InstitutionName": "Clinic of Secrets",
+    }
+    folder = tmp_path / "identified"
+    folder.mkdir()
+    for file in scan_folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        for name, value in secrets.items():
+            setattr(dataset, name, value)
+        dataset.save_as(folder / file.name)
+    done = run("maps", folder, "-o", tmp_path / "out", "--registration", "none")
+    info = run("info", folder, "--json")
+    assert done.code == info.code == 0, done.err + info.err
+    written = b"".join(p.read_bytes() for p in (tmp_path / "out").iterdir()) + "".join([*done[1:], *info[1:]]).encode()
+    for path in (tmp_path / "out").glob("*.nii.gz"):
+        import gzip
+
+        written += gzip.decompress(path.read_bytes())
+    for value in secrets.values():
+        for part in value.split("^"):
+            assert part.encode() not in written
+
+
+def test_a_result_is_not_overwritten(run, scan_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none")
+    assert done.code == 6
+    assert "--force" in done.err
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", "--force")
+    assert done.code == 0, done.err
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 3, "nowhere"),
+        (["EMPTY"], 3, "no"),
+        (["TEXT"], 3, "no"),
+        (["SCAN", "--model", "missing.safetensors"], 4, "missing.safetensors"),
+        (["SCAN", "--model", "TEXT/a.txt"], 4, "not a model"),
+        (["SCAN", "--model", "x", "--method", "csvd"], 1, "exclude each other"),
+        (["SCAN", "--method", "magic"], 1, "choose among"),
+        (["SCAN", "--registration", "magic"], 1, "choose among"),
+        (["SCAN", "--aif", "1,2"], 1, "x,y,z"),
+        (["SCAN", "--aif", "1,2,99"], 1, "outside the series"),
+        (["SCAN", "--mask", "TEXT/a.txt"], 4, "a.txt"),
+        (["SCAN", "--device", "tpu"], 1, "unknown device"),
+    ],
+)
+def test_mistakes_end_with_one_message(run, scan_folder, tmp_path, arguments, code, message):
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "TEXT").mkdir()
+    (tmp_path / "TEXT" / "a.txt").write_text("no images here")
+    places = {"SCAN": scan_folder, "EMPTY": tmp_path / "EMPTY", "TEXT": tmp_path / "TEXT"}
+    given = [str(places[a]) if a in places else str(tmp_path / a) if a.startswith("TEXT/") else a for a in arguments]
+    if "registration" not in " ".join(given):
+        given += ["--registration", "none"]
+    done = run("maps", *given, "-o", tmp_path / "out")
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert done.err.count("error:") == 1
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "out").exists()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_truncated_file_is_named(run, scan_folder, tmp_path):
+    folder = tmp_path / "cut"
+    shutil.copytree(scan_folder, folder)
+    victim = sorted(folder.iterdir())[17]
+    victim.write_bytes(victim.read_bytes()[:-500])
+    done = run("maps", folder, "-o", tmp_path / "out", "--registration", "none")
+    assert done.code == 4
+    assert victim.name in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_image_is_named(run, scan_folder, tmp_path):
+    folder = tmp_path / "gap"
+    shutil.copytree(scan_folder, folder)
+    sorted(folder.iterdir())[17].unlink()
+    done = run("maps", folder, "-o", tmp_path / "out", "--registration", "none")
+    assert done.code == 5
+    assert "slice" in done.err
+    assert not (tmp_path / "out").exists()
