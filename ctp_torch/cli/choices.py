@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -69,6 +69,12 @@ def pick_maps(text: str) -> tuple[str, ...]:
             f"--maps {text!r}: unknown map {', '.join(unknown) or '(none given)'}; known: {', '.join(QUANTITIES)}"
         )
     return names
+
+
+def pick_duplicates(name: str) -> Literal["refuse", "first"]:
+    """What to do with several images of one slice and time."""
+    table: Mapping[str, Literal["refuse", "first"]] = {"refuse": "refuse", "first": "first"}
+    return _pick("--duplicates", name, table)
 
 
 def make_model(

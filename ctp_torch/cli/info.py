@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ctp_torch.cli import console
+from ctp_torch.cli import choices, console, reading
 
 __all__ = ["info"]
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="Folder of a CT perfusion series.")],
+    series: reading.SeriesArgument,
+    times: reading.TimesOption = None,
+    dt: reading.DtOption = None,
+    uid: reading.UidOption = None,
+    drop_incomplete: reading.DropOption = False,
+    duplicates: reading.DuplicatesOption = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show a series: slices, frames, times, spacing, vendor, and what was inferred or left out.
@@ -23,30 +27,37 @@ def info(
     """
     from ctp_torch.io import read_series
 
-    series = read_series(path)
-    steps = series.times.diff(dim=0)
-    z, y, x = series.geometry.shape
+    found = read_series(
+        series,
+        times=times,
+        dt=dt,
+        series=uid,
+        drop_incomplete=drop_incomplete,
+        duplicates=choices.pick_duplicates(duplicates),
+    )
+    steps = found.times.diff(dim=0)
+    z, y, x = found.geometry.shape
     facts: dict[str, object] = {
         "slices": z,
         "rows": y,
         "columns": x,
-        "frames": series.n_frames,
-        "spacing_mm_zyx": [round(s, 4) for s in series.geometry.spacing],
-        "origin_mm_lps": [round(o, 3) for o in series.geometry.origin],
-        "direction": [round(d, 6) for d in series.geometry.direction],
-        "dt_s": round(series.dt, 4),
-        "duration_s": round(float(series.times.max()), 3),
+        "frames": found.n_frames,
+        "spacing_mm_zyx": [round(s, 4) for s in found.geometry.spacing],
+        "origin_mm_lps": [round(o, 3) for o in found.geometry.origin],
+        "direction": [round(d, 6) for d in found.geometry.direction],
+        "dt_s": round(found.dt, 4),
+        "duration_s": round(float(found.times.max()), 3),
         "dt_min_s": round(float(steps.min()), 4) if steps.numel() else None,
         "dt_max_s": round(float(steps.max()), 4) if steps.numel() else None,
-        "slice_offsets_s": round(float((series.times - series.times[:, :1]).abs().max()), 4),
-        "hu_range": [round(float(series.hu.min()), 1), round(float(series.hu.max()), 1)],
-        **series.notes,
+        "slice_offsets_s": round(float((found.times - found.times[:, :1]).abs().max()), 4),
+        "hu_range": [round(float(found.hu.min()), 1), round(float(found.hu.max()), 1)],
+        **found.notes,
     }
     if as_json:
-        facts["frame_times_s"] = [round(t, 4) for t in series.times.median(dim=1).values.tolist()]
+        facts["frame_times_s"] = [round(t, 4) for t in found.times.median(dim=1).values.tolist()]
         console.say(json.dumps(facts, indent=2))
         return
-    console.say(f"{z} slices x {series.n_frames} frames of {y} x {x} pixels")
+    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels")
     for name, value in list(facts.items())[4:]:
         if value not in (None, [], {}):
             console.say(f"  {name.replace('_', ' '):<18} {_line(value)}")

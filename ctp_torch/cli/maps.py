@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctp_torch.cli import choices, console
+from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, NoSeriesError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["maps"]
 
 
 def maps(
-    series: Annotated[Path, typer.Argument(help="Folder of CT images (DICOM), any file names.")],
+    series: reading.SeriesArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for cbf.nii.gz, cbv, mtt, tmax and the rest.")],
     model: Annotated[Path | None, typer.Option(help="Predict with this model file.")] = None,
     method: Annotated[
@@ -37,6 +37,11 @@ def maps(
         str | None,
         typer.Option(help=f"{choices.REGISTRATION_HELP} [default: the model's, else {choices.DEFAULT_REGISTRATION}]."),
     ] = None,
+    times: reading.TimesOption = None,
+    dt: reading.DtOption = None,
+    uid: reading.UidOption = None,
+    drop_incomplete: reading.DropOption = False,
+    duplicates: reading.DuplicatesOption = "refuse",
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -66,7 +71,14 @@ def maps(
     estimate = choices.pick_registration(name)
 
     watch = _Stopwatch()
-    source = read_series(series).to(target)
+    source = read_series(
+        series,
+        times=times,
+        dt=dt,
+        series=uid,
+        drop_incomplete=drop_incomplete,
+        duplicates=choices.pick_duplicates(duplicates),
+    ).to(target)
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
     inside = None if mask is None else _read_mask(mask, source)

@@ -1,0 +1,28 @@
+"""The options with which every command reads a series, for headers that leave a question open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["DropOption", "DtOption", "DuplicatesOption", "SeriesArgument", "TimesOption", "UidOption"]
+
+SeriesArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder of CT images (DICOM, any file names), a zip of one, a DICOMDIR, or a 4-D NIfTI."),
+]
+TimesOption = Annotated[
+    Path | None, typer.Option("--times", help="File of frame times [s], where the headers tell none.", metavar="FILE")
+]
+DtOption = Annotated[
+    float | None, typer.Option("--dt", min=1e-3, help="Time between frames [s], where the headers tell none.")
+]
+UidOption = Annotated[
+    str | None, typer.Option("--series", help="Which series, when several could be meant.", metavar="UID")
+]
+DropOption = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out time points that lack a slice.")]
+DuplicatesOption = Annotated[
+    str, typer.Option("--duplicates", help="Of several images of one slice and time: refuse them, or take the first.")
+]
