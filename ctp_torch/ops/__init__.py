@@ -1,5 +1,8 @@
 """Tensor in, tensor out: the physics and the image chain, one step per file, in the order the data flow."""
 
+from ctp_torch.ops.bayes import bayesian as bayesian
+from ctp_torch.ops.box import box_nlr as box_nlr
+from ctp_torch.ops.capillary import maximum_oxygen_extraction as maximum_oxygen_extraction
 from ctp_torch.ops.colormap import apply_lut as apply_lut
 from ctp_torch.ops.colormap import jet_lut as jet_lut
 from ctp_torch.ops.colormap import nearest_color_index as nearest_color_index
@@ -8,6 +11,9 @@ from ctp_torch.ops.concentration import bolus_arrival as bolus_arrival
 from ctp_torch.ops.concentration import bolus_onset as bolus_onset
 from ctp_torch.ops.concentration import enhancement as enhancement
 from ctp_torch.ops.deconvolution import Deconvolution as Deconvolution
+from ctp_torch.ops.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd
+from ctp_torch.ops.expectation_maximization import expectation_maximization as expectation_maximization
+from ctp_torch.ops.gaussian_process import gaussian_process_deconvolution as gaussian_process_deconvolution
 from ctp_torch.ops.hounsfield import hounsfield as hounsfield
 from ctp_torch.ops.hounsfield import window as window
 from ctp_torch.ops.kernels import gaussian_kernel as gaussian_kernel
@@ -18,6 +24,7 @@ from ctp_torch.ops.masks import head_mask as head_mask
 from ctp_torch.ops.masks import old_infarct_mask as old_infarct_mask
 from ctp_torch.ops.masks import smooth_inside as smooth_inside
 from ctp_torch.ops.masks import vessel_mask as vessel_mask
+from ctp_torch.ops.max_slope import max_slope as max_slope
 from ctp_torch.ops.median import median_filter as median_filter
 from ctp_torch.ops.midline import Midline as Midline
 from ctp_torch.ops.midline import find_midline as find_midline
@@ -33,6 +40,7 @@ from ctp_torch.ops.morphology import opening as opening
 from ctp_torch.ops.morphology import remove_small as remove_small
 from ctp_torch.ops.parameters import blood_volume as blood_volume
 from ctp_torch.ops.parameters import time_to_peak as time_to_peak
+from ctp_torch.ops.passage import DeconvolutionWarning as DeconvolutionWarning
 from ctp_torch.ops.registration_simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.resample import resample_curves as resample_curves
 from ctp_torch.ops.rigid import RigidMotion as RigidMotion
@@ -46,7 +54,10 @@ from ctp_torch.ops.smoothing import smooth_in_time as smooth_in_time
 from ctp_torch.ops.ssim import ssim as ssim
 from ctp_torch.ops.ssim import ssim_map as ssim_map
 from ctp_torch.ops.svd import csvd as csvd
+from ctp_torch.ops.svd import osvd as osvd
 from ctp_torch.ops.svd import ssvd as ssvd
+from ctp_torch.ops.tikhonov import tikhonov as tikhonov
+from ctp_torch.ops.vascular import vascular_model as vascular_model
 from ctp_torch.ops.vessels import VesselCurve as VesselCurve
 from ctp_torch.ops.vessels import curve_width as curve_width
 from ctp_torch.ops.vessels import scale_aif as scale_aif

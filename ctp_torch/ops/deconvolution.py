@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.bolus import Bolus
 from ctp_torch.ops.parameters import parabola_offset
+from ctp_torch.ops.passage import Passage
 from ctp_torch.ops.units import KH, RHO, SECONDS_PER_MINUTE, flow_per_peak, volume_per_area
 
 __all__ = [
@@ -16,10 +17,13 @@ __all__ = [
     "VOXELS_PER_CHUNK",
     "Deconvolution",
     "apply_filter",
+    "chunks",
+    "largest_in_window",
     "mean_transit_time",
     "peak_of_residue",
     "read_out",
     "settle",
+    "settle_part",
 ]
 
 SEARCH_WINDOW = (-5.0, 25.0)
@@ -50,17 +54,22 @@ class Deconvolution(NamedTuple):
     """``(voxels,)`` standard deviation of ``cbf`` [mL/100 g/min]."""
 
 
+def chunks(count: int, size: int = VOXELS_PER_CHUNK) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` that cover ``count`` voxels."""
+    for first in range(0, count, size):
+        yield slice(first, first + size)
+
+
 def apply_filter(curves: Tensor, filters: Tensor) -> Tensor:
     """Residue functions ``(voxels, lags)`` of curves ``(voxels, time)`` under a linear filter ``(lags, time)``."""
     transposed = filters.to(curves).T.contiguous()  # (time, lags)
     k = curves.new_empty(curves.shape[0], filters.shape[0])
-    for rows in range(0, curves.shape[0], VOXELS_PER_CHUNK):
-        chunk = slice(rows, rows + VOXELS_PER_CHUNK)
+    for chunk in chunks(curves.shape[0]):
         torch.mm(curves[chunk], transposed, out=k[chunk])
     return k
 
 
-def read_out(k: Tensor, lags: Tensor, bolus: Bolus, *, kh: float = KH, rho: float = RHO) -> Deconvolution:
+def read_out(k: Tensor, lags: Tensor, passage: Passage, *, kh: float = KH, rho: float = RHO) -> Deconvolution:
     """CBF, CBV, MTT and Tmax from residue functions.
 
     ``CBF = 6000 (kH / rho) max k`` over the sampled lags in [-5, 25] s, ``CBV = 100 (kH / rho) ∫c / ∫a``,
@@ -73,7 +82,7 @@ def read_out(k: Tensor, lags: Tensor, bolus: Bolus, *, kh: float = KH, rho: floa
         ``(voxels, lags)`` [1/s]
     lags
         ``(lags,)`` ascending, evenly spaced [s]
-    bolus
+    passage
         the checked curves that ``k`` came from
     kh, rho
         hematocrit factor and density [g/mL]
@@ -85,41 +94,48 @@ def read_out(k: Tensor, lags: Tensor, bolus: Bolus, *, kh: float = KH, rho: floa
     """
     peak, tmax = peak_of_residue(k, lags)
     cbf = peak * flow_per_peak(kh, rho)
-    cbv = bolus.area_ratio * volume_per_area(kh, rho)
+    cbv = passage.area_ratio * volume_per_area(kh, rho)
     found = Deconvolution(cbf, cbv, mean_transit_time(cbv, cbf), tmax.clamp(min=0), None, k, lags.to(k), None)
-    return settle(found, bolus)
+    return settle(found, passage)
 
 
 def peak_of_residue(k: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
     """Largest values ``(voxels,)`` [1/s] in the search window and their signed, refined lags ``(voxels,)`` [s]."""
+    peak, best = largest_in_window(k, lags)
+    first, last = _window(lags)
+    inside = best.clamp(1, k.shape[1] - 2)
+    left, middle, right = (k.gather(1, (inside + i)[:, None]).squeeze(1) for i in (-1, 0, 1))
+    refined = (best > first) & (best < last) & (best == inside)
+    offset = torch.where(refined, parabola_offset(left, middle, right), 0.0)
+    return peak, (best + offset) * float(lags[1] - lags[0]) + float(lags[0])
+
+
+def largest_in_window(k: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest value ``(voxels,)`` of each residue in the search window, and its index ``(voxels,)`` among all lags."""
+    first, last = _window(lags)
+    peak, best = k[:, first : last + 1].max(dim=1)
+    return peak, best + first
+
+
+def _window(lags: Tensor) -> tuple[int, int]:
+    """First and last index of the ascending lags inside the search window."""
     slack = 1e-6 * float(lags[-1] - lags[0])
-    window = ((lags >= SEARCH_WINDOW[0] - slack) & (lags <= SEARCH_WINDOW[1] + slack)).nonzero().squeeze(1)
-    first, last = int(window[0]), int(window[-1])
-    step = float(lags[1] - lags[0])
-    peak, tmax = k.new_empty(k.shape[0]), k.new_empty(k.shape[0])
-    for rows in range(0, k.shape[0], VOXELS_PER_CHUNK):
-        chunk = k[rows : rows + VOXELS_PER_CHUNK]
-        value, best = chunk[:, first : last + 1].max(dim=1, keepdim=True)  # (chunk, 1)
-        inside = (best + first).clamp(1, k.shape[1] - 2)
-        offset = parabola_offset(*(chunk.gather(1, inside + i) for i in (-1, 0, 1)))
-        offset = torch.where((best > 0) & (best < last - first) & (inside == best + first), offset, 0.0)
-        peak[rows : rows + VOXELS_PER_CHUNK] = value[:, 0]
-        tmax[rows : rows + VOXELS_PER_CHUNK] = ((best + offset) * step)[:, 0] + float(lags[first])
-    return peak, tmax
+    inside = ((lags >= SEARCH_WINDOW[0] - slack) & (lags <= SEARCH_WINDOW[1] + slack)).nonzero().squeeze(1)
+    return int(inside[0]), int(inside[-1])
 
 
-def settle(found: Deconvolution, bolus: Bolus) -> Deconvolution:
+def settle(found: Deconvolution, passage: Passage) -> Deconvolution:
     """The result with 0 for flat curves and NaN for those that weren't finite."""
-    for voxels, value in ((bolus.flat, 0.0), (bolus.invalid, torch.nan)):
+    names = [name for name, part in found._asdict().items() if part is not None and name != "lags"]
+    return found._replace(**{name: settle_part(getattr(found, name), passage) for name in names})
+
+
+def settle_part(part: Tensor, passage: Passage) -> Tensor:
+    """Values ``(voxels, ...)`` with 0 for flat curves and NaN for those that weren't finite."""
+    for voxels, value in ((passage.flat, 0.0), (passage.invalid, torch.nan)):
         if voxels is not None:
-            found = found._replace(
-                **{
-                    name: part.masked_fill(voxels if part.ndim == 1 else voxels[:, None], value)
-                    for name, part in found._asdict().items()
-                    if part is not None and name != "lags"
-                }
-            )
-    return found
+            part = part.masked_fill(voxels.view(-1, *[1] * (part.ndim - 1)), value)
+    return part
 
 
 def mean_transit_time(cbv: Tensor, cbf: Tensor) -> Tensor:

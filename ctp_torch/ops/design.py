@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["circulant_column", "circulant_lags", "hat_matrix", "volterra_matrix"]
+__all__ = ["aif_integral", "circulant_column", "circulant_lags", "extended_lags", "hat_matrix", "volterra_matrix"]
+
+LEAD = 6.0
+"""How much earlier than the AIF tissue may be [s]: a little more than the search window, so that its edge is seen."""
 
 
 def volterra_matrix(aif: Tensor, dt: float) -> Tensor:
@@ -75,7 +80,14 @@ def circulant_lags(length: int, dt: float, *, like: Tensor) -> Tensor:
     return torch.where(index > length // 2, index - length, index).to(torch.float64) * dt
 
 
-def hat_matrix(aif: Tensor, aif_times: Tensor, times: Tensor, lags: Tensor) -> Tensor:
+def extended_lags(times: Tensor, step: float) -> Tensor:
+    """Lags ``(lags,)`` every ``step`` [s] from -6 s to the length of the scan at ``times (..., time)``."""
+    before = math.ceil(LEAD / step - 1e-6)
+    after = math.floor(float(times.max() - times.min()) / step + 1e-6)
+    return step * torch.arange(-before, after + 1, dtype=torch.float64, device=times.device)
+
+
+def hat_matrix(aif: Tensor, aif_times: Tensor, times: Tensor, lags: Tensor, *, abrupt: bool = False) -> Tensor:
     """Convolution matrix for a residue that is linear between evenly spaced lags, at any sample times.
 
     ``A[i, j] = (A2(t_i - s_j + h) - 2 A2(t_i - s_j) + A2(t_i - s_j - h)) / h`` where ``A2`` is the second integral of
@@ -90,6 +102,8 @@ def hat_matrix(aif: Tensor, aif_times: Tensor, times: Tensor, lags: Tensor) -> T
         ``(frames,)`` when the curves were sampled [s]
     lags
         ``(lags,)`` evenly spaced [s]; negative ones are allowed
+    abrupt
+        the residue jumps from 0 to its first value at the first lag, instead of rising over the step before
 
     Returns
     -------
@@ -100,7 +114,12 @@ def hat_matrix(aif: Tensor, aif_times: Tensor, times: Tensor, lags: Tensor) -> T
     h = float(s[1] - s[0])
     lag = t[:, None] - s  # (frames, lags)
     second = [_second_integral(a, ta, lag + offset) for offset in (h, 0.0, -h)]
-    return (second[0] - 2 * second[1] + second[2]) / h
+    matrix = (second[0] - 2 * second[1] + second[2]) / h
+    if abrupt:
+        matrix[:, 0] = (
+            aif_integral(a, ta, lag[:, 0]) - (second[1] - second[2])[:, 0] / h
+        )  # the half of the hat after it
+    return matrix
 
 
 def _second_integral(a: Tensor, ta: Tensor, at: Tensor) -> Tensor:
@@ -113,3 +132,18 @@ def _second_integral(a: Tensor, ta: Tensor, at: Tensor) -> Tensor:
     slope = torch.cat((a.diff() / step, zero))
     u = (at - ta[node]).clamp(min=0)
     return twice[node] + u * (once[node] + u * (a[node] / 2 + u * slope[node] / 6))
+
+
+def aif_integral(aif: Tensor, aif_times: Tensor, at: Tensor) -> Tensor:
+    """Area [HU s] under an AIF ``(time,)``, linear between its samples, up to each time ``at (...)`` [s].
+
+    0 before the first sample; after the last one the AIF keeps its last value.
+    """
+    a, ta, at = (x.to(aif.device, torch.float64) for x in (aif, aif_times, at))
+    step = ta.diff()
+    zero = a.new_zeros(1)
+    once = torch.cat((zero, (step * (a[1:] + a[:-1]) / 2).cumsum(0)))
+    node = torch.searchsorted(ta, at.contiguous(), right=True).sub_(1).clamp_(0, len(ta) - 1)
+    slope = torch.cat((a.diff() / step, zero))
+    u = (at - ta[node]).clamp(min=0)
+    return once[node] + u * (a[node] + u * slope[node] / 2)

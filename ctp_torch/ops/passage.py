@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,14 +14,16 @@ from ctp_torch.ops.parameters import area
 from ctp_torch.ops.resample import regular_times, resample_curves
 
 __all__ = [
-    "Bolus",
     "CoarseSamplingWarning",
     "DeconvolutionWarning",
     "FlatCurveWarning",
     "LateAIFWarning",
     "NonFiniteCurveWarning",
+    "Passage",
     "TruncatedCurveWarning",
-    "check_bolus",
+    "by_timing",
+    "check_passage",
+    "finer_aif",
     "is_regular",
     "on_regular_grid",
 ]
@@ -29,7 +32,7 @@ MIN_FRAMES = 5
 """Below this no bolus passage can be told from noise."""
 
 COARSE_DT = 2.0
-"""Frames further apart than this [s] miss the first pass of a narrow bolus."""
+"""Frames further apart than this [s] miss the first pass of a narrow passage."""
 
 TAIL_FRAMES = 3
 """Frames at the end whose mean tells whether the curve has come down again."""
@@ -59,7 +62,7 @@ class TruncatedCurveWarning(DeconvolutionWarning):
     """The scan ends before the bolus has passed: CBV and MTT read low."""
 
 
-class Bolus(NamedTuple):
+class Passage(NamedTuple):
     """Curves and AIF that belong together, checked once."""
 
     curves: Tensor
@@ -80,9 +83,9 @@ class Bolus(NamedTuple):
     """``(voxels,)`` bool, or None when all curves are finite."""
 
 
-def check_bolus(
+def check_passage(
     curves: Tensor, aif: Tensor, dt: float, times: Tensor | None = None, aif_times: Tensor | None = None
-) -> Bolus:
+) -> Passage:
     """A checked bolus passage; refuses what cannot be deconvolved, warns of what will suffer.
 
     Parameters
@@ -125,33 +128,57 @@ def check_bolus(
         )
     ratio = area(curves, times) / whole
     curves, flat, invalid = _examine(curves, ratio, aif, times, aif_times)
-    return Bolus(curves, aif, times, aif_times, spacing, ratio, flat, invalid)
+    return Passage(curves, aif, times, aif_times, spacing, ratio, flat, invalid)
 
 
-def is_regular(bolus: Bolus) -> bool:
+def by_timing(passage: Passage, solve: Callable[[Tensor, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """What ``solve(curves (voxels, time), times (time,))`` finds for the voxels of each slice, put back in their order.
+
+    Slices taken at different moments each get a call of their own; ``solve`` returns tensors over its voxels.
+    """
+    if passage.times.ndim == 1:
+        return solve(passage.curves, passage.times)
+    starts = torch.ones(len(passage.times), dtype=torch.bool, device=passage.times.device)
+    starts[1:] = (passage.times[1:] != passage.times[:-1]).any(dim=1)  # neighbours mostly share a slice
+    distinct, group = torch.unique(passage.times[starts], dim=0, return_inverse=True)
+    member = group[starts.cumsum(0) - 1]  # (voxels,)
+    parts = [solve(passage.curves[member == i], times) for i, times in enumerate(distinct)]
+    order = member.argsort(stable=True).argsort()  # where each voxel went
+    return tuple(torch.cat(part)[order] for part in zip(*parts, strict=True))
+
+
+def is_regular(passage: Passage) -> bool:
     """Whether curves and AIF lie on one evenly spaced grid: no frame is further from it than 5 % of the spacing."""
-    if bolus.times.ndim == 2 or bolus.times.shape != bolus.aif_times.shape:
+    if passage.times.ndim == 2 or passage.times.shape != passage.aif_times.shape:
         return False
-    grid = bolus.aif_times[0] + bolus.dt * torch.arange(len(bolus.aif_times), device=bolus.aif_times.device)
-    tolerance = 0.05 * bolus.dt
-    return bool(((bolus.times - grid).abs() <= tolerance).all() & ((bolus.aif_times - grid).abs() <= tolerance).all())
+    grid = passage.aif_times[0] + passage.dt * torch.arange(len(passage.aif_times), device=passage.aif_times.device)
+    tolerance = 0.05 * passage.dt
+    return bool(
+        ((passage.times - grid).abs() <= tolerance).all() & ((passage.aif_times - grid).abs() <= tolerance).all()
+    )
 
 
-def on_regular_grid(bolus: Bolus, step: float | None) -> Bolus:
+def on_regular_grid(passage: Passage, step: float | None) -> Passage:
     """The bolus resampled every ``step`` [s] by monotone cubics, or as it is where frames are even and no coarser.
 
     ``step`` None keeps an even grid whatever its spacing, and resamples uneven frames at their median spacing.
     """
     if step is not None and not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be a positive number of seconds or None, got {step}")
-    if is_regular(bolus) and (step is None or bolus.dt <= step * 1.05):
-        return bolus
-    step = bolus.dt if step is None else step
-    both = torch.stack((bolus.times.min(), bolus.aif_times.min(), bolus.times.max(), bolus.aif_times.max()))
+    if is_regular(passage) and (step is None or passage.dt <= step * 1.05):
+        return passage
+    step = passage.dt if step is None else step
+    both = torch.stack((passage.times.min(), passage.aif_times.min(), passage.times.max(), passage.aif_times.max()))
     new = regular_times(both, step)
-    curves = resample_curves(bolus.curves, bolus.times, new)
-    aif = resample_curves(bolus.aif, bolus.aif_times, new)
-    return bolus._replace(curves=curves, aif=aif, times=new, aif_times=new, dt=step)
+    curves = resample_curves(passage.curves, passage.times, new)
+    aif = resample_curves(passage.aif, passage.aif_times, new)
+    return passage._replace(curves=curves, aif=aif, times=new, aif_times=new, dt=step)
+
+
+def finer_aif(passage: Passage, spacing: float = 0.25) -> tuple[Tensor, Tensor]:
+    """The AIF by monotone cubics every ``spacing`` [s], with those times: between its frames it isn't straight."""
+    times = regular_times(passage.aif_times, spacing)
+    return resample_curves(passage.aif, passage.aif_times, times), times
 
 
 def _check_shapes(curves: Tensor, aif: Tensor, dt: float) -> None:

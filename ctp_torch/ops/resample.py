@@ -53,7 +53,7 @@ def resample_curves(
     if not bool((steps > 0).all()):
         raise ValueError("times must ascend strictly: sort the frames and drop doubled ones before resampling")
     new = new_times.to(values.device, torch.float64)
-    batch = torch.broadcast_tensors(t[..., 0], new[..., 0])[0].shape
+    batch = (t[..., 0] + new[..., 0]).shape
     new = new.expand(*batch, new.shape[-1]).contiguous().clamp(min=t[..., :1], max=t[..., -1:])  # (..., new)
     t = t.expand(*batch, n).contiguous()
     left = torch.searchsorted(t, new, right=True).sub_(1).clamp_(0, n - 2)  # (..., new): interval each falls in
@@ -78,7 +78,7 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
     """Entries ``(..., new)`` of ``values (..., time)``; an index shared by all curves is not spread over them."""
     if index.ndim == 1:
         return values.index_select(-1, index)
-    batch = torch.broadcast_tensors(values[..., 0], index[..., 0])[0].shape
+    batch = (values[..., 0] + index[..., 0]).shape
     return values.expand(*batch, values.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))
 
 

@@ -11,7 +11,7 @@ from ctp_torch.ops.svd import csvd, ssvd
 
 T = np.arange(60.0)
 DELAYS = (-2, 0, 2, 4, 6)
-pytestmark = pytest.mark.filterwarnings("ignore::ctp_torch.ops.bolus.LateAIFWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::ctp_torch.ops.passage.LateAIFWarning")
 
 
 def study(preset, residue="exponential", mtt=4.0, delays=DELAYS):
