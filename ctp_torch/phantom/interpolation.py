@@ -68,7 +68,7 @@ def smooth_noise(
     sigma_mm: float,
     channels: int = 1,
 ) -> Tensor:
-    """Random fields ``(channels, z, y, x)`` of mean 0 and sd 1 over ``extent`` (z, y, x) mm, smooth over ``sigma_mm``."""
+    """Fields ``(channels, z, y, x)`` of mean 0, sd 1, smooth by ``sigma_mm``, over ``extent`` (z, y, x) [mm]."""
     shape = [math.ceil(e / spacing) + 1 for e in extent]
     blur = sigma_mm / spacing
     pad = math.ceil(3 * blur)

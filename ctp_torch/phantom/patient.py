@@ -24,7 +24,7 @@ from ctp_torch.phantom.template import load_template
 from ctp_torch.phantom.vessels import grow_vessels
 from ctp_torch.series import CTPSeries
 
-__all__ = ["LABELS", "Patient", "PatientTruth", "draw_person", "render_patient"]
+__all__ = ["LABELS", "Patient", "PatientTruth", "draw_diagnosis", "draw_person", "render_patient"]
 
 LABELS = ("air", "scalp", "skull", "csf", "grey", "white", "artery", "vein", "old infarct")
 """Tissue names by label."""
@@ -170,8 +170,12 @@ def draw_person(seed: int, index: int, *, dt: float = 1.0) -> Person:
         grow_vessels(_stream(seed, index, "vessels"), template),
         draw_materials(_stream(seed, index, "materials"), age=age),
     )
-    stroke = draw_stroke(_stream(seed, index, "stroke"))
-    return Person(head, draw_texture(_stream(seed, index, "texture")), physiology, stroke)
+    return Person(head, draw_texture(_stream(seed, index, "texture")), physiology, draw_diagnosis(seed, index))
+
+
+def draw_diagnosis(seed: int, index: int) -> Stroke:
+    """What ails patient ``index`` of the cohort ``seed``, without drawing the rest."""
+    return draw_stroke(_stream(seed, index, "stroke"))
 
 
 def _stream(seed: int, index: int, purpose: str) -> torch.Generator:
