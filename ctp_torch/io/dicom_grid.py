@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -102,64 +102,59 @@ def _cells_of_slice(images: list[ImageHeader], clock: Clock) -> list[list[ImageH
 def _match(rows: _Slices, clock: Clock) -> list[list[int]]:
     """The frame of every image of every slice.
 
-    A slice with as many images as the fullest one, keeping step with it, counts through. Any other is laid against the
-    fullest slice so that the times agree best, after the shift that a shuttle gives it.
+    Slices that keep step (a constant lag between them) count through. Others, of a shuttle or with images missing, are
+    taken together in the order of time: a new frame begins where a slice comes again, or after a pause. The pause that
+    leaves the fewest empty cells and the shortest frames is the right one.
     """
     times = [[clock.read(image) for image in images] for images in rows]
-    reference = max(times, key=len)
-    if len(reference) == 1:
-        return [[0] for _ in rows]
-    dt = median(b - a for a, b in pairwise(reference))
-    frames: list[list[int]] = []
-    extra = 0
-    for own in times:
-        placed = list(range(len(own))) if _in_step(own, reference, dt) else _lay(own, reference, dt)
-        extra = max(extra, -placed[0])
-        frames.append(placed)
-    return [[frame + extra for frame in placed] for placed in frames]
+    if not clock.seconds or _keep_step(times):
+        return [list(range(len(own))) for own in times]
+    events = sorted((t, z) for z, own in enumerate(times) for t in own)
+    gaps = sorted({round(b[0] - a[0], 3) for a, b in pairwise(events)} - {0.0})
+    pauses = [*gaps[:: 1 + len(gaps) // 40], math.inf]
+    found = min((_frames(events, pause) for pause in pauses), key=lambda frames: _cost(frames, times))
+    placed: list[list[int]] = [[] for _ in rows]
+    for k, frame in enumerate(found):
+        for z in frame:
+            placed[z].append(k)
+    return placed
 
 
-def _in_step(own: Sequence[float], reference: Sequence[float], dt: float) -> bool:
-    """Whether two slices have equally many images whose distance in time stays within three quarters of a frame."""
-    if len(own) != len(reference):
+def _keep_step(times: list[list[float]]) -> bool:
+    """Whether all slices have equally many images, each at a constant lag behind the first slice."""
+    first = times[0]
+    if any(len(own) != len(first) for own in times):
         return False
-    lag = [a - b for a, b in zip(own, reference, strict=True)]
-    return max(abs(one - median(lag)) for one in lag) <= 0.75 * dt
+    for own in times:
+        lag = [a - b for a, b in zip(own, first, strict=True)]
+        if max(lag) - min(lag) > 0.25 * _interval(times):
+            return False
+    return True
 
 
-def _lay(own: Sequence[float], reference: Sequence[float], dt: float) -> list[int]:
-    """The frames of a slice that lacks some: the shift and the places with the least sum of time differences."""
-    near = [a - b for a in (own[0], own[-1], own[len(own) // 2]) for b in reference if abs(a - b) < 0.75 * dt]
-    shifts = sorted({0.0, *near}, key=abs)
-    best: tuple[float, list[int]] | None = None
-    for shift in shifts:
-        places = _nearest([t - shift for t in own], reference, dt)
-        cost = sum(abs(t - shift - _time_of(p, reference, dt)) for t, p in zip(own, places, strict=True)) + 1e-9 * abs(
-            shift
-        )
-        if len(set(places)) == len(places) and (best is None or cost < best[0]):
-            best = (cost, places)
-    return best[1] if best else list(range(len(own)))
+def _frames(events: list[tuple[float, int]], pause: float) -> list[dict[int, float]]:
+    """The images in the order of time cut into frames, each slice to time."""
+    frames: list[dict[int, float]] = [{}]
+    last = events[0][0]
+    for t, z in events:
+        if z in frames[-1] or t - last >= pause - SAME_TIME_S / 10:
+            frames.append({})
+        frames[-1][z] = t
+        last = t
+    return frames
 
 
-def _nearest(own: Sequence[float], reference: Sequence[float], dt: float) -> list[int]:
-    """The nearest frame of every time; frames before the first and after the last count on in steps of dt."""
-    places = []
-    for t in own:
-        if t < reference[0] - 0.5 * dt:
-            places.append(-max(1, round((reference[0] - t) / dt)))
-        elif t > reference[-1] + 0.5 * dt:
-            places.append(len(reference) - 1 + max(1, round((t - reference[-1]) / dt)))
-        else:
-            places.append(min(range(len(reference)), key=lambda k: abs(reference[k] - t)))
-    return places
+def _cost(frames: list[dict[int, float]], times: list[list[float]]) -> float:
+    """Empty cells, and twice the length of the frames in frame intervals: a frame is shorter than that."""
+    empty = len(frames) * len(times) - sum(map(len, frames))
+    length = sum(max(frame.values()) - min(frame.values()) for frame in frames)
+    return empty + 2 * length / _interval(times)
 
 
-def _time_of(place: int, reference: Sequence[float], dt: float) -> float:
-    """The time of a frame, also of one before the first or after the last."""
-    if place < 0:
-        return reference[0] + place * dt
-    return reference[place] if place < len(reference) else reference[-1] + (place - len(reference) + 1) * dt
+def _interval(times: list[list[float]]) -> float:
+    """The usual time between two images of a slice."""
+    means = [(own[-1] - own[0]) / (len(own) - 1) for own in times if len(own) > 1]
+    return median(means) if means else math.inf
 
 
 def _place(slices: _Slices, z: int) -> str:

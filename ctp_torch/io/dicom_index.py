@@ -181,6 +181,8 @@ def _images(path: Path, dataset: Dataset, offset: int | None, length: int) -> li
     top = Lookup([dataset])
     if top.text("SOPClassUID") == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
         return "a DICOMDIR"
+    if length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
+        return "broken DICOM file (a CT image that ends before its pixels)"
     if length == 0 or not top.integer("Rows") or not top.integer("Columns"):
         return "no pixels (" + (_class_name(dataset) or "unknown object") + ")"
     groups = dataset.get("PerFrameFunctionalGroupsSequence")

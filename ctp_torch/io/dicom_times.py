@@ -74,13 +74,13 @@ def choose_clock(slices: _Slices, *, order_only: bool = False) -> Clock:
             partial = partial or clock
         else:
             refused.append(f"{source} is constant")
-    if partial is not None:
-        return _with_warnings(partial, slices, refused)
     for source in ORDER_SOURCES if order_only else ():
         if all(source in image.orders for image in images):
             read = _reader(source, orders=True)
-            if _apart(slices, read)[0]:
+            if _apart(slices, read)[0] and len({len(one) for one in slices}) == 1:
                 return Clock(source, False, read, (f"the order of the images is that of {source}",))
+    if partial is not None:
+        return _with_warnings(partial, slices, refused)
     raise IncompleteSeriesError(
         "no acquisition times: the headers tell none that differ between the images of a slice"
         + (f" ({'; '.join(refused)})" if refused else "")
