@@ -59,7 +59,7 @@ def write_cohort(
     dt: float = 1.0,
     dose: float = 1.0,
     seed: int = 0,
-    registration: pipeline.Registration | None = ops.register_simpleitk,
+    registration: pipeline.Registration | None = ops.register_rigid,
     force: bool = False,
 ) -> Iterator[str]:
     """A cohort written patient by patient; the name of each is yielded when its files are there.
@@ -99,6 +99,8 @@ def write_cohort(
     folder = Path(folder)
     if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(f"{folder} exists already: choose another place, or replace it with --force")
+    if folder.exists() and not (folder.is_dir() and ((folder / "cohort.json").is_file() or not any(folder.iterdir()))):
+        raise OutputExistsError(f"{folder} is no cohort: --force replaces cohorts only, choose another place")
     load_template()
     return _write(folder, plan, registration)
 
@@ -116,10 +118,10 @@ def _check(plan: _Plan) -> None:
         raise CTPError(f"rejects and seed must not be negative, got {plan.rejects} and {plan.seed}")
     if not (0.2 <= plan.dt <= 5.0):
         raise CTPError(f"dt must be 0.2 to 5 seconds, got {plan.dt:g}: a bolus can't be followed otherwise")
-    if plan.frames * plan.dt < 35.0:
+    scan = plan.frames * plan.dt
+    if scan < 35.0:
         raise CTPError(
-            f"{plan.frames} frames of {plan.dt:g} s end after {plan.frames * plan.dt:g} s, before the bolus is through: "
-            "take at least 35 s"
+            f"{plan.frames} frames of {plan.dt:g} s end before the bolus is through: {scan:g} s, 35 are needed"
         )
     if not (0.01 <= plan.dose <= 100.0):
         raise CTPError(f"dose must be 0.01 to 100 times the reference, got {plan.dose:g}")
@@ -149,7 +151,8 @@ def _write(folder: Path, plan: _Plan, registration: pipeline.Registration | None
 
     work = _workplace(folder, plan)
     splits: dict[str, Split] = {}
-    kinds: list[Split] = [*split_patients(plan.seed, plan.patients, plan.train), *(["reject"] * plan.rejects)]
+    kinds = split_patients(plan.seed, plan.patients, plan.train)
+    kinds.extend("reject" for _ in range(plan.rejects))
     for index, split in enumerate(kinds):
         name = f"P{index + 1:03d}"
         splits[name] = split
@@ -212,9 +215,9 @@ def _write_patient(
 
 
 def _teacher_maps(scan: CTPSeries, name: str, registration: pipeline.Registration | None) -> PerfusionMaps:
-    """What the console makes of the noisy scan: aligned, median-filtered, cSVD at threshold 0.1."""
+    """What the console makes of the noisy scan: aligned, smoothed by 2 mm, cSVD at threshold 0.1."""
     try:
-        return pipeline.deconvolve(pipeline.preprocess(scan, registration=registration), ops.csvd)
+        return pipeline.deconvolve(pipeline.preprocess(scan, registration=registration, median_size=1), ops.csvd)
     except QualityError as error:
         raise QualityError(f"{name}: {error}; raise the dose, or take another seed") from error
 
@@ -249,7 +252,7 @@ def _settings(plan: _Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "phantom": plan._asdict(),
         "teacher": {
-            "method": "csvd", "threshold": 0.1, "sigma_mm": 2.0, "median": 3, "registration": plan.registration,
+            "method": "csvd", "threshold": 0.1, "sigma_mm": 2.0, "registration": plan.registration,
             "input": "the noisy scans",
         },
         "noise_hu_at_512": sd,
