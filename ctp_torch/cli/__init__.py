@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from ctp_torch.cli import console
+from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
 from ctp_torch.cli.info import info
+from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
 from ctp_torch.cli.train import train
 from ctp_torch.errors import CTPError
@@ -30,7 +32,7 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, info, train, evaluate, doctor):
+for command in (demo, maps, info, convert, lut, train, evaluate, doctor):
     app.command()(command)
 
 

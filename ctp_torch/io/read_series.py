@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch.errors import NoSeriesError, UnreadableFileError
+from ctp_torch.errors import CTPError, NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom_index import find_files
 from ctp_torch.io.frame_times import read_times
 from ctp_torch.io.read_dicom import read_dicom
@@ -60,6 +60,8 @@ def read_series(
         (slice, time) cells are missing or doubled, several series could be meant, or no times are told
     UnreadableFileError
         a file is truncated or can't be decoded
+    CTPError
+        times and dt are both given
     ValueError
         when an option can't be meant
 
@@ -73,7 +75,7 @@ def read_series(
     if duplicates not in ("refuse", "first"):
         raise ValueError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}")
     if times is not None and dt is not None:
-        raise ValueError("give times or dt, not both")
+        raise CTPError("give times (--times FILE) or dt (--dt S), not both")
     if dt is not None and not dt > 0:
         raise ValueError(f"dt must be a positive number of seconds, got {dt}")
     if not place.exists():
