@@ -41,6 +41,7 @@ from ctp_torch.ops.morphology import remove_small as remove_small
 from ctp_torch.ops.parameters import blood_volume as blood_volume
 from ctp_torch.ops.parameters import time_to_peak as time_to_peak
 from ctp_torch.ops.passage import DeconvolutionWarning as DeconvolutionWarning
+from ctp_torch.ops.registration import register_rigid as register_rigid
 from ctp_torch.ops.registration_simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.resample import resample_curves as resample_curves
 from ctp_torch.ops.rigid import RigidMotion as RigidMotion

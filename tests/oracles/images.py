@@ -80,7 +80,7 @@ class DigitalHead:
     def volume(self, shape, spacing, *, rotation=(0.0, 0.0, 0.0), translation=(0.0, 0.0, 0.0), bolus=0.0, thin=5):
         """HU (z, y, x) of the moved head: each slice the mean of ``thin`` layers across its spacing."""
         matrix = torch.tensor(rotation_by_steps(*rotation), dtype=torch.float32)
-        shift = torch.tensor(translation, dtype=torch.float32)
+        shift = torch.as_tensor(translation, dtype=torch.float32)
         z, y, x = ((torch.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing, strict=True))
         layers = ((torch.arange(thin) + 0.5) / thin - 0.5) * spacing[0]
         result = torch.zeros(shape)
