@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ctp_torch import ops, pipeline
+from ctp_torch import pipeline
 from ctp_torch.curves import TissueCurves
-from ctp_torch.errors import IncompleteSeriesError
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort import CohortPatient
-    from ctp_torch.series import CTPSeries
 
 __all__ = ["PreparedPatient", "prepare"]
 
@@ -82,7 +80,7 @@ def prepare(
     window: tuple[float, float] = (0.0, 600.0),
     device: torch.device | str = "cpu",
 ) -> PreparedPatient:
-    """A patient of a cohort read, preprocessed, masked, and its coloured maps turned into indices.
+    """A patient of a cohort read, preprocessed, masked, and its coloured or scalar maps turned into indices.
 
     Parameters
     ----------
@@ -102,10 +100,10 @@ def prepare(
     IncompleteSeriesError
         if a map is missing or doesn't lie on the slices of the series
     """
-    from ctp_torch.io import read_series
+    from ctp_torch.io import read_series, read_target_indices
 
-    series = read_series(patient.series_path).to(device)
-    targets = _targets(patient, quantities, series)
+    series = read_series(patient.series_path, dt=patient.dt).to(device)
+    targets = read_target_indices(patient.maps_path, quantities, series.geometry, patient.ranges, lut=patient.lut)
     series = pipeline.preprocess(series, registration=registration)
     anatomy = pipeline.locate(series)
     tissue = TissueCurves.gather(pipeline.features(series, window=window), anatomy.brain, series.geometry, dt=series.dt)
@@ -119,26 +117,3 @@ def prepare(
         quantities=tuple(quantities),
         dt=series.dt,
     )
-
-
-def _targets(patient: CohortPatient, quantities: Sequence[str], series: CTPSeries) -> Tensor:
-    """Colour indices ``(maps, z, y, x)`` of the patient's maps, checked against the slices of the series."""
-    from ctp_torch.io import read_color_maps
-
-    pictures = read_color_maps(patient.maps_path)
-    missing = [name for name in quantities if name not in pictures.colors]
-    if missing:
-        raise IncompleteSeriesError(
-            f"{patient.maps_path} holds no {', '.join(missing)} map (found: {', '.join(pictures.colors)}); "
-            "choose among those with --maps"
-        )
-    shapes = {name: tuple(pictures[name].shape[:3]) for name in quantities}
-    wrong = [name for name, shape in shapes.items() if shape != series.geometry.shape]
-    elsewhere = pictures.geometry is not None and not pictures.geometry.matches(series.geometry, tolerance_mm=1.0)
-    if wrong or elsewhere:
-        raise IncompleteSeriesError(
-            f"{patient.name}: the maps {shapes} don't lie on the slices of the series {series.geometry.shape}; "
-            "mismatched slice locations can't be learned from, leave this patient out"
-        )
-    lut = ops.jet_lut()
-    return torch.stack([ops.nearest_color_index(pictures[name], lut) for name in quantities])

@@ -15,9 +15,7 @@ __all__ = ["convert"]
 
 def convert(
     series: reading.SeriesArgument,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="File to write, NAME.nii.gz, or a folder for ctp.nii.gz.")
-    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="NAME.nii.gz to write, or a folder for ctp.nii.gz.")],
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctp_torch.cli import choices, console
+from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, ModelMismatchError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, test or both.")] = "both",
     test_samples: Annotated[int, typer.Option(min=2, help="Test pixels for the pointwise R2 and RMSE.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the test pixels.")] = 0,
+    lut: reading.LutOption = "jet",
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -46,7 +47,7 @@ def evaluate(
     models = choices.name_models(model, [load_model(path, target) for path in model])
     recipes = {name: Recipe.of(entry) for name, entry in models.items()}
     quantities = tuple(dict.fromkeys(name for recipe in recipes.values() for name in recipe.targets))
-    source = read_cohort(cohort)
+    source = read_cohort(cohort, lut=lut)
     for name, recipe in recipes.items():
         _same_ranges(name, recipe, source.ranges)
     registrations = {recipe.registration for recipe in recipes.values()}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DropOption", "DtOption", "DuplicatesOption", "SeriesArgument", "TimesOption", "UidOption"]
+__all__ = ["DropOption", "DtOption", "DuplicatesOption", "LutOption", "SeriesArgument", "TimesOption", "UidOption"]
 
 SeriesArgument = Annotated[
     Path,
@@ -25,4 +25,10 @@ UidOption = Annotated[
 DropOption = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out time points that lack a slice.")]
 DuplicatesOption = Annotated[
     str, typer.Option("--duplicates", help="Of several images of one slice and time: refuse them, or take the first.")
+]
+LutOption = Annotated[
+    str,
+    typer.Option(
+        "--lut", help="Colours of the cohort's maps: jet, siemens, siemens-time, asist, a file, or bar (read each bar)."
+    ),
 ]

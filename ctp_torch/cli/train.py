@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctp_torch.cli import choices, console
+from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def train(
     trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
+    lut: reading.LutOption = "jet",
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
@@ -54,7 +55,7 @@ def train(
     if output.suffix != ".safetensors":
         raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")
     console.claim(output, force=force)
-    source = read_cohort(cohort)
+    source = read_cohort(cohort, lut=lut)
     patients = [patient for patient in source.patients if patient.split == "train"]
     if not patients:
         raise CTPError(f"{cohort} holds no training patient; see the split in its cohort.json")

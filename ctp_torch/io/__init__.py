@@ -14,4 +14,7 @@ from ctp_torch.io.nifti import read_volume as read_volume
 from ctp_torch.io.nifti import write_nifti_series as write_nifti_series
 from ctp_torch.io.nifti import write_volume as write_volume
 from ctp_torch.io.read_series import read_series as read_series
+from ctp_torch.io.target_maps import read_target_indices as read_target_indices
 from ctp_torch.io.uids import make_uid as make_uid
+from ctp_torch.io.value_maps import ValueMap as ValueMap
+from ctp_torch.io.value_maps import read_value_maps as read_value_maps

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.atomic import whole
+from ctp_torch.io.cohort_layouts import Found, find_patients
+from ctp_torch.io.nifti import header_step, sidecar
 from ctp_torch.maps import QUANTITIES
 
 __all__ = ["COHORT_FORMAT", "Cohort", "CohortPatient", "Split", "read_cohort", "write_cohort_index"]
@@ -34,6 +36,12 @@ class CohortPatient:
     """Folder of the target maps."""
     truth_path: Path | None = None
     """Physical truth of a digital patient; training and prediction never read it."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Quantity to the values of the first and the last colour, those of the cohort."""
+    lut: str = "jet"
+    """Table of the maps' colours: a name, a file, or ``bar`` to read it from each picture."""
+    dt: float | None = None
+    """Seconds between frames, where neither the series nor its headers tell and the data set's description does."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +112,17 @@ def write_cohort_index(
     return index
 
 
-def read_cohort(path: str | Path) -> Cohort:
+def read_cohort(path: str | Path, *, lut: str = "jet") -> Cohort:
     """The cohort in a folder.
 
     Parameters
     ----------
     path
-        a folder with ``cohort.json``, or that file
+        a folder with ``cohort.json``, or that file; or ISLES'24, ISLES'18 or UniToBrain as published, or a folder of
+        patients
+    lut
+        table of the colours of the maps: jet, siemens, siemens-time, asist, a file, or ``bar`` to read it from each
+        picture
 
     Raises
     ------
@@ -124,14 +136,36 @@ def read_cohort(path: str | Path) -> Cohort:
     if not folder.is_dir():
         raise NoSeriesError(f"{folder} doesn't exist: give a cohort's folder (ctp-torch phantom cohort makes one)")
     index = folder / "cohort.json"
-    if not index.is_file():
+    return _own_layout(folder, index, lut) if index.is_file() else _other_layout(folder, lut)
+
+
+def _other_layout(folder: Path, lut: str) -> Cohort:
+    """A public data set as published, or a folder of patients: the last fifth of the names test."""
+    layout, found = find_patients(folder)
+    if not found:
         raise NoSeriesError(
-            f"{folder} holds no cohort.json: give a cohort's folder (ctp-torch phantom cohort makes one)"
+            f"{folder} is no cohort: it holds no cohort.json, and no folders of patients with a series and maps"
+            " (ctp-torch phantom cohort makes a cohort)"
         )
-    return _own_layout(folder, index)
+    n_test = max(1, round(len(found) / 5)) if len(found) > 1 else 0
+    ranges = {name: quantity.display for name, quantity in QUANTITIES.items()}
+
+    def patient(one: Found, split: Split) -> CohortPatient:
+        return CohortPatient(one.name, split, one.series, one.maps, None, ranges, lut, _step(one.series))
+
+    patients = tuple(patient(one, "test" if k >= len(found) - n_test else "train") for k, one in enumerate(found))
+    settings = {"layout": layout, "split": "the last fifth of the names test"}
+    return Cohort(folder, patients, ranges, settings)
 
 
-def _own_layout(folder: Path, index: Path) -> Cohort:
+def _step(series: Path) -> float | None:
+    """1 s for a NIfTI series whose files don't tell: the public data sets were resampled to that."""
+    if not series.name.endswith((".nii", ".nii.gz")) or sidecar(series).is_file():
+        return None
+    return None if header_step(series) is not None else 1.0
+
+
+def _own_layout(folder: Path, index: Path, lut: str) -> Cohort:
     """Our layout, as its index tells."""
     try:
         told = json.loads(index.read_text(encoding="utf-8"))
@@ -141,7 +175,7 @@ def _own_layout(folder: Path, index: Path) -> Cohort:
                 f"{index} has format {version}, this version reads up to {COHORT_FORMAT}: update ctp-torch"
             )
         ranges = {str(name): (float(low), float(high)) for name, (low, high) in told["ranges"].items()}
-        patients = tuple(_patient(folder, one["name"], one["split"]) for one in told["patients"])
+        patients = tuple(_patient(folder, one["name"], one["split"], ranges, lut) for one in told["patients"])
         settings = dict(told.get("settings", {}))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UnreadableFileError(
@@ -153,17 +187,10 @@ def _own_layout(folder: Path, index: Path) -> Cohort:
     return Cohort(folder, patients, ranges, settings)
 
 
-def _patient(folder: Path, name: Any, split: Any) -> CohortPatient:
+def _patient(folder: Path, name: Any, split: Any, ranges: Mapping[str, tuple[float, float]], lut: str) -> CohortPatient:
     """A patient of our layout."""
     if not isinstance(name, str) or not name or name != Path(name).name or split not in get_args(Split):
         raise ValueError(f"patient {name!r} with split {split!r}")
     home = folder / name
     truth = home / "truth"
-    return CohortPatient(name, split, home / "ct", home / "maps", truth if truth.is_dir() else None)
-
-
-def train_and_test(names: Sequence[str], *, test_fraction: float = 0.2) -> dict[str, Split]:
-    """A split for patients of whom nothing else is told: the last ones by name test, at least one."""
-    ordered = sorted(names)
-    n_test = max(1, round(test_fraction * len(ordered))) if len(ordered) > 1 else 0
-    return {name: "test" if k >= len(ordered) - n_test else "train" for k, name in enumerate(ordered)}
+    return CohortPatient(name, split, home / "ct", home / "maps", truth if truth.is_dir() else None, ranges, lut)

@@ -61,8 +61,7 @@ def _standing(picture: Tensor) -> list[ColorBar]:
     found: list[tuple[int, int, int, int]] = []
     for y in range(picture.shape[0] + 1):
         runs = set(_runs(picture[y])) if y < picture.shape[0] else set()
-        for ends in [ends for ends in open_runs if ends not in runs]:
-            found.append((open_runs.pop(ends), y, *ends))
+        found += [(open_runs.pop(ends), y, *ends) for ends in list(open_runs) if ends not in runs]
         for ends in runs:
             open_runs.setdefault(ends, y)
     bars = []
@@ -70,7 +69,7 @@ def _standing(picture: Tensor) -> list[ColorBar]:
         colors = picture[top:bottom, (left + right) // 2]
         if (
             bottom - top >= _MIN_LENGTH
-            and len(colors.unique(dim=0)) >= _MIN_COLORS
+            and len(set(map(tuple, colors.tolist()))) >= _MIN_COLORS
             and bottom - top > 2 * (right - left)
         ):
             bars.append(ColorBar(colors.flip(0).contiguous(), (top, bottom), (left, right)))

@@ -11,7 +11,7 @@ from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
 from ctp_torch.io.dicom_index import ImageHeader
 from ctp_torch.io.dicom_select import along_normal, grids
 
-__all__ = ["Candidate", "candidates", "choose"]
+__all__ = ["Candidate", "candidates", "choose", "stack"]
 
 _SAME_PLACE_MM = 0.1
 """Images closer than this along the normal are one slice."""
@@ -61,7 +61,7 @@ def candidates(images: Iterable[ImageHeader]) -> list[Candidate]:
     found: list[tuple[str, _Slices, tuple[str, ...]]] = []
     for group in grids(images):
         for members, notes in _series_of(group):
-            slabs = _slabs(_slices(members))
+            slabs = _slabs(stack(members))
             gap = (f"one of {len(slabs)} slabs with a gap between",) if len(slabs) > 1 else ()
             found.extend((members[0].series, slab, (*notes, *gap)) for slab in slabs)
     found.sort(key=lambda one: -max(len(images) for images in one[1]))
@@ -96,7 +96,7 @@ def choose(found: list[Candidate], series: str | None) -> Candidate:
     return dynamic[0]
 
 
-def _slices(images: Iterable[ImageHeader]) -> _Slices:
+def stack(images: Iterable[ImageHeader]) -> _Slices:
     """The images by position along the normal, ascending."""
     slices: _Slices = []
     last = 0.0
@@ -116,8 +116,8 @@ def _series_of(group: list[ImageHeader]) -> list[tuple[list[ImageHeader], tuple[
         by_uid.setdefault(image.series, []).append(image)
     if len(by_uid) == 1:
         return [(group, ())]
-    single = [images for images in by_uid.values() if max(len(s) for s in _slices(images)) == 1]
-    dynamic = [images for images in by_uid.values() if max(len(s) for s in _slices(images)) > 1]
+    single = [images for images in by_uid.values() if max(len(s) for s in stack(images)) == 1]
+    dynamic = [images for images in by_uid.values() if max(len(s) for s in stack(images)) > 1]
     joined: list[tuple[list[ImageHeader], tuple[str, ...]]] = []
     if len(single) > 1:
         together = [image for images in single for image in images]
@@ -134,7 +134,7 @@ def _series_of(group: list[ImageHeader]) -> list[tuple[list[ImageHeader], tuple[
 
 def _side_by_side(series: list[list[ImageHeader]]) -> bool:
     """Whether dynamic series share no slice, have equally many images of each, and make one stack without gap."""
-    together = _slices([image for images in series for image in images])
+    together = stack([image for images in series for image in images])
     counts = {len(images) for images in together}
     disjoint = all(len({image.series for image in images}) == 1 for images in together)
     return disjoint and len(counts) == 1 and len(_slabs(together)) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from ctp_torch.io.atomic import whole
 from ctp_torch.io.dicom_bytes import HeaderTemplate
 from ctp_torch.io.dicom_header import StudyHeader, da, ds, plane_elements, study_elements, tm
 from ctp_torch.io.legend import draw_legend
+from ctp_torch.io.quantity_names import quantity_in
 from ctp_torch.maps import QUANTITIES
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = ["SECONDARY_CAPTURE_STORAGE", "ColorMaps", "read_color_maps", "write_c
 
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 _PRIVATE_GROUP, _PRIVATE_CREATOR = 0x0077, "CTP_TORCH"
-_WORDS = {"cbv": "r?CBV", "cbf": "r?CBF", "mtt": "MTT", "tmax": "T_?MAX", "ttp": "TTP"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,9 @@ class ColorMaps:
     colors: Mapping[str, Tensor]
     """Quantity to ``(z, y, x, 3)`` uint8."""
     geometry: Geometry | None
-    """The grid, when the pictures tell their positions."""
+    """The grid, when the pictures tell their positions and all maps share it."""
+    grids: Mapping[str, Geometry] = field(default_factory=dict)
+    """The grid of each map that tells its positions."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """What the ends of the colour bar mean, in the units of ``QUANTITIES``, for the maps that say it."""
 
@@ -179,16 +180,19 @@ def read_color_maps(folder: str | Path) -> ColorMaps:
         raise NoSeriesError(
             f"{folder} holds no RGB map that names its quantity ({', '.join(QUANTITIES)}) in its series description"
         )
-    colors, ranges, grids = {}, {}, []
+    colors, ranges, grids = {}, {}, {}
     for name in sorted(groups, key=list(QUANTITIES).index):
         pairs = sorted(groups[name], key=lambda pair: _order(pair[1]))
         colors[name] = torch.stack([_pixels(path, dataset) for path, dataset in pairs])
-        grids.append(_grid([dataset for _, dataset in pairs]))
+        grid = _grid([dataset for _, dataset in pairs])
+        if grid:
+            grids[name] = grid
         block = _private(pairs[0][1])
         if block is not None:
             ranges[name] = (float(block[2].value), float(block[3].value))
-    same = grids[0] if all(g is not None and grids[0] is not None and g.matches(grids[0]) for g in grids) else None
-    return ColorMaps(colors, same, ranges)
+    first = next(iter(grids.values()), None)
+    same = first if first and len(grids) == len(colors) and all(g.matches(first) for g in grids.values()) else None
+    return ColorMaps(colors, same, grids, ranges)
 
 
 def _private(dataset: Dataset) -> Any | None:
@@ -204,9 +208,7 @@ def _quantity(dataset: Dataset) -> str | None:
     block = _private(dataset)
     if block is not None:
         return str(block[1].value)
-    text = f"{dataset.get('SeriesDescription', '')} {dataset.get('ImageComments', '')}"
-    found = [name for name, word in _WORDS.items() if re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE)]
-    return found[0] if len(found) == 1 else None
+    return quantity_in(f"{dataset.get('SeriesDescription', '')} {dataset.get('ImageComments', '')}")
 
 
 def _order(dataset: Dataset) -> tuple[float, int]:

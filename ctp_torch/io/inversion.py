@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["Inversion", "invert_colors", "read_off"]
 
 
-class Inversion(NamedTuple):
+@dataclass(frozen=True)
+class Inversion:
     """Numbers of a picture, and whether to believe them."""
 
     index: Tensor

@@ -71,8 +71,8 @@ def read_lut(name: str | Path) -> Tensor:
     Parameters
     ----------
     name
-        one of ``LUT_NAMES``, or a file: CSV or text with R, G, B (or index, R, G, B) in each line, or a picture of a colour
-        bar with its high end at the top (at the right of a lying one)
+        one of ``LUT_NAMES``, or a file: CSV or text with R, G, B (or index, R, G, B) in each line, or a picture of a
+        colour bar with its high end at the top (at the right of a lying one)
 
     Raises
     ------
@@ -116,14 +116,12 @@ def _between(anchors: Sequence[_Anchor]) -> list[list[int]]:
 
 def _bar(path: Path) -> Tensor:
     """The colours along the middle of a picture of a bar."""
-    import torch
-
     from ctp_torch.io.picture import read_picture
 
     picture = read_picture(path)  # (y, x, 3)
     lying = picture.shape[1] > picture.shape[0]
     lut = picture[picture.shape[0] // 2] if lying else picture[:, picture.shape[1] // 2].flip(0)
-    if len(lut) < 2 or len(torch.unique(lut, dim=0)) < 2:
+    if len(lut) < 2 or bool((lut == lut[0]).all()):
         raise UnreadableFileError(f"{path} is no picture of a colour bar: it has a single colour along its length")
     return lut.contiguous()
 

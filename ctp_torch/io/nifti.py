@@ -43,13 +43,23 @@ def write_volume(path: str | Path, volume: Tensor, geometry: Geometry, *, dt: fl
         when the volume doesn't lie on the grid, or the name has another ending
     """
     import SimpleITK
-    import torch
 
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"a NIfTI file ends in .nii or .nii.gz, not {path.name}")
     if volume.ndim not in (3, 4) or tuple(volume.shape[-3:]) != geometry.shape:
         raise ValueError(f"volume {tuple(volume.shape)} doesn't lie on the grid {geometry.shape}")
+    image = to_image(volume, geometry, dt=dt)
+    with whole(path, force=force) as partial:
+        SimpleITK.WriteImage(image, str(partial))
+    return path
+
+
+def to_image(volume: Tensor, geometry: Geometry, *, dt: float = 1.0) -> Any:
+    """A SimpleITK image of ``(z, y, x)`` or ``(time, z, y, x)``; bool as uint8, int64 as int32, floats as float32."""
+    import SimpleITK
+    import torch
+
     kinds = {torch.bool: torch.uint8, torch.int64: torch.int32}
     kind = torch.float32 if volume.is_floating_point() else kinds.get(volume.dtype, volume.dtype)
     image = SimpleITK.GetImageFromArray(volume.detach().cpu().to(kind).numpy(), isVector=False)
@@ -61,9 +71,7 @@ def write_volume(path: str | Path, volume: Tensor, geometry: Geometry, *, dt: fl
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction)
-    with whole(path, force=force) as partial:
-        SimpleITK.WriteImage(image, str(partial))
-    return path
+    return image
 
 
 def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
@@ -88,6 +96,8 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
         reason = str(error).strip().splitlines()[-1]
         raise UnreadableFileError(f"{path} can't be read as an image ({reason})") from error
     array = SimpleITK.GetArrayFromImage(image)
+    if array.ndim == 5 and array.shape[1] == 1:  # some tools put time fifth
+        array = array[:, 0]
     if image.GetNumberOfComponentsPerPixel() != 1 or array.ndim not in (3, 4):
         raise UnreadableFileError(
             f"{path} is {array.ndim}-dimensional; a volume (3) or a series of volumes (4) is needed"
@@ -169,7 +179,11 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     elif beside.is_file():
         told, source = spread(read_times(beside), shape), beside.name
     else:
-        step = _header_step(path)
+        step = header_step(path)
+        if step is None:
+            raise IncompleteSeriesError(
+                f"{path} tells no times: give them with --times FILE or --dt S, or put FrameTimes into {beside.name}"
+            )
         told, source = spread(torch.arange(shape[0], dtype=torch.float64) * step, shape), "pixdim[4]"
         warnings.append(f"times are even steps of {step:g} s from the NIfTI header; real frames often aren't even")
     hu, told, geometry = ascending(volumes.float(), told, geometry)
@@ -183,21 +197,17 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     return CTPSeries(hu, told - told.min(), geometry, notes)
 
 
-def _header_step(path: Path) -> float:
-    """Seconds between volumes as the header's fourth spacing and time unit tell."""
+def header_step(path: Path) -> float | None:
+    """Seconds between volumes as the header's last spacing and time unit tell; None where it tells no unit."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    step = float(reader.GetSpacing()[3])
+    step = float(reader.GetSpacing()[-1])
     units = int(float(reader.GetMetaData("xyzt_units"))) if reader.HasMetaDataKey("xyzt_units") else 0
     seconds = step * {16: 1e-3, 24: 1e-6}.get(units & 0x38, 1.0)
-    if not (units & 0x38) or not seconds > 0:
-        raise IncompleteSeriesError(
-            f"{path} tells no times: give them with --times FILE or --dt S, or put FrameTimes into {sidecar(path).name}"
-        )
-    return seconds
+    return seconds if units & 0x38 and seconds > 0 else None
 
 
 def ascending(volumes: Tensor, times: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:
