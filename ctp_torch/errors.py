@@ -2,12 +2,15 @@
 
 __all__ = [
     "CTPError",
+    "ConvergenceWarning",
     "IncompleteSeriesError",
     "ModelMismatchError",
     "NoSeriesError",
     "NotFittedError",
+    "NumericalError",
     "OutputExistsError",
     "QualityError",
+    "RankLostError",
     "UnreadableFileError",
 ]
 
@@ -62,3 +65,15 @@ class ModelMismatchError(CTPError):
 
 class NotFittedError(CTPError, ValueError):
     """``predict`` was called before ``fit``."""
+
+
+class NumericalError(CTPError, ArithmeticError):
+    """A computation ran into NaN, or a matrix that can't be factored."""
+
+
+class RankLostError(CTPError, ConnectionError):
+    """Another process of a distributed run died or fell silent."""
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration stopped before its tolerance; the message has the residual it reached."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ctp_torch.errors import ModelMismatchError, NotFittedError, OutputExistsError, UnreadableFileError
 
-__all__ = ["Regressor", "load_model", "r2_score", "working_dtype"]
+__all__ = ["Regressor", "check_finite", "load_model", "r2_score", "working_dtype"]
 
 _HOMES = {
     "KernelRidge": "ctp_torch.models.kernel_ridge",
@@ -70,8 +70,7 @@ class Regressor:
         TypeError
             if X or Y is not a real tensor
         """
-        for name in [name for name in vars(self) if _is_state(name)]:
-            delattr(self, name)
+        self._forget()
         self._check_samples(X, "X")
         _check_tensor(Y, "Y")
         single = Y.ndim == X.ndim - 1
@@ -81,7 +80,7 @@ class Regressor:
             raise ValueError(f"X is on {X.device} and Y on {Y.device}: move one of them")
         if 0 in X.shape or 0 in Y.shape:
             raise ValueError(f"nothing to fit: X is {tuple(X.shape)} and Y {tuple(Y.shape)}")
-        _check_finite(Y, "Y")
+        check_finite(Y, "Y")
         dtype = torch.promote_types(working_dtype(X), working_dtype(Y))
         targets = (Y.unsqueeze(-1) if single else Y).to(dtype)  # (samples, targets)
         self._fit(X if self._streams else X.to(dtype), targets)
@@ -216,6 +215,11 @@ class Regressor:
         """(samples, targets) of X (samples, features); a subclass's second hook."""
         raise TypeError(f"{type(self).__name__} doesn't say how to predict")
 
+    def _forget(self) -> None:
+        """Drop the fitted state."""
+        for name in [name for name in vars(self) if _is_state(name)]:
+            delattr(self, name)
+
     def _check_fitted(self) -> None:
         """Refuse before the first whole fit."""
         if "n_features_in_" not in vars(self):
@@ -226,7 +230,7 @@ class Regressor:
         _check_tensor(X, name)
         if X.ndim < 2 or (X.ndim > 2 and not self._batched):
             raise ValueError(f"{name} must be (samples, features), got shape {tuple(X.shape)}")
-        _check_finite(X, name)
+        check_finite(X, name)
 
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Regressor:
@@ -334,7 +338,7 @@ def _check_tensor(values: Tensor, name: str) -> None:
         raise TypeError(f"{name} must be real, got {values.dtype}")
 
 
-def _check_finite(values: Tensor, name: str) -> None:
+def check_finite(values: Tensor, name: str) -> None:
     """Refuse NaN and infinity, without a copy of the values."""
     if values.numel() and values.is_floating_point():
         low, high = torch.aminmax(values)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["gaussian_kernel", "gaussian_kernel_matmul"]
+from ctp_torch.ops.chunks import free_bytes, in_row_blocks
 
-_ROWS, _COLUMNS = 2048, 1024  # 8 MB in float32: one gemm, one exp and one sum without leaving the cache
+__all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul"]
+
+_CACHE_ROWS, _CACHE_COLUMNS = 512, 1024  # 2 MB in float32: gemm, exp and sum without leaving the cache of two cores
+_GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 
 
 def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor) -> Tensor:
@@ -25,12 +28,18 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor) -> Tensor:
     gamma
         inverse squared width; a number or a tensor that broadcasts over the leading dimensions
     """
+    if isinstance(gamma, Tensor):
+        gamma = gamma.to(X)[..., None, None]
     shift = Z.mean(-2, keepdim=True)
-    return _kernel_block(*augmented(X, Z, shift, gamma))
+    left, right = _left(X - shift, gamma), _right(Z - shift, gamma)
+    return torch.matmul(left, right.mT).clamp_max_(0.0).exp_()  # rounding must not lift an entry above 1
 
 
 def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> Tensor:
-    """The product ``K(X, Z) W``, of shape (n, columns), with K in cache-sized blocks that are never kept.
+    """The product ``K(X, Z) W``, of shape (n, columns), with K in blocks that are never kept.
+
+    A block stays in the cache on a CPU, and in a quarter of the free memory on a GPU; if memory runs out all the same,
+    blocks are halved.
 
     Parameters
     ----------
@@ -39,34 +48,80 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     Z
         (m, features), in the dtype of X
     W
-        (m, columns), in the dtype of X
+        (m, columns); with W in float64 and X in float32 the kernel is made in float32 and summed in float64, which is
+        where the digits go when large weights of both signs cancel
     gamma
         inverse squared width
     """
-    left, right = augmented(X, Z, Z.mean(-2, keepdim=True), gamma)
-    product = X.new_zeros(len(X), W.shape[1])
-    buffer = X.new_empty(_ROWS * _COLUMNS)
-    for row in range(0, len(X), _ROWS):
-        rows = left[row : row + _ROWS]
-        for column in range(0, len(Z), _COLUMNS):
-            columns = right[column : column + _COLUMNS]
-            block = buffer[: len(rows) * len(columns)].view(len(rows), len(columns))
-            torch.mm(rows, columns.mT, out=block)
-            product[row : row + _ROWS].addmm_(block.clamp_max_(0.0).exp_(), W[column : column + _COLUMNS])
+    shift = Z.mean(0)
+    right = _right(Z - shift, gamma)
+    W = W.mT.contiguous().mT  # column-major: a product with few columns is several times faster so
+    n_columns = min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
+
+    def rows(start: int, stop: int) -> Tensor:
+        left = _left(X[start:stop] - shift, gamma)
+        product, buffer = W.new_zeros(stop - start, W.shape[1]), X.new_empty((stop - start) * n_columns)
+        for column in range(0, len(Z), n_columns):
+            block = _exp_block(left, right[column : column + n_columns], buffer)
+            product += block.to(W.dtype) @ W[column : column + n_columns]
+        return product
+
+    return torch.cat([W.new_empty(0, W.shape[1]), *in_row_blocks(rows, len(X), block=_block_rows(X, n_columns))])
+
+
+def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, n_shares: int = 1) -> Tensor:
+    """The product ``K(X, X) W``, of shape (n, columns): each block of the symmetric K is made once and used twice.
+
+    Parameters
+    ----------
+    X
+        (n, features)
+    W
+        (n, columns), in the dtype of X
+    gamma
+        inverse squared width
+    share, n_shares
+        makes only every ``n_shares``-th block, from block ``share`` on; all shares add up to the product
+    """
+    centred = X - X.mean(0)
+    left, right = _left(centred, gamma), _right(centred, gamma)
+    W = W.mT.contiguous().mT
+    product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
+    side = min(len(X), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
+    buffer = X.new_empty(side * side)
+    turn = 0
+    for i in range(0, len(X), side):
+        for j in range(0, i + 1, side):
+            turn += 1
+            if (turn - 1) % n_shares != share:
+                continue
+            block = _exp_block(left[i : i + side], right[j : j + side], buffer)
+            product[i : i + side] += block @ W[j : j + side]
+            if i != j:
+                product[j : j + side] += (W[i : i + side].mT @ block).mT
     return product
 
 
-def augmented(X: Tensor, Z: Tensor, shift: Tensor, gamma: float | Tensor) -> tuple[Tensor, Tensor]:
-    """X and Z with two more columns each, so that their inner product is ``-gamma |x - z|^2``."""
-    if isinstance(gamma, Tensor):
-        gamma = gamma.to(X)[..., None, None]
-    x, z = X - shift, Z - shift
-    x_norm, z_norm = x.square().sum(-1, keepdim=True), z.square().sum(-1, keepdim=True)
-    left = torch.cat([2.0 * gamma * x, -gamma * x_norm, torch.ones_like(x_norm)], dim=-1)
-    right = torch.cat([z, torch.ones_like(z_norm), -gamma * z_norm], dim=-1)
-    return left, right
+def _left(x: Tensor, gamma: float | Tensor) -> Tensor:
+    """``[2 gamma x, -gamma |x|^2, 1]``, of shape (..., n, features + 2)."""
+    norm = x.square().sum(-1, keepdim=True)
+    return torch.cat([2.0 * gamma * x, -gamma * norm, torch.ones_like(norm)], dim=-1)
 
 
-def _kernel_block(left: Tensor, right: Tensor) -> Tensor:
-    """``exp`` of the inner products of augmented samples; rounding must not lift an entry above 1."""
-    return torch.matmul(left, right.mT).clamp_max_(0.0).exp_()
+def _right(z: Tensor, gamma: float | Tensor) -> Tensor:
+    """``[z, 1, -gamma |z|^2]``, of shape (..., m, features + 2)."""
+    norm = z.square().sum(-1, keepdim=True)
+    return torch.cat([z, torch.ones_like(norm), -gamma * norm], dim=-1)
+
+
+def _exp_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
+    """The kernel block of augmented samples, in a buffer that is used again and again."""
+    block = buffer[: len(left) * len(right)].view(len(left), len(right))
+    return torch.mm(left, right.mT, out=block).clamp_max_(0.0).exp_()
+
+
+def _block_rows(X: Tensor, n_columns: int) -> int:
+    """Rows of a block: what the cache holds on a CPU, a quarter of the free memory elsewhere."""
+    if X.device.type == "cpu":
+        return max(_CACHE_ROWS, _CACHE_ROWS * _CACHE_COLUMNS // n_columns)
+    return max(1, min(65536, free_bytes(X.device) // (4 * X.element_size() * n_columns)))

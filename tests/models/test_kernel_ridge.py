@@ -47,5 +47,5 @@ def test_effective_dof_is_the_trace():
 def test_effective_dof_of_many_samples_is_close_to_the_trace(monkeypatch):
     X, Y, _ = _curves(900)
     model = KernelRidge(alpha=0.1, gamma=8.0).fit(X, Y)
-    monkeypatch.setattr("ctp_torch.models.kernel_ridge._EXACT_DOF", 100)
+    monkeypatch.setattr("ctp_torch.models.solvers.effective_dof._EXACT", 100)
     assert model.effective_dof_ == pytest.approx(oracle.effective_dof(X, alpha=0.1, gamma=8.0), rel=0.05)

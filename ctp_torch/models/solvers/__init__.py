@@ -1,0 +1,1 @@
+"""Ways to solve (K + alpha I) w = y: one file per way, and the plan that chooses among them."""

@@ -1,0 +1,169 @@
+"""Exact kernel ridge by preconditioned conjugate gradients: float32 products, float64 residuals, a few refinements."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ctp_torch.errors import ConvergenceWarning, NumericalError
+from ctp_torch.models.solvers.low_rank import normal_equations, row_blocks, spanning
+from ctp_torch.models.solvers.solution import Solution
+from ctp_torch.ops.conjugate_gradients import conjugate_gradients
+from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel
+from ctp_torch.ops.ranks import n_ranks, own_rank, row_share, rows_of_all_ranks, sum_over_ranks
+
+__all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "refined", "solve"]
+
+_ROUND = 1e-4  # residual to which one round in float32 goes: below it rounding takes over
+_ROUNDS = 8
+
+
+def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: float, stored: bool, seed: int) -> Solution:
+    """The exact weights of all alphas and targets: every one is a column that shares the products with K.
+
+    Parameters
+    ----------
+    X
+        (samples, features), float32 or float64
+    Y
+        (samples, targets), float64, about their intercept
+    alphas
+        (alphas,), float64, positive
+    gamma
+        inverse squared width of the kernel
+    tolerance
+        relative residual, evaluated in float64
+    stored
+        whether K (this rank's rows of it) is kept, in float32, or made anew block by block for each product
+    seed
+        chooses the centres of the preconditioner
+    """
+    bulk = X.float()
+    if stored:
+        rows = row_share(len(X))
+        K = torch.cat([gaussian_kernel(part, bulk, gamma=gamma) for part in torch.split(bulk[rows], 4096)])
+
+        def product(P: Tensor) -> Tensor:
+            return rows_of_all_ranks(K @ P, len(X))
+    else:
+
+        def product(P: Tensor) -> Tensor:
+            return _shared_gram_matmul(bulk, P, gamma=gamma)
+
+    precondition = nystrom_preconditioner(X, alphas=alphas, gamma=gamma, n_targets=Y.shape[1], seed=seed)
+    shift = alphas.repeat_interleave(Y.shape[1])
+    B = Y.repeat(1, len(alphas))  # (samples, alphas * targets)
+
+    def inner(R: Tensor, goal: float) -> tuple[Tensor, int]:
+        return conjugate_gradients(product, R, shift=shift, precondition=precondition, tolerance=goal)
+
+    W, residual, n_iter = refined(inner, exact_product(X, gamma=gamma), B, shift=shift, tolerance=tolerance)
+    weights = W.reshape(len(X), len(alphas), Y.shape[1]).movedim(1, 0)  # (alphas, samples, targets)
+    return Solution(X, weights, residual, n_iter)
+
+
+def refined(
+    inner: Callable[[Tensor, float], tuple[Tensor, int]],
+    product: Callable[[Tensor], Tensor],
+    B: Tensor,
+    *,
+    shift: Tensor,
+    tolerance: float,
+) -> tuple[Tensor, float, int]:
+    """W of ``(K + shift) W = B``, its largest relative residual in float64, and the iterations of all rounds.
+
+    Parameters
+    ----------
+    inner
+        solves for a float32 right-hand side to a relative residual
+    product
+        K times float64 (n, columns)
+    B
+        (n, columns), float64
+    shift
+        (columns,), float64
+    tolerance
+        relative residual at which to stop
+
+    References
+    ----------
+    Higham: Iterative refinement for linear systems. doi:10.1093/imanum/17.4.495.
+    """
+    scale = B.norm(dim=0)
+    scale = torch.where(scale > 0, scale, 1.0)
+    W, R, residual, n_iter = torch.zeros_like(B), B, 1.0, 0
+    for _ in range(_ROUNDS):
+        norms = R.norm(dim=0)
+        norms = torch.where(norms > 0, norms, 1.0)
+        step, taken = inner((R / norms).float(), max(_ROUND, 0.5 * tolerance / residual))
+        W, n_iter = W + step.double() * norms, n_iter + taken
+        R = B - product(W) - shift * W
+        previous, residual = residual, float((R.norm(dim=0) / scale).max())
+        if residual != residual:
+            raise NumericalError("kernel ridge ran into NaN while solving: use a larger alpha or solver='cholesky'")
+        if residual <= tolerance or residual > 0.5 * previous:
+            break
+    if residual > tolerance:
+        warnings.warn(
+            f"kernel ridge stopped at a relative residual of {residual:.1e}, above the tolerance {tolerance:.1e}, "
+            f"after {n_iter} iterations: use a larger alpha or solver='cholesky'",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return W, residual, n_iter
+
+
+def exact_product(X: Tensor, *, gamma: float) -> Callable[[Tensor], Tensor]:
+    """K times (samples, columns) in float64, block by block, shared among the ranks."""
+    exact = X.double()
+    return lambda W: _shared_gram_matmul(exact, W, gamma=gamma)
+
+
+def preconditioner_rank(n: int) -> int:
+    """Centres of the preconditioner for n samples: the price of a few products with K."""
+    return min(n, max(256, min(n // 16, 4000)))
+
+
+def nystrom_preconditioner(
+    X: Tensor, *, alphas: Tensor, gamma: float, n_targets: int, seed: int
+) -> Callable[[Tensor], Tensor]:
+    """The inverse of ``K(X, C) K(C, C)^-1 K(C, X) + alpha I`` for random centres C, applied to (samples, columns).
+
+    References
+    ----------
+    Frangella, Tropp, Udell: Randomized Nystrom preconditioning. doi:10.1137/21M1466244.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(X), generator=generator)[: preconditioner_rank(len(X))].sort().values
+    centers, triangle = spanning(X[chosen.to(X.device)].double(), gamma=gamma)
+    dummy = X.new_zeros(len(X), 1)
+    equations = normal_equations(row_blocks(X, dummy), centers, triangle, gamma=gamma)
+    identity = torch.eye(len(centers), dtype=torch.float64, device=X.device)
+    factors = torch.linalg.cholesky(equations.gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
+    features = torch.cat(
+        [
+            torch.linalg.solve_triangular(
+                triangle.mT, gaussian_kernel(part.double(), centers, gamma=gamma), upper=True, left=False
+            ).float()
+            for part in torch.split(X, 4096)
+        ]
+    )  # (samples, rank)
+
+    def apply(R: Tensor) -> Tensor:
+        inside = (R.mT @ features).double()  # (columns, rank)
+        inside = inside.reshape(len(alphas), n_targets, -1).mT  # (alphas, rank, targets)
+        inside = torch.cholesky_solve(inside, factors).mT.flatten(0, 1)  # (columns, rank)
+        shift = alphas.repeat_interleave(n_targets).to(R)
+        return (R - features @ inside.to(R).mT) / shift
+
+    return apply
+
+
+def _shared_gram_matmul(X: Tensor, W: Tensor, *, gamma: float) -> Tensor:
+    """K(X, X) W with the blocks of K dealt out to the ranks."""
+    product = gaussian_gram_matmul(X, W, gamma=gamma, share=own_rank(), n_shares=n_ranks())
+    sum_over_ranks(product)
+    return product

@@ -1,0 +1,214 @@
+"""Low-rank kernel ridge: the model is spanned by a few centres, the samples only stream past.
+
+With L L' the kernel matrix of the centres, a sample x becomes the row ``phi = k(x, centres) L^-T``; the model is ridge
+regression on these rows, ``(sum phi' phi + alpha I) v = sum phi' y``, and its weights are ``w = L^-T v``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ctp_torch.errors import NumericalError
+from ctp_torch.models.solvers.solution import Solution
+from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
+from ctp_torch.ops.pivoted_cholesky import pivoted_cholesky
+from ctp_torch.ops.ranks import row_share, sum_over_ranks
+
+__all__ = [
+    "NormalEquations",
+    "drawn",
+    "grown",
+    "normal_equations",
+    "row_blocks",
+    "sampled_residual",
+    "solve",
+    "spanning",
+    "weights",
+]
+
+_ROWS = 8192  # samples per block: with 2,000 centres 131 MB in float64
+_PANEL = 512  # columns of the Gram matrix made at a time; only panels on and above the diagonal
+_WELL_CONDITIONED = 1e-3  # residual diagonal of the centres from which on L^-1 may be applied after summing
+_PIVOT_ROWS = 25_000  # samples among which pivots are chosen
+_CHECKED = 512  # samples at which the residual is evaluated
+
+
+class NormalEquations(NamedTuple):
+    """Sums over all samples of all ranks, in float64."""
+
+    gram: Tensor
+    """(rank, rank), sum of phi' phi."""
+    moment: Tensor
+    """(rank, targets), sum of phi' y."""
+    feature_sum: Tensor
+    """(rank,), sum of phi."""
+    target_sum: Tensor
+    """(targets,), sum of y."""
+    square_sum: Tensor
+    """(targets,), sum of y squared."""
+    n_samples: Tensor
+    """(), samples."""
+
+    def centred(self, intercept: Tensor) -> Tensor:
+        """(rank, targets), sum of phi' (y - intercept)."""
+        return self.moment - self.feature_sum[:, None] * intercept
+
+
+def row_blocks(X: Tensor, Y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The samples that are this rank's, block by block; a memory-mapped X is read as it is needed."""
+    share = row_share(len(X))
+    for start in range(share.start, share.stop, _ROWS):
+        stop = min(start + _ROWS, share.stop)
+        yield X[start:stop], Y[start:stop]
+
+
+def spanning(centers: Tensor, *, gamma: float) -> tuple[Tensor, Tensor]:
+    """The centres that are independent of each other up to rounding, and the factor L of their kernel matrix."""
+    factor, failed = torch.linalg.cholesky_ex(gaussian_kernel(centers, centers, gamma=gamma))
+    if not int(failed) and float(factor.diagonal().min()) > 1e-5:
+        return centers, factor
+    chosen = pivoted_cholesky(centers, gamma=gamma, rank=len(centers), generator=torch.Generator().manual_seed(0))
+    return centers[chosen.pivots], chosen.factor[chosen.pivots].tril()
+
+
+def normal_equations(
+    blocks: Iterable[tuple[Tensor, Tensor]], centers: Tensor, triangle: Tensor, *, gamma: float
+) -> NormalEquations:
+    """The normal equations of all blocks; memory depends on the centres and one block, not on the samples.
+
+    Parameters
+    ----------
+    blocks
+        pairs of X (rows, features) and Y (rows, targets), any dtype
+    centers
+        (rank, features), float64
+    triangle
+        (rank, rank), Cholesky factor L of their kernel matrix
+    gamma
+        inverse squared width of the kernel
+    """
+    rank = len(centers)
+    # L^-1 on either side of the finished sum costs nothing per sample, but loses the digits that L's condition takes
+    late = float(triangle.diagonal().min()) ** 2 > _WELL_CONDITIONED
+    gram, feature_sum = centers.new_zeros(rank, rank), centers.new_zeros(rank)
+    count, moment, target_sum, square_sum = centers.new_zeros(()), *[centers.new_zeros(0)] * 3
+    for X, Y in blocks:
+        y = Y.to(centers)
+        rows = gaussian_kernel(X.to(centers), centers, gamma=gamma)  # (block, rank)
+        if not late:
+            rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
+        for start in range(0, rank, _PANEL):
+            gram[start : start + _PANEL, start:].addmm_(rows[:, start : start + _PANEL].mT, rows[:, start:])
+        if not moment.numel():
+            moment, target_sum, square_sum = (
+                y.new_zeros(rank, y.shape[1]),
+                y.new_zeros(len(y.mT)),
+                y.new_zeros(len(y.mT)),
+            )
+        moment.addmm_(rows.mT, y)
+        target_sum += y.sum(0)
+        square_sum += y.square().sum(0)
+        feature_sum += rows.sum(0)
+        count += len(y)
+    if not moment.numel():
+        raise ValueError("nothing to fit: the blocks hold no sample")
+    gram = gram.triu() + gram.triu(1).mT
+    sum_over_ranks(gram, moment, feature_sum, target_sum, square_sum, count)
+    if late:
+        half = torch.linalg.solve_triangular(triangle, gram, upper=False)
+        gram = torch.linalg.solve_triangular(triangle, half.mT, upper=False)
+        gram = (gram + gram.mT) / 2.0
+        sums = torch.linalg.solve_triangular(triangle, torch.cat([moment, feature_sum[:, None]], 1), upper=False)
+        moment, feature_sum = sums[:, :-1], sums[:, -1]
+    return NormalEquations(gram, moment, feature_sum, target_sum, square_sum, count)
+
+
+def weights(gram: Tensor, moment: Tensor, triangle: Tensor, *, alphas: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (alphas, rank, targets) and effective degrees of freedom (alphas,), from one set of normal equations."""
+    rank = len(gram)
+    identity = torch.eye(rank, dtype=gram.dtype, device=gram.device)
+    factors, failed = torch.linalg.cholesky_ex(gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
+    if not bool(failed.any()):
+        solved = torch.cholesky_solve(moment.expand(len(alphas), *moment.shape), factors)
+        inverse = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
+        dof = rank - alphas * inverse.square().sum((-2, -1))
+    else:  # no penalty to speak of: directions at the level of rounding get no weight
+        eigenvalues, vectors = torch.linalg.eigh(gram)
+        cutoff = rank * torch.finfo(gram.dtype).eps * eigenvalues[-1]
+        gain = torch.where(eigenvalues > cutoff, 1.0 / (eigenvalues + alphas[:, None]), 0.0)  # (alphas, rank)
+        solved = vectors @ (gain[:, :, None] * (vectors.mT @ moment))
+        dof = (gain * eigenvalues).sum(-1)
+    solution = torch.linalg.solve_triangular(triangle.mT, solved, upper=True)
+    if not bool(torch.isfinite(solution).all()):
+        raise NumericalError(f"kernel ridge on {rank} centres ran into NaN: use a larger alpha or fewer centres")
+    return solution, dof
+
+
+def solve(
+    blocks: Iterable[tuple[Tensor, Tensor]], centers: Tensor, *, alphas: Tensor, gamma: float, center: bool
+) -> tuple[Solution, Tensor, Tensor]:
+    """The model on given centres, its intercept (targets,) and the spread (targets,) of the targets about it."""
+    centers, triangle = spanning(centers.double(), gamma=gamma)
+    equations = normal_equations(blocks, centers, triangle, gamma=gamma)
+    mean = equations.target_sum / equations.n_samples
+    intercept = mean if center else torch.zeros_like(mean)
+    found, dof = weights(equations.gram, equations.centred(intercept), triangle, alphas=alphas)
+    spread = (equations.square_sum / equations.n_samples - mean.square()).clamp_min(0.0).sqrt()
+    return Solution(centers, found, float("nan"), dof=dof), intercept, spread
+
+
+def drawn(blocks: Iterable[tuple[Tensor, Tensor]], n_centers: int, *, seed: int) -> Tensor:
+    """Centres (n_centers, features) drawn from all blocks with equal chance: those with the smallest random keys."""
+    generator = torch.Generator().manual_seed(seed)
+    kept, keys = None, torch.zeros(0)
+    for X, _ in blocks:
+        keys = torch.cat([keys, torch.rand(len(X), generator=generator)])
+        kept = X if kept is None else torch.cat([kept, X])
+        smallest = keys.topk(min(n_centers, len(keys)), largest=False).indices.sort().values
+        kept, keys = kept[smallest.to(X.device)], keys[smallest]
+    if kept is None:
+        raise ValueError("nothing to fit: the blocks hold no sample")
+    return kept
+
+
+def grown(
+    X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: float, max_rank: int, seed: int
+) -> Solution:
+    """The smallest of 128, 256, 512, ... pivots whose model solves the full problem to the tolerance; else the largest.
+
+    Y must be centred already. The residual is evaluated at 512 random samples.
+    """
+    rank = min(128, max_rank)
+    while True:
+        generator = torch.Generator().manual_seed(seed)
+        pool = torch.randperm(len(X), generator=generator)[:_PIVOT_ROWS].sort().values.to(X.device)
+        candidates = X[pool].double()
+        chosen = pivoted_cholesky(candidates, gamma=gamma, rank=rank, generator=generator)
+        centers, triangle = candidates[chosen.pivots], chosen.factor[chosen.pivots].tril()
+        equations = normal_equations(row_blocks(X, Y), centers, triangle, gamma=gamma)
+        found, dof = weights(equations.gram, equations.moment, triangle, alphas=alphas)
+        residual = sampled_residual(X, Y, centers, found, alphas=alphas, gamma=gamma, seed=seed)
+        if residual <= tolerance or rank >= max_rank or len(centers) < rank:
+            return Solution(centers, found, residual, dof=dof)
+        rank = min(2 * rank, max_rank)
+
+
+def sampled_residual(
+    X: Tensor, Y: Tensor, centers: Tensor, found: Tensor, *, alphas: Tensor, gamma: float, seed: int
+) -> float:
+    """Relative residual of the full problem, estimated at random samples, for the w = (y - f) / alpha of a model f."""
+    if float(alphas.min()) == 0.0:
+        return float("nan")
+    columns = found.movedim(0, 1).flatten(1)  # (rank, alphas * targets)
+    y = Y.double().repeat(1, len(alphas))  # (samples, alphas * targets)
+    shift = alphas.repeat_interleave(Y.shape[1])
+    samples = X.double()
+    w = (y - gaussian_kernel_matmul(samples, centers, columns, gamma=gamma)) / shift
+    some = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed + 1))[:_CHECKED].to(X.device)
+    residual = y[some] - gaussian_kernel_matmul(samples[some], samples, w, gamma=gamma) - shift * w[some]
+    scale = y.square().mean(0).sqrt()
+    return float((residual.square().mean(0).sqrt() / torch.where(scale > 0, scale, 1.0)).max())
