@@ -7,7 +7,6 @@ from ctp_torch import ops, pipeline
 from ctp_torch.geometry import Geometry
 from ctp_torch.io import StudyHeader, write_cohort_index, write_color_maps, write_ct_series
 from ctp_torch.maps import QUANTITIES
-from ctp_torch.report.figures import colored
 from ctp_torch.series import CTPSeries
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
@@ -40,7 +39,7 @@ def write_toy_cohort(folder, *, train=3, test=2, frames=40):
         header = StudyHeader(patient=name, seed=i)
         write_ct_series(series, folder / name / "ct", header=header)
         maps = pipeline.deconvolve(series)
-        colors = {quantity: colored(maps[quantity], RANGES[quantity], maps.mask) for quantity in MAPS}
+        colors = {quantity: ops.paint(maps[quantity], RANGES[quantity], maps.mask) for quantity in MAPS}
         write_color_maps(colors, RANGES, ops.jet_lut(), series.geometry, folder / name / "maps", header=header)
     write_cohort_index(folder, splits, RANGES, {"seed": 0})
     return folder

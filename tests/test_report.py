@@ -6,22 +6,11 @@ import pytest
 import torch
 from scenes import scan
 
-from ctp_torch import ops, pipeline
+from ctp_torch import pipeline
 from ctp_torch.maps import QUANTITIES
-from ctp_torch.report.figures import colored, comparison_figure, montage_figure, to_png, training_figure
+from ctp_torch.report.figures import comparison_figure, montage_figure, to_png, training_figure
 from ctp_torch.report.page import Picture, study_page
 from ctp_torch.report.tables import Table, markdown
-
-
-def test_colours_invert_to_the_map():
-    """Mutation seen red: low and high exchanged."""
-    values = torch.linspace(-1, 9, 200).reshape(1, 10, 20)
-    mask = torch.ones(1, 10, 20, dtype=torch.bool)
-    mask[0, 0, 0] = False
-    index = ops.nearest_color_index(colored(values, (0.0, 8.0), mask), ops.jet_lut())
-    expected = (values.clamp(0, 8) / 8 * 255).round().to(torch.int16)
-    expected[0, 0, 0] = -1
-    assert torch.equal(index, expected)
 
 
 def test_montage_shows_all_maps_and_curves():

@@ -33,9 +33,9 @@ T = TypeVar("T")
 
 METHODS: Mapping[str, str] = {"csvd": "csvd", "ssvd": "ssvd"}
 """Name on the command line to name in ctp_torch.ops."""
-REGISTRATIONS: Mapping[str, str | None] = {"simpleitk": "register_simpleitk", "none": None}
+REGISTRATIONS: Mapping[str, str | None] = {"torch": "register_rigid", "simpleitk": "register_simpleitk", "none": None}
 """Name on the command line to name in ctp_torch.ops."""
-DEFAULT_REGISTRATION = "simpleitk"
+DEFAULT_REGISTRATION = "torch"
 REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
 
 RegistrationOption = Annotated[str, typer.Option("--registration", help=f"{REGISTRATION_HELP}.", metavar="NAME")]

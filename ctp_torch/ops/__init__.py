@@ -6,6 +6,7 @@ from ctp_torch.ops.capillary import maximum_oxygen_extraction as maximum_oxygen_
 from ctp_torch.ops.colormap import apply_lut as apply_lut
 from ctp_torch.ops.colormap import jet_lut as jet_lut
 from ctp_torch.ops.colormap import nearest_color_index as nearest_color_index
+from ctp_torch.ops.colormap import paint as paint
 from ctp_torch.ops.concentration import baseline_frames as baseline_frames
 from ctp_torch.ops.concentration import bolus_arrival as bolus_arrival
 from ctp_torch.ops.concentration import bolus_onset as bolus_onset

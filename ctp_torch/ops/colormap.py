@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["apply_lut", "jet_lut", "nearest_color_index"]
+__all__ = ["apply_lut", "jet_lut", "nearest_color_index", "paint"]
 
 _PIXELS = 1 << 18  # pixels that become colour codes at a time (2 MB of int64)
 _DISTANCES = 1 << 20  # colour-to-entry distances held at a time (4 MB of float32)
@@ -60,6 +60,37 @@ def apply_lut(index: Tensor, lut: Tensor) -> Tensor:
     black = lut.new_zeros(1, 3)
     colors = torch.cat([black, lut]).to(index.device)
     return colors[index.long().clamp(min=-1) + 1]
+
+
+def paint(values: Tensor, limits: tuple[float, float], mask: Tensor, lut: Tensor | None = None) -> Tensor:
+    """A map in the colours of a console: index = round(255 clip((v - low) / (high - low), 0, 1)), black off the mask.
+
+    Parameters
+    ----------
+    values
+        ``(...)`` in physical units
+    limits
+        low and high: the values of the first and the last colour
+    mask
+        ``(...)`` bool
+    lut
+        uint8 ``(colours, 3)``; JET when None
+
+    Returns
+    -------
+    uint8 ``(..., 3)``
+
+    Raises
+    ------
+    ValueError
+        if the limits are not ascending
+    """
+    low, high = limits
+    if not low < high:
+        raise ValueError(f"a colour bar needs low < high, got {low} and {high}")
+    table = jet_lut() if lut is None else lut
+    index = ((values - low) / (high - low)).clamp(0, 1).mul(len(table) - 1).round().to(torch.int16)
+    return apply_lut(torch.where(mask, index, index.new_tensor(-1)), table)
 
 
 def nearest_color_index(rgb: Tensor, lut: Tensor, *, max_distance: float = 40.0, background: int = 64) -> Tensor:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ctp_torch import ops, pipeline
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ctp_torch.io.cohort import Split
     from ctp_torch.series import CTPSeries
 
-__all__ = ["MAPS", "color_maps", "split_patients", "write_cohort"]
+__all__ = ["MAPS", "split_patients", "write_cohort"]
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 """What the console draws of every patient."""
@@ -205,7 +204,7 @@ def _write_patient(
         with whole(home) as partial:
             write_ct_series(scan, partial / "ct", header=header)
             maps = _teacher_maps(scan, name, registration)
-            colors = color_maps(maps, _ranges())
+            colors = {quantity: ops.paint(maps[quantity], limits, maps.mask) for quantity, limits in _ranges().items()}
             write_color_maps(colors, _ranges(), ops.jet_lut(), scan.geometry, partial / "maps", header=header)
             _write_truth(Patient(scan, patient.truth), partial / "truth")
     except OSError as error:
@@ -220,24 +219,6 @@ def _teacher_maps(scan: CTPSeries, name: str, registration: pipeline.Registratio
         return pipeline.deconvolve(pipeline.preprocess(scan, registration=registration, median_size=1), ops.csvd)
     except QualityError as error:
         raise QualityError(f"{name}: {error}; raise the dose, or take another seed") from error
-
-
-def color_maps(maps: PerfusionMaps, ranges: dict[str, tuple[float, float]]) -> dict[str, Tensor]:
-    """Maps in JET, ``(z, y, x, 3)`` uint8 by quantity, black outside the mask.
-
-    Parameters
-    ----------
-    maps
-        in physical units
-    ranges
-        quantity to the values of the first and the last colour
-    """
-    lut = ops.jet_lut()
-    colors = {}
-    for name, (low, high) in ranges.items():
-        index = ((maps[name] - low) / (high - low)).clamp(0.0, 1.0).mul(255.0).round().to(torch.int16)
-        colors[name] = ops.apply_lut(index, lut) * maps.mask[..., None]
-    return colors
 
 
 def _ranges() -> dict[str, tuple[float, float]]:

@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ctp_torch import ops
@@ -18,17 +17,10 @@ if TYPE_CHECKING:
 
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["colored", "comparison_figure", "montage_figure", "to_png", "training_figure"]
+__all__ = ["comparison_figure", "montage_figure", "to_png", "training_figure"]
 
 _BRAIN_WINDOW = (0.0, 80.0)
 _INK, _PAPER = "#e8e8e8", "#101014"
-
-
-def colored(values: Tensor, limits: tuple[float, float], mask: Tensor) -> Tensor:
-    """A map ``(..., y, x)`` in JET, ``(..., y, x, 3)`` uint8, black outside the mask."""
-    low, high = limits
-    index = ((values - low) / (high - low) * 255).clamp(0, 255).round().to(torch.int16)
-    return ops.apply_lut(torch.where(mask, index, index.new_tensor(-1)), ops.jet_lut())
 
 
 def montage_figure(baseline: Tensor, maps: PerfusionMaps, ranges: Mapping[str, tuple[float, float]]) -> Figure:
@@ -55,7 +47,7 @@ def montage_figure(baseline: Tensor, maps: PerfusionMaps, ranges: Mapping[str, t
         axis = _picture(figure, grid[0, column], baseline[z], limits=_BRAIN_WINDOW, title=f"slice {z + 1}")
         _mark_vessels(axis, maps.notes, z)
     for row, name in enumerate(names, start=1):
-        pictures = colored(maps[name], ranges[name], maps.mask)
+        pictures = ops.paint(maps[name], ranges[name], maps.mask)
         for column, z in enumerate(shown):
             axis = _picture(figure, grid[row, column], pictures[z])
             if column == 0:
@@ -100,10 +92,13 @@ def comparison_figure(
     grid = figure.add_gridspec(1, 3 + len(predictions), width_ratios=[1.0] * (2 + len(predictions)) + [0.1])
     _picture(figure, grid[0, 0], source, limits=_BRAIN_WINDOW, title="CT, peak frame")
     _picture(
-        figure, grid[0, 1], colored(target.float(), (0.0, 255.0), brain), title=f"{QUANTITIES[quantity].label}, teacher"
+        figure,
+        grid[0, 1],
+        ops.paint(target.float(), (0.0, 255.0), brain),
+        title=f"{QUANTITIES[quantity].label}, teacher",
     )
     for column, (label, prediction) in enumerate(predictions.items(), start=2):
-        axis = _picture(figure, grid[0, column], colored(prediction, (0.0, 255.0), brain), title=label)
+        axis = _picture(figure, grid[0, column], ops.paint(prediction, (0.0, 255.0), brain), title=label)
         axis.text(
             0.5, -0.05, captions.get(label, ""), transform=axis.transAxes, ha="center", va="top", color=_INK, fontsize=8
         )

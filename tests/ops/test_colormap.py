@@ -4,7 +4,7 @@ import pytest
 import torch
 from oracles.images import nearest_color_by_loops
 
-from ctp_torch.ops import apply_lut, colormap, jet_lut, nearest_color_index
+from ctp_torch.ops import apply_lut, colormap, jet_lut, nearest_color_index, paint
 
 
 def test_jet_follows_its_published_rows():
@@ -99,3 +99,16 @@ def test_negative_indices_are_black():
 def test_what_is_no_color_or_table_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_painted_maps_invert():
+    """Mutation seen red: low and high exchanged."""
+    values = torch.linspace(-1, 9, 200).reshape(10, 20)
+    mask = torch.ones(10, 20, dtype=torch.bool)
+    mask[0, 0] = False
+    index = nearest_color_index(paint(values, (0.0, 8.0), mask), jet_lut())
+    expected = (values.clamp(0, 8) / 8 * 255).round().to(torch.int16)
+    expected[0, 0] = -1
+    assert torch.equal(index, expected)
+    with pytest.raises(ValueError, match="low < high"):
+        paint(values, (8.0, 0.0), mask)
