@@ -31,8 +31,20 @@ __all__ = [
 
 T = TypeVar("T")
 
-METHODS: Mapping[str, str] = {"csvd": "csvd", "ssvd": "ssvd"}
-"""Name on the command line to name in ctp_torch.ops."""
+METHODS: Mapping[str, str] = {
+    "csvd": "block-circulant SVD",
+    "osvd": "block-circulant SVD, oscillation-limited",
+    "ssvd": "standard SVD",
+    "delay_corrected_ssvd": "standard SVD after shifting each curve's arrival",
+    "tikhonov": "Tikhonov regularisation, L-curve per voxel",
+    "gaussian_process_deconvolution": "Gaussian process",
+    "expectation_maximization": "expectation maximisation",
+    "bayesian": "Bayesian, delay and smoothness integrated out",
+    "vascular_model": "gamma-distributed transit times",
+    "box_nlr": "box-shaped residue, nonlinear regression",
+    "max_slope": "maximum slope, no deconvolution",
+}
+"""Name on the command line and in ctp_torch.ops, and what it is."""
 REGISTRATIONS: Mapping[str, str | None] = {"torch": "register_rigid", "simpleitk": "register_simpleitk", "none": None}
 """Name on the command line to name in ctp_torch.ops."""
 DEFAULT_REGISTRATION = "torch"
@@ -48,7 +60,8 @@ def pick_method(name: str) -> Method:
     """The deconvolution of that name."""
     from ctp_torch import ops
 
-    method: Method = getattr(ops, _pick("method", name, METHODS))
+    _pick("method", name, METHODS)
+    method: Method = getattr(ops, name)
     return method
 
 

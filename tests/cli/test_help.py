@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-COMMANDS = ("demo", "maps", "info", "train", "evaluate", "doctor")
+COMMANDS = ("demo", "maps", "info", "convert", "lut", "train", "evaluate", "doctor", "phantom", "phantom cohort")
 
 
 def test_help_imports_no_torch():
@@ -22,9 +22,19 @@ def test_help_imports_no_torch():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(run, command):
-    done = run(command, "--help")
+    done = run(*command.split(), "--help")
     assert done.code == 0
     assert len(done.out) > 200
+
+
+def test_every_method_is_there():
+    from ctp_torch import ops
+    from ctp_torch.cli import choices
+
+    for name in choices.METHODS:
+        assert choices.pick_method(name) is getattr(ops, name)
+    for name, function in choices.REGISTRATIONS.items():
+        assert choices.pick_registration(name) is (getattr(ops, function) if function else None)
 
 
 def test_info_tells_what_a_series_is(run, scan_folder):
