@@ -8,12 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.ops.deconvolution import chunks
 from ctp_torch.ops.design import hat_matrix
 
 __all__ = [
     "Transit",
     "fine_lags",
-    "gamma_atoms",
+    "gamma_dictionary",
     "maximum_oxygen_extraction",
     "residue_area",
     "residue_function",
@@ -47,7 +48,7 @@ LONGEST_TRANSIT = 400.0
 """End of the table of extraction against transit time [s]; nearly nothing is left to extract by then."""
 
 
-STEPS = 800
+STEPS = 240
 """Steps of that table, evenly spaced on a log scale."""
 
 
@@ -88,15 +89,25 @@ def fine_lags(times: Tensor, first: float) -> Tensor:
     return first + FINE_STEP * (torch.arange(count, dtype=torch.float64, device=times.device) - 1)
 
 
-def gamma_atoms(aif: Tensor, aif_times: Tensor, times: Tensor, transit: Transit) -> Tensor:
-    """Tissue curves ``(n, time)`` [HU] at ``times`` for a blood volume of 1: ``(a * Q) / mtt``.
+def gamma_dictionary(
+    aif: Tensor, aif_times: Tensor, times: Tensor, shapes: Tensor, mtts: Tensor, delays: Tensor
+) -> tuple[Transit, Tensor]:
+    """All combinations of three grids, each ``(atoms,)``, and their tissue curves ``(atoms, time)`` for a volume of 1.
 
-    The residue enters as its mean over each step, so that curves change smoothly with the delay.
+    ``(a * Q) / mtt`` at ``times``; the residue enters as its mean over each fine step. ``delays`` ascend evenly by a
+    multiple of 0.25 s, so that residues are computed once and moved.
     """
-    lags = fine_lags(times, float(transit.delay.min()))
-    edges = torch.cat((lags - FINE_STEP / 2, lags[-1:] + FINE_STEP / 2))
-    mean = residue_area(edges, transit).diff(dim=1) / (FINE_STEP * transit.mtt[:, None])  # (n, lags)
-    return mean @ hat_matrix(aif, aif_times, times, lags).to(mean).T
+    jump = round(float(delays[-1] - delays[0]) / max(len(delays) - 1, 1) / FINE_STEP)
+    lags = fine_lags(times, float(delays[0]))
+    moved = (len(delays) - 1) * jump
+    since = lags[0] - delays[-1] + FINE_STEP * (torch.arange(len(lags) + moved + 1, device=lags.device) - 0.5)
+    shape, mtt = (part.flatten() for part in torch.meshgrid(shapes, mtts, indexing="ij"))
+    still = Transit(shape, mtt, torch.zeros_like(mtt))
+    mean = residue_area(since, still).diff(dim=1) / (FINE_STEP * mtt[:, None])
+    windows = mean.unfold(1, len(lags), max(jump, 1)).flip(1)  # (shapes * mtts, delays, lags): the latest came first
+    curves = windows @ hat_matrix(aif, aif_times, times, lags).T
+    atoms = Transit(*(part.flatten() for part in torch.meshgrid(shapes, mtts, delays, indexing="ij")))
+    return atoms, curves.flatten(0, 1)
 
 
 def transit_heterogeneity(transit: Transit) -> Tensor:
@@ -125,13 +136,14 @@ def maximum_oxygen_extraction(mtt: Tensor, cth: Tensor) -> Tensor:
     Jespersen and Ostergaard 2012, https://doi.org/10.1038/jcbfm.2011.153
     """
     times, extraction = _extraction_table(mtt)
-    shape, shown = (mtt / cth).square().flatten().double(), mtt.flatten().double()
-    edges = torch.special.gammainc(shape[:, None], shape[:, None] * times / shown[:, None])  # (values, times)
-    mass = edges.diff(dim=1)
     middle = (extraction[1:] + extraction[:-1]) / 2
-    beyond = (1 - edges[:, -1]) * extraction[-1]
-    found: Tensor = (mass @ middle + beyond).view(mtt.shape).to(mtt)
-    return found
+    shape, shown = (mtt / cth).square().flatten().double(), mtt.flatten().double()
+    found = torch.empty_like(shape)
+    for rows in chunks(len(shape), 4096):
+        scaled = (shape / shown)[rows, None] * times  # (values, times)
+        edges = torch.special.gammainc(shape[rows, None].expand_as(scaled), scaled)
+        found[rows] = edges.diff(dim=1) @ middle + (1 - edges[:, -1]) * extraction[-1]
+    return found.view(mtt.shape).to(mtt)
 
 
 def _extraction_table(like: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,8 +55,8 @@ class Deconvolution(NamedTuple):
 
 
 def chunks(count: int, size: int = VOXELS_PER_CHUNK) -> Iterator[slice]:
-    """Consecutive slices of at most ``size`` that cover ``count`` voxels."""
-    for first in range(0, count, size):
+    """Consecutive slices of at most ``size`` that cover ``count`` voxels; one empty slice for none."""
+    for first in range(0, max(count, 1), size):
         yield slice(first, first + size)
 
 

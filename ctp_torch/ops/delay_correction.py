@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.capillary import gamma_atoms
 from ctp_torch.ops.deconvolution import Deconvolution, peak_of_residue, read_out, settle
 from ctp_torch.ops.dictionary import match_atoms
 from ctp_torch.ops.passage import Passage, by_timing, check_passage, finer_aif, on_regular_grid
@@ -81,11 +80,10 @@ def delay_corrected_ssvd(
 
 def _delays(passage: Passage) -> Tensor:
     """Delay ``(voxels,)`` [s] of each curve by the vascular model, rounded."""
-    transit = vascular_dictionary(passage.aif, SHAPES)
     fine, fine_times = finer_aif(passage)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor]:
-        atoms = gamma_atoms(fine, fine_times, moments, transit)
+        transit, atoms = vascular_dictionary(fine, fine_times, moments, SHAPES)
         nothing = transit.mtt[:, None]
         match = match_atoms(curves, atoms, vascular_prior(transit), transit.delay[:, None], nothing)
         return ((match.means[:, 0] / DELAY_STEP).round() * DELAY_STEP,)

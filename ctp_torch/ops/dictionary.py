@@ -57,7 +57,7 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
     per_unit = (rates / size[:, None]).to(curves)  # (atoms, rates)
     prior, parameters = log_prior.to(curves), parameters.to(curves)
     parts = []
-    for rows in chunks(max(len(curves), 1), max(1, SCORES_PER_CHUNK // len(atoms))):
+    for rows in chunks(len(curves), max(1, SCORES_PER_CHUNK // len(atoms))):
         energy = curves[rows].square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)
         score = (curves[rows] @ unit).clamp_(min=0)  # (chunk, atoms)
         misfit = (1 - score.square() / energy).clamp_(min=LEAST_MISFIT)  # as part of the energy

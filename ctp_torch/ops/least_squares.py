@@ -46,11 +46,13 @@ def damped_steps(
     values, slopes = model(now)
     misfit = (curves - values).square().sum(dim=1)
     for _ in range(steps):
-        normal = slopes.mT @ slopes  # (voxels, parameters, parameters)
-        pull = (slopes.mT @ (curves - values)[..., None]).squeeze(-1)
+        pull = (slopes.mT @ (curves - values)[..., None]).squeeze(-1)  # (voxels, parameters)
+        free = ~(((now <= low) & (pull < 0)) | ((now >= high) & (pull > 0)))  # the others stay on their bound
+        moving, pull = slopes * free[:, None, :], pull * free
+        normal = moving.mT @ moving  # (voxels, parameters, parameters)
         size = normal.diagonal(dim1=1, dim2=2)
-        tiny = 1e-7 * size.amax(dim=1, keepdim=True) + torch.finfo(size.dtype).tiny
-        step = torch.linalg.solve_ex(normal + torch.diag_embed(damping * size + tiny), pull)[0]
+        extra = torch.where(size > 0, (damping + 1e-7) * size, 1.0)  # a parameter without effect stays where it is
+        step = torch.linalg.solve_ex(normal + torch.diag_embed(extra), pull)[0]
         tried = (now + step).clamp(low, high)
         new_values, new_slopes = model(tried)
         new_misfit = (curves - new_values).square().sum(dim=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ctp_torch.ops.units import KH, RHO, volume_per_area
 
-__all__ = ["area", "blood_volume", "parabola_offset", "time_to_peak"]
+__all__ = ["area", "blood_volume", "half_rise_time", "parabola_offset", "time_to_peak"]
 
 
 def area(curves: Tensor, times: Tensor) -> Tensor:
@@ -68,6 +68,17 @@ def time_to_peak(curves: Tensor, times: Tensor) -> Tensor:
     offset = parabola_offset(*(curves.gather(-1, inside + i) for i in (-1, 0, 1)))
     refined = t.gather(-1, inside) + offset * step
     return torch.where(best == inside, refined, t.gather(-1, best)).squeeze(-1)
+
+
+def half_rise_time(curve: Tensor, times: Tensor) -> float:
+    """Time [s] at which a curve ``(time,)`` first reaches half of its largest value, between two frames if need be."""
+    half = float(curve.max()) / 2
+    after = int((curve >= half).to(torch.int8).argmax())
+    if after == 0:
+        return float(times[0])
+    low, high = float(curve[after - 1]), float(curve[after])
+    part = (half - low) / (high - low)
+    return float(times[after - 1]) + part * float(times[after] - times[after - 1])
 
 
 def parabola_offset(left: Tensor, middle: Tensor, right: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.parameters import area
+from ctp_torch.ops.parameters import area, half_rise_time
 from ctp_torch.ops.resample import regular_times, resample_curves
 
 __all__ = [
@@ -55,7 +55,7 @@ class CoarseSamplingWarning(DeconvolutionWarning):
 
 
 class LateAIFWarning(DeconvolutionWarning):
-    """Most tissue peaks before the AIF: Tmax is cut at 0, methods without negative lags misread CBF."""
+    """The tissue rises before the AIF: Tmax is cut at 0, methods without negative lags misread CBF."""
 
 
 class TruncatedCurveWarning(DeconvolutionWarning):
@@ -74,7 +74,7 @@ class Passage(NamedTuple):
     aif_times: Tensor
     """``(time,)`` float64 [s]: when ``aif`` was taken."""
     dt: float
-    """Time between frames [s]; the median where they are uneven."""
+    """Mean time between frames [s]."""
     area_ratio: Tensor
     """``(voxels,)`` area under the curve over area under the AIF, from the samples as handed over."""
     flat: Tensor | None
@@ -128,6 +128,8 @@ def check_passage(
         )
     ratio = area(curves, times) / whole
     curves, flat, invalid = _examine(curves, ratio, aif, times, aif_times)
+    index = _centred_index(aif_times)
+    spacing = float((index * aif_times).sum() / index.square().sum())  # slope of a line through all times
     return Passage(curves, aif, times, aif_times, spacing, ratio, flat, invalid)
 
 
@@ -151,7 +153,7 @@ def is_regular(passage: Passage) -> bool:
     """Whether curves and AIF lie on one evenly spaced grid: no frame is further from it than 5 % of the spacing."""
     if passage.times.ndim == 2 or passage.times.shape != passage.aif_times.shape:
         return False
-    grid = passage.aif_times[0] + passage.dt * torch.arange(len(passage.aif_times), device=passage.aif_times.device)
+    grid = passage.aif_times.mean() + passage.dt * _centred_index(passage.aif_times)
     tolerance = 0.05 * passage.dt
     return bool(
         ((passage.times - grid).abs() <= tolerance).all() & ((passage.aif_times - grid).abs() <= tolerance).all()
@@ -161,7 +163,7 @@ def is_regular(passage: Passage) -> bool:
 def on_regular_grid(passage: Passage, step: float | None) -> Passage:
     """The bolus resampled every ``step`` [s] by monotone cubics, or as it is where frames are even and no coarser.
 
-    ``step`` None keeps an even grid whatever its spacing, and resamples uneven frames at their median spacing.
+    ``step`` None keeps an even grid whatever its spacing, and resamples uneven frames at their mean spacing.
     """
     if step is not None and not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be a positive number of seconds or None, got {step}")
@@ -179,6 +181,12 @@ def finer_aif(passage: Passage, spacing: float = 0.25) -> tuple[Tensor, Tensor]:
     """The AIF by monotone cubics every ``spacing`` [s], with those times: between its frames it isn't straight."""
     times = regular_times(passage.aif_times, spacing)
     return resample_curves(passage.aif, passage.aif_times, times), times
+
+
+def _centred_index(times: Tensor) -> Tensor:
+    """Number of each frame ``(time,)``, counted from the middle one."""
+    index = torch.arange(len(times), dtype=torch.float64, device=times.device)
+    return index - index.mean()
 
 
 def _check_shapes(curves: Tensor, aif: Tensor, dt: float) -> None:
@@ -218,33 +226,32 @@ def _examine(
     curves: Tensor, ratio: Tensor, aif: Tensor, times: Tensor, aif_times: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Curves with unusable ones set to 0, which are flat, and which are not finite; warns of each trouble found."""
-    voxels, n = curves.shape
-    clock = times if times.ndim == 1 else times.mean(dim=0)
-    arrival = int((clock < float(aif_times[aif.argmax()]) - 1e-6).sum())  # frames before the AIF's peak
-    split = min(max(arrival - 1, 1), n - 1)  # one frame of grace
-    early, late = curves[:, :split].amax(dim=1), curves[:, split:].amax(dim=1)
-    peak = torch.maximum(early, late)
-    tail = curves[:, -TAIL_FRAMES:].mean(dim=1)
+    voxels = len(curves)
+    peak = curves.amax(dim=1)
+    cut = curves[:, -TAIL_FRAMES:].mean(dim=1) > peak / 2
     flat, invalid = peak == curves.amin(dim=1), ~ratio.isfinite()
-    n_invalid, n_flat, n_early, n_cut = torch.stack(
-        (invalid.sum(), flat.sum(), ((early > late) & ~flat).sum(), ((tail > peak / 2) & ~flat).sum())
-    ).tolist()
+    n_invalid, n_flat, n_cut = torch.stack((invalid.sum(), flat.sum(), (cut & ~flat).sum())).tolist()
     if n_invalid:
         _warn(NonFiniteCurveWarning, f"{n_invalid} of {voxels} curves hold NaN or infinity: their results are NaN")
     if n_flat:
         _warn(FlatCurveWarning, f"{n_flat} of {voxels} curves never change: all their results are 0")
-    if n_early > voxels / 2:
-        _warn(
-            LateAIFWarning,
-            f"{n_early} of {voxels} curves peak before the AIF: Tmax is cut at 0 there and CBF of methods "
-            "without negative lags is wrong; choose an earlier AIF",
-        )
-    tail_aif = float(aif[-TAIL_FRAMES:].mean()) > float(aif.max()) / 2
-    if n_cut > voxels / 4 or tail_aif:
-        which = "the AIF" if tail_aif else f"{n_cut} of {voxels} curves"
-        _warn(TruncatedCurveWarning, f"{which} end above half their peak: the scan is cut short, CBV and MTT read low")
     if n_invalid or n_flat:
         curves = curves.masked_fill((flat | invalid)[:, None], 0.0)
+    ends = [f"{n_cut} of {voxels} curves"] if n_cut > voxels / 4 else []
+    if float(aif[-TAIL_FRAMES:].mean()) > float(aif.max()) / 2:
+        ends.append("the AIF")
+    if ends:
+        text = f"{' and '.join(ends)} end above half of their peak: the scan is cut short, CBV and MTT read low"
+        _warn(TruncatedCurveWarning, text)
+    if n_flat + n_invalid < voxels:
+        clock = times if times.ndim == 1 else times.mean(dim=0)
+        lead = half_rise_time(aif, aif_times) - half_rise_time(curves.mean(dim=0), clock)
+        if lead > (aif_times[1] - aif_times[0]) / 2:
+            _warn(
+                LateAIFWarning,
+                f"the mean curve rises {lead:.1f} s before the AIF: Tmax is cut at 0 there, and methods without "
+                "negative lags misread CBF; choose an earlier AIF",
+            )
     return curves, flat if n_flat else None, invalid if n_invalid else None
 
 

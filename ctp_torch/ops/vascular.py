@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ctp_torch.ops.capillary import (
     Transit,
-    gamma_atoms,
+    gamma_dictionary,
     maximum_oxygen_extraction,
     residue_function,
     transit_heterogeneity,
@@ -97,14 +97,14 @@ def vascular_model(
     if estimate not in ("posterior", "refined"):
         raise ValueError(f"unknown estimate {estimate!r}; choose 'posterior' or 'refined'")
     passage = check_passage(curves, aif, dt, times, aif_times)
-    transit = vascular_dictionary(passage.aif)
     fine, fine_times = finer_aif(passage)
     lags = extended_lags(passage.times, 1.0)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor, ...]:
-        atoms = gamma_atoms(fine, fine_times, moments, transit)  # (atoms, time)
+        transit, atoms = vascular_dictionary(fine, fine_times, moments)
         cth = transit_heterogeneity(transit)
-        oef = maximum_oxygen_extraction(transit.mtt, cth)
+        once = len(torch.unique(transit.delay))  # neither depends on the delay, the fastest of the three
+        oef = maximum_oxygen_extraction(transit.mtt[::once], cth[::once]).repeat_interleave(once)
         wanted = torch.stack((transit.mtt, transit.delay, cth, oef), dim=1)
         rates = torch.stack((1 / transit.mtt, torch.ones_like(transit.mtt)), dim=1)
         match = match_atoms(curves, atoms, vascular_prior(transit), wanted, rates)
@@ -128,12 +128,14 @@ def vascular_model(
     return found
 
 
-def vascular_dictionary(like: Tensor, shapes: Sequence[float] = SHAPES) -> Transit:
-    """All combinations of shape, mean transit time and delay, each ``(atoms,)``."""
+def vascular_dictionary(
+    aif: Tensor, aif_times: Tensor, times: Tensor, shapes: Sequence[float] = SHAPES
+) -> tuple[Transit, Tensor]:
+    """Transit times ``(atoms,)`` and curves ``(atoms, time)`` of all shapes, mean transit times and delays."""
     first, last, count = TRANSIT_TIMES
-    mtt = torch.logspace(math.log10(first), math.log10(last), count, dtype=like.dtype, device=like.device)
-    delay = torch.arange(DELAYS[0], DELAYS[1] + DELAYS[2] / 2, DELAYS[2], dtype=like.dtype, device=like.device)
-    return Transit(*(part.flatten() for part in torch.meshgrid(like.new_tensor(shapes), mtt, delay, indexing="ij")))
+    mtts = torch.logspace(math.log10(first), math.log10(last), count, dtype=aif.dtype, device=aif.device)
+    delays = torch.arange(DELAYS[0], DELAYS[1] + DELAYS[2] / 2, DELAYS[2], dtype=aif.dtype, device=aif.device)
+    return gamma_dictionary(aif, aif_times, times, aif.new_tensor(shapes), mtts, delays)
 
 
 def vascular_prior(transit: Transit) -> Tensor:

@@ -21,7 +21,7 @@ BOUNDS = ((-math.inf, math.inf), (0.0, math.log(64.0)), (math.log(1.0), math.log
 
 
 def refine(
-    curves: Tensor, aif: Tensor, aif_times: Tensor, times: Tensor, volume: Tensor, start: Transit, *, steps: int = 8
+    curves: Tensor, aif: Tensor, aif_times: Tensor, times: Tensor, volume: Tensor, start: Transit, *, steps: int = 12
 ) -> tuple[Tensor, Transit]:
     """Blood volume ``(voxels,)`` (as part of the AIF's area) and transit times with the least squared misfit.
 
