@@ -60,7 +60,7 @@ def draw_deformation(generator: torch.Generator, *, age: float) -> Deformation:
     normal = torch.randn(16, generator=generator).tolist()
     sizes = [math.exp(0.025 * n) for n in normal[:4]]
     years = (age - 65.0) / 20.0
-    bend = smooth_noise(generator, BOX_EXTENT, spacing=8.0, sigma_mm=24.0, channels=3) * 2.5
+    bend = smooth_noise(generator, BOX_EXTENT, spacing=8.0, sigma_mm=30.0, channels=3) * 2.2
     folds = smooth_noise(generator, BOX_EXTENT, spacing=3.0, sigma_mm=5.0, channels=3) * 1.3
     return Deformation(
         pose=rotation_matrix(torch.tensor([2.5 * normal[4], 1.5 * normal[5], 2.0 * normal[6]])).float(),
