@@ -65,6 +65,8 @@ class ImageHeader:
     """Between rows, between columns [mm]."""
     slope: float
     intercept: float
+    lossy: bool
+    """Whether the pixels were once compressed with loss, which alone makes an image derived."""
     rescaled: bool
     """Whether the image tells slope and intercept."""
     padding: tuple[int, int] | None
@@ -247,6 +249,7 @@ def _image(
         spacing=get.numbers("PixelSpacing", 2),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
+        lossy=get.text("LossyImageCompression") == "01",
         rescaled=slope is not None and intercept is not None,
         padding=None if first is None or last is None else (min(first, last), max(first, last)),
         moments=moments(get),

@@ -66,7 +66,8 @@ def _reason_against(image: ImageHeader, asked: str) -> str:
         return "localizer"
     if "PERFUSION" in kind:
         return f"perfusion map, no source image ({'/'.join(kind)})"
-    if kind and kind[0] == "DERIVED" and asked != image.series:
+    only_compressed = image.lossy and kind[1:3] == ("PRIMARY", "AXIAL") and len(kind) == 3
+    if kind and kind[0] == "DERIVED" and not only_compressed and asked != image.series:
         return f"derived image ({'/'.join(kind)})"
     missing = [
         name

@@ -206,8 +206,8 @@ def header_step(path: Path) -> float | None:
     reader.ReadImageInformation()
     step = float(reader.GetSpacing()[-1])
     units = int(float(reader.GetMetaData("xyzt_units"))) if reader.HasMetaDataKey("xyzt_units") else 0
-    seconds = step * {16: 1e-3, 24: 1e-6}.get(units & 0x38, 1.0)
-    return seconds if units & 0x38 and seconds > 0 else None
+    timed = units & 0x38 in (8, 16, 24)  # s, ms, us; ITK turns all of them into seconds
+    return step if timed and step > 0 else None
 
 
 def ascending(volumes: Tensor, times: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:

@@ -112,6 +112,8 @@ def _remarks(grid: Grid) -> list[str]:
     unscaled = sum(not image.rescaled for image in images)
     if unscaled:
         said.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
+    if any(image.lossy for image in images):
+        said.append("the images were compressed with loss")
     if any(image.padding for image in images):
         said.append(f"padding pixels were set to {PADDING_HU:g} HU")
     if len({(image.slope, image.intercept) for image in images}) > 1:

@@ -44,7 +44,9 @@ def own(folder, lut="jet"):
         series, maps = head(k)
         header = StudyHeader(patient=f"P{k}")
         write_ct_series(series, folder / f"p{k}" / "ct", header=header)
-        write_color_maps(colored(maps, lut), RANGES, read_lut(lut), series.geometry, folder / f"p{k}" / "maps", header=header)
+        write_color_maps(
+            colored(maps, lut), RANGES, read_lut(lut), series.geometry, folder / f"p{k}" / "maps", header=header
+        )
     write_cohort_index(folder, {f"p{k}": "test" if k == 3 else "train" for k in range(4)}, RANGES, {"seed": 7})
 
 
@@ -55,7 +57,9 @@ def plain(folder):
         header = StudyHeader(patient=f"P{k}")
         write_ct_series(series, folder / f"patient {k}" / "a", header=header)
         picture = colored(maps, "siemens")
-        write_color_maps(picture, RANGES, read_lut("siemens"), series.geometry, folder / f"patient {k}" / "b", header=header)
+        write_color_maps(
+            picture, RANGES, read_lut("siemens"), series.geometry, folder / f"patient {k}" / "b", header=header
+        )
 
 
 def isles24(folder):
@@ -216,8 +220,12 @@ def test_no_cohort(tmp_path):
 
 @pytest.mark.parametrize(
     ("splits", "ranges", "match"),
-    [({"a": "both"}, {}, "split of a"), ({"x/y": "train"}, {}, "plain folder name"), ({"a": "train"}, {"nn": (0, 1)}, "unknown quantities nn")],
-)  # fmt: skip
+    [
+        ({"a": "both"}, {}, "split of a"),
+        ({"x/y": "train"}, {}, "plain folder name"),
+        ({"a": "train"}, {"nn": (0, 1)}, "unknown quantities nn"),
+    ],
+)
 def test_index_refuses_nonsense(splits, ranges, match, tmp_path):
     with pytest.raises(ValueError, match=match):
         write_cohort_index(tmp_path, splits, ranges)
