@@ -175,7 +175,7 @@ def deconvolve(
         vof = ops.select_vof(change, anatomy.brain, series.dt, spacing=spacing, aif=aif.curve)
     arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
 
-    smooth = _smooth_inside(ops.smooth_in_time(change), inside, (sigma_mm / spacing[1], sigma_mm / spacing[2]))
+    smooth = ops.smooth_inside(ops.smooth_in_time(change), inside, spacing, sigma_mm)
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
@@ -227,13 +227,6 @@ def predict(series: CTPSeries, model: Regressor, *, mask: Tensor | None = None) 
         for i, (name, (low, high)) in enumerate(recipe.targets.items())
     }
     return PerfusionMaps(values, inside, series.geometry)
-
-
-def _smooth_inside(volumes: Tensor, mask: Tensor, sigma: tuple[float, float]) -> Tensor:
-    """A Gaussian that looks at masked voxels alone: bone that moves by a tenth of a millimetre outshines the bolus."""
-    weight = ops.gaussian_smooth(mask.to(volumes.dtype), sigma)
-    masked = torch.where(mask, volumes, torch.zeros_like(volumes))
-    return ops.gaussian_smooth(masked, sigma) / weight.clamp_min(1e-6)
 
 
 def _in_chunks(

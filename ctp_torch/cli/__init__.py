@@ -16,6 +16,7 @@ from ctp_torch.cli.info import info
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
 from ctp_torch.cli.phantom import app as phantom
+from ctp_torch.cli.qc import qc
 from ctp_torch.cli.train import train
 from ctp_torch.errors import CTPError
 
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, info, convert, lut, train, evaluate, doctor):
+for command in (demo, maps, info, qc, convert, lut, train, evaluate, doctor):
     app.command()(command)
 app.add_typer(phantom, name="phantom")
 

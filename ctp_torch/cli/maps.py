@@ -5,19 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli import choices, console, reading, vessels
 from ctp_torch.errors import CTPError, NoSeriesError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ctp_torch.ops import RigidMotion, VesselCurve
-    from ctp_torch.pipeline import Anatomy
-    from ctp_torch.series import CTPSeries
 
 __all__ = ["maps"]
 
@@ -29,7 +22,8 @@ def maps(
     method: Annotated[
         str | None, typer.Option(help=f"Deconvolve: {', '.join(choices.METHODS)} [default: csvd].", metavar="NAME")
     ] = None,
-    aif: Annotated[str, typer.Option(help="auto, or x,y,z: column, row, slice, from 0, slices upwards.")] = "auto",
+    aif: Annotated[str, typer.Option(help=f"Arterial input: {vessels.VESSEL_HELP}.", metavar="CHOICE")] = "auto",
+    vof: Annotated[str, typer.Option(help="Venous outflow, as --aif.", metavar="CHOICE")] = "auto",
     mask: Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")] = None,
     vof_scaling: Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")] = True,
     sigma_mm: Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")] = 2.0,
@@ -54,7 +48,8 @@ def maps(
     if model is not None and method is not None:
         raise CTPError("--model and --method exclude each other: predict with a model, or deconvolve with a method")
     deconvolution = choices.pick_method(method or "csvd")
-    voxel = None if aif == "auto" else _voxel(aif)
+    vessels.check_choice(aif, "--aif")
+    vessels.check_choice(vof, "--vof")
     target = console.pick_device(device)
     console.claim(output, force=force)
 
@@ -81,7 +76,7 @@ def maps(
     ).to(target)
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
-    inside = None if mask is None else _read_mask(mask, source)
+    inside = None if mask is None else vessels.read_mask(mask, source)
     watch.lap("read")
     median_size = recipe.median_size if recipe else 1  # a deconvolution smooths by its own Gaussian
     ready = pipeline.preprocess(source, median_size=median_size)
@@ -97,9 +92,14 @@ def maps(
     if regressor is not None:
         result = pipeline.predict(ready, regressor, mask=inside)
     else:
-        artery = None if voxel is None else _read_vessel(source, motion, anatomy, voxel, warnings)
         result = pipeline.deconvolve(
-            ready, deconvolution, aif=artery, mask=inside, sigma_mm=sigma_mm, scale_by_vof=vof_scaling
+            ready,
+            deconvolution,
+            aif=vessels.read_vessel(aif, "--aif", source, motion, anatomy, warnings),
+            vof=vessels.read_vessel(vof, "--vof", source, motion, anatomy, warnings),
+            mask=inside,
+            sigma_mm=sigma_mm,
+            scale_by_vof=vof_scaling,
         )
     watch.lap("maps")
     warnings += _warnings(ready.notes) + _warnings(result.notes)
@@ -110,6 +110,7 @@ def maps(
         "model": None if model is None else model.name,
         "method": None if regressor is not None else method or "csvd",
         "aif": None if regressor is not None else aif,
+        "vof": None if regressor is not None else vof,
         "vof_scaling": None if regressor is not None else vof_scaling,
         "sigma_mm": None if regressor is not None else sigma_mm,
         "median_size": median_size,
@@ -145,56 +146,6 @@ class _Stopwatch:
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
-
-
-def _voxel(text: str) -> tuple[int, int, int]:
-    """Column, row and slice of ``x,y,z``."""
-    parts = text.split(",")
-    try:
-        x, y, z = (int(part) for part in parts)
-    except ValueError as error:
-        raise CTPError(
-            f"--aif {text!r}: give auto, or three whole numbers x,y,z (column, row, slice, from 0)"
-        ) from error
-    return x, y, z
-
-
-def _read_vessel(
-    source: CTPSeries, motion: RigidMotion | None, anatomy: Anatomy, voxel: tuple[int, int, int], warnings: list[str]
-) -> VesselCurve:
-    """The enhancement of exactly one voxel of the unfiltered series, aligned when the maps are."""
-    import torch
-
-    from ctp_torch import ops, pipeline
-
-    x, y, z = voxel
-    shape = source.geometry.shape
-    if not (0 <= x < shape[2] and 0 <= y < shape[1] and 0 <= z < shape[0]):
-        raise CTPError(
-            f"--aif {x},{y},{z} lies outside the series of {shape[2]} columns, {shape[1]} rows and {shape[0]} slices"
-        )
-    if not anatomy.brain[z, y, x]:
-        warnings.append(f"the arterial input {x},{y},{z} lies outside the brain")
-    curve = (source if motion is None else pipeline.align(source, motion)).hu[:, z, y, x]
-    where = torch.zeros(shape, dtype=torch.bool, device=curve.device)
-    where[z, y, x] = True
-    return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), where)
-
-
-def _read_mask(path: Path, source: CTPSeries) -> Tensor:
-    """A mask that lies on the grid of the series."""
-    from ctp_torch.io import read_volume
-
-    volume, geometry = read_volume(path)
-    if not geometry.matches(source.geometry):
-        raise CTPError(
-            f"{path}: the mask is {geometry.shape} at {geometry.origin} mm, the series {source.geometry.shape} at "
-            f"{source.geometry.origin} mm; draw it on the series itself"
-        )
-    if not (volume > 0).any():
-        raise CTPError(f"{path}: the mask is empty; nothing would be computed")
-    inside: Tensor = (volume > 0).to(source.hu.device)
-    return inside
 
 
 def _warnings(notes: Mapping[str, object]) -> list[str]:

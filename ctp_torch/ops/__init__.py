@@ -23,7 +23,6 @@ from ctp_torch.ops.masks import brain_mask as brain_mask
 from ctp_torch.ops.masks import csf_mask as csf_mask
 from ctp_torch.ops.masks import head_mask as head_mask
 from ctp_torch.ops.masks import old_infarct_mask as old_infarct_mask
-from ctp_torch.ops.masks import smooth_inside as smooth_inside
 from ctp_torch.ops.masks import vessel_mask as vessel_mask
 from ctp_torch.ops.max_slope import max_slope as max_slope
 from ctp_torch.ops.median import median_filter as median_filter
@@ -53,6 +52,7 @@ from ctp_torch.ops.rigid import patient_axes as patient_axes
 from ctp_torch.ops.rigid import rotation_matrix as rotation_matrix
 from ctp_torch.ops.smoothing import gaussian_smooth as gaussian_smooth
 from ctp_torch.ops.smoothing import smooth_in_time as smooth_in_time
+from ctp_torch.ops.smoothing import smooth_inside as smooth_inside
 from ctp_torch.ops.ssim import ssim as ssim
 from ctp_torch.ops.ssim import ssim_map as ssim_map
 from ctp_torch.ops.svd import csvd as csvd

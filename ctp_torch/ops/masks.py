@@ -24,8 +24,9 @@ from ctp_torch.ops.morphology import (
     opening,
     remove_small,
 )
+from ctp_torch.ops.smoothing import smooth_inside
 
-__all__ = ["brain_mask", "csf_mask", "head_mask", "old_infarct_mask", "smooth_inside", "vessel_mask"]
+__all__ = ["brain_mask", "csf_mask", "head_mask", "old_infarct_mask", "vessel_mask"]
 
 Spacing = tuple[float, float, float]
 
@@ -159,35 +160,6 @@ def old_infarct_mask(
     cavity = opening(dark, 2.0, spacing)
     voxel_ml = math.prod(spacing) / 1000.0
     return remove_small(cavity, min_ml / voxel_ml, per_slice=spacing[0] > THICK_MM)
-
-
-def smooth_inside(volume: Tensor, mask: Tensor, spacing: Spacing, sigma_mm: float) -> Tensor:
-    """A Gaussian in the plane that looks at the masked voxels alone, so that nothing leaks in at the rim.
-
-    Parameters
-    ----------
-    volume
-        ``(z, y, x)``
-    mask
-        ``(z, y, x)`` bool: the voxels that count
-    spacing
-        distance between voxel centres along z, y, x [mm]
-    sigma_mm
-        standard deviation [mm]
-
-    Returns
-    -------
-        ``(z, y, x)``, also for voxels beside the mask as far as the Gaussian reaches; 0 beyond
-    """
-    field = torch.stack([torch.where(mask, volume, 0.0).to(torch.float32), mask.to(torch.float32)])[:, :, None]
-    for axis, step in ((-1, spacing[2]), (-2, spacing[1])):
-        reach = math.ceil(3 * sigma_mm / step)
-        weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=volume.device) * step / sigma_mm) ** 2)
-        kernel = (weights / weights.sum()).view((1, 1, 1, -1) if axis == -1 else (1, 1, -1, 1))
-        pad = (reach, reach, 0, 0) if axis == -1 else (0, 0, reach, reach)
-        field = F.conv2d(F.pad(field.flatten(0, 1), pad), kernel).view(field.shape)
-    smooth: Tensor = field[0, :, 0] / field[1, :, 0].clamp_min(1e-6)
-    return smooth
 
 
 def vessel_mask(

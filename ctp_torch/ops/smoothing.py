@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["gaussian_smooth", "smooth_in_time"]
+__all__ = ["gaussian_smooth", "smooth_in_time", "smooth_inside"]
 
 
 def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk: int = 64) -> Tensor:
@@ -52,6 +52,32 @@ def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk
     widths = (max(sigma_y, 1e-3), max(sigma_x, 1e-3))
     parts = [gaussian_blur2d(part, size, widths, border_type="reflect") for part in flat.split(chunk)]
     return torch.cat(parts).reshape(images.shape)
+
+
+def smooth_inside(volumes: Tensor, mask: Tensor, spacing: tuple[float, float, float], sigma_mm: float) -> Tensor:
+    """A Gaussian in the plane that looks at masked voxels alone, so that nothing leaks in at the rim.
+
+    Bone that moves by a tenth of a millimetre outshines the bolus; smoothed across the skull, it would be perfusion.
+
+    Parameters
+    ----------
+    volumes
+        ``(..., z, y, x)``
+    mask
+        ``(z, y, x)`` bool: the voxels that count
+    spacing
+        distance between voxel centres along z, y, x [mm]
+    sigma_mm
+        standard deviation [mm]
+
+    Returns
+    -------
+        ``(..., z, y, x)``, also for voxels beside the mask as far as the Gaussian reaches; 0 beyond
+    """
+    sigma = (sigma_mm / spacing[1], sigma_mm / spacing[2])
+    values = volumes if volumes.is_floating_point() else volumes.to(torch.float32)
+    masked = gaussian_smooth(torch.where(mask, values, 0.0), sigma)
+    return masked / gaussian_smooth(mask.to(values.dtype), sigma).clamp_min(1e-6)
 
 
 def smooth_in_time(curves: Tensor) -> Tensor:

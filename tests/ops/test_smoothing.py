@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ctp_torch.ops import gaussian_smooth, smooth_in_time
+from ctp_torch.ops import gaussian_smooth, smooth_in_time, smooth_inside
 
 
 @pytest.mark.parametrize("sigma", [0.7, (1.5, 2.25), (0.0, 1.0)])
@@ -42,3 +42,15 @@ def test_time_smoothing_keeps_constants_and_sums_neighbours(dtype):
     expected = torch.tensor([[2.0, 2.0], [3.5, 2.0], [3.5, 2.0]], dtype=dtype)
     torch.testing.assert_close(smooth_in_time(curves), expected)
     assert torch.equal(smooth_in_time(curves[:1]), curves[:1])
+
+
+def test_nothing_leaks_in_from_outside_the_mask(dtype, generator):
+    """Mutation seen red: dividing by nothing. Garbage outside changes nothing; a constant stays one up to the rim."""
+    mask = torch.zeros(2, 24, 20, dtype=torch.bool)
+    mask[:, 6:18, 5:16] = True
+    inside = torch.randn(3, 2, 24, 20, generator=generator, dtype=dtype)
+    garbage = torch.where(mask, inside, 1e4)
+    first, second = (smooth_inside(v, mask, (5.0, 1.0, 0.5), 1.0)[:, mask] for v in (inside, garbage))
+    torch.testing.assert_close(first, second)
+    ones = smooth_inside(torch.where(mask, 1.0, -7.0).to(dtype), mask, (5.0, 1.0, 0.5), 1.0)[mask]
+    torch.testing.assert_close(ones, torch.ones_like(ones))

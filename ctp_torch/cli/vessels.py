@@ -1,0 +1,128 @@
+"""The choice of an artery or a vein by hand: a voxel, a mask file, or a curve file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctp_torch.errors import CTPError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctp_torch.ops import RigidMotion, VesselCurve
+    from ctp_torch.pipeline import Anatomy
+    from ctp_torch.series import CTPSeries
+
+__all__ = ["VESSEL_HELP", "check_choice", "read_mask", "read_vessel"]
+
+VESSEL_HELP = "auto; x,y,z (column, row, slice from 0, slices upwards); a NIfTI mask; or a text file of the curve"
+_VOXEL = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)*")
+
+
+def check_choice(text: str, option: str) -> None:
+    """Refuse a choice that is neither a voxel nor a file, before anything is computed."""
+    if text != "auto" and not Path(text).is_file():
+        _voxel(text, option)
+
+
+def read_vessel(
+    text: str, option: str, source: CTPSeries, motion: RigidMotion | None, anatomy: Anatomy, warnings: list[str]
+) -> VesselCurve | None:
+    """The enhancement [HU] of the chosen vessel in the unfiltered series, aligned when the maps are.
+
+    Parameters
+    ----------
+    text
+        ``auto`` (gives None), ``x,y,z``, or a file
+    option
+        its name on the command line, for messages
+    source
+        the series as read
+    motion
+        what the maps undo; None for nothing
+    anatomy
+        brain and pre-contrast frames
+    warnings
+        gets what is doubtful
+    """
+    if text == "auto":
+        return None
+    path = Path(text)
+    if path.is_file() and not path.name.lower().endswith((".nii", ".nii.gz")):
+        return _from_curve_file(path, source)
+    where = read_mask(path, source) if path.is_file() else _one_voxel(text, option, source)
+    outside = int((where & ~anatomy.brain).sum())
+    if outside:
+        warnings.append(f"{option} {text}: {outside} of {int(where.sum())} voxels lie outside the brain")
+    from ctp_torch import ops, pipeline
+
+    hu = (source if motion is None else pipeline.align(source, motion)).hu
+    curve = hu[:, where].mean(dim=1)
+    return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), where)
+
+
+def read_mask(path: Path, source: CTPSeries) -> Tensor:
+    """A mask ``(z, y, x)`` from NIfTI that lies on the grid of the series."""
+    from ctp_torch.io import read_volume
+
+    volume, geometry = read_volume(path)
+    if not geometry.matches(source.geometry):
+        raise CTPError(
+            f"{path}: the mask is {geometry.shape} at {geometry.origin} mm, the series {source.geometry.shape} at "
+            f"{source.geometry.origin} mm; draw it on the series itself"
+        )
+    inside: Tensor = (volume > 0).to(source.hu.device)
+    if not inside.any():
+        raise CTPError(f"{path}: the mask is empty")
+    return inside
+
+
+def _voxel(text: str, option: str) -> tuple[int, int, int]:
+    """Column, row and slice of ``x,y,z``."""
+    parts = [int(part) for part in text.split(",")] if _VOXEL.fullmatch(text) else []
+    if len(parts) != 3:
+        raise CTPError(f"{option} {text!r}: give auto, three whole numbers x,y,z, or a file that exists")
+    return parts[0], parts[1], parts[2]
+
+
+def _one_voxel(text: str, option: str, source: CTPSeries) -> Tensor:
+    """A mask of that voxel alone."""
+    x, y, z = _voxel(text, option)
+    shape = source.geometry.shape
+    if not (0 <= x < shape[2] and 0 <= y < shape[1] and 0 <= z < shape[0]):
+        raise CTPError(
+            f"{option} {text} lies outside the series of {shape[2]} columns, {shape[1]} rows and {shape[0]} slices"
+        )
+    where = source.hu.new_zeros(shape).bool()
+    where[z, y, x] = True
+    return where
+
+
+def _from_curve_file(path: Path, source: CTPSeries) -> VesselCurve:
+    """One enhancement [HU] a line, or time [s] and enhancement; a first line of words is passed over."""
+    from ctp_torch import ops
+
+    rows: list[list[float]] = []
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        for number, line in enumerate(lines):
+            try:
+                rows.append([float(part) for part in re.split(r"[,;\s]+", line)])
+            except ValueError:
+                if number:
+                    raise
+    except (UnicodeDecodeError, ValueError) as error:
+        raise UnreadableFileError(
+            f"{path}: not a curve ({error}); give one number a line, or time,enhancement"
+        ) from error
+    if not rows or len({len(row) for row in rows}) != 1 or len(rows[0]) > 2:
+        raise UnreadableFileError(f"{path}: not a curve; give one number a line, or time,enhancement")
+    values = source.hu.new_tensor([row[-1] for row in rows])
+    if len(rows[0]) == 2:
+        clock = source.times.median(dim=1).values
+        values = ops.resample_curves(values[None], clock.new_tensor([row[0] for row in rows]), clock)[0]
+    if len(values) != source.n_frames:
+        raise CTPError(f"{path}: the curve has {len(values)} numbers, the series {source.n_frames} frames")
+    return ops.VesselCurve(values, source.hu.new_zeros(source.geometry.shape).bool())
