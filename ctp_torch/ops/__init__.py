@@ -9,7 +9,9 @@ from ctp_torch.ops.colormap import nearest_color_index as nearest_color_index
 from ctp_torch.ops.colormap import paint as paint
 from ctp_torch.ops.concentration import baseline_frames as baseline_frames
 from ctp_torch.ops.concentration import bolus_arrival as bolus_arrival
+from ctp_torch.ops.concentration import bolus_likeness as bolus_likeness
 from ctp_torch.ops.concentration import bolus_onset as bolus_onset
+from ctp_torch.ops.concentration import curve_noise as curve_noise
 from ctp_torch.ops.concentration import enhancement as enhancement
 from ctp_torch.ops.deconvolution import Deconvolution as Deconvolution
 from ctp_torch.ops.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd

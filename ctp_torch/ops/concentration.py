@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctp_torch.ops.smoothing import smooth_in_time
 
-__all__ = ["Arrival", "baseline_frames", "bolus_arrival", "bolus_onset", "enhancement"]
+__all__ = ["Arrival", "baseline_frames", "bolus_arrival", "bolus_likeness", "bolus_onset", "curve_noise", "enhancement"]
 
 
 class Arrival(NamedTuple):
@@ -21,7 +21,7 @@ class Arrival(NamedTuple):
     onset: float
     """Arrival after the first frame [s]."""
     peak: float
-    """Highest enhancement of the brightest tenth of the voxels [HU]."""
+    """Highest enhancement of the median voxel [HU]."""
     noise: float
     """Standard deviation of that curve before the contrast [HU]."""
 
@@ -60,12 +60,57 @@ def bolus_onset(curves: Tensor, dt: float, *, fraction: float = 0.1, n_baseline:
     return onset.squeeze(-1).clamp_min(0.0)
 
 
-def bolus_arrival(volumes: Tensor, mask: Tensor, dt: float, *, margin_s: float = 2.0) -> Arrival:
-    """When contrast reaches the head, from the voxels that change the most.
+def curve_noise(curves: Tensor) -> float:
+    """Standard deviation of the noise of one sample of a set of curves, from the median absolute second difference.
 
-    The mean curve over the tenth of the masked voxels with the largest temporal standard deviation is smoothed
-    (1/4, 1/2, 1/4); from its peak walk back to the last frame below a tenth of the peak's height; what ends
-    ``margin_s`` before it is baseline. Once more with the mean of that baseline as the zero.
+    Parameters
+    ----------
+    curves
+        ``(voxels, time)``, not smoothed in time
+
+    Returns
+    -------
+        in the unit of the curves; white Gaussian noise is assumed, and that the signal bends less than it
+    """
+    return float(curves.diff(n=2, dim=1).abs().flatten().median()) * 1.4826 / math.sqrt(6.0)
+
+
+def bolus_likeness(curves: Tensor, tissue: Tensor, dt: float, *, reach_s: float = 8.0) -> Tensor:
+    """How much curves look like a bolus: the highest correlation with the tissue's, moved either way in time.
+
+    Parameters
+    ----------
+    curves
+        ``(voxels, time)``
+    tissue
+        ``(time,)`` the brain's mean or median curve
+    dt
+        time between samples [s]
+    reach_s
+        the tissue's curve is moved by up to this [s]
+
+    Returns
+    -------
+        ``(voxels,)`` -1..1; low at edges of bone in a moving head
+    """
+    frames = torch.arange(len(tissue), device=tissue.device)
+    reach = math.ceil(reach_s / dt)
+    moved = torch.stack([tissue[(frames - lag).clamp(0, len(tissue) - 1)] for lag in range(-reach, reach + 1)])
+    moved = moved - moved.mean(dim=1, keepdim=True)  # (lags, time)
+    centred = curves - curves.mean(dim=1, keepdim=True)
+    scale = centred.norm(dim=1, keepdim=True) * moved.norm(dim=1)  # (voxels, lags)
+    likeness: Tensor = ((centred @ moved.T) / scale.clamp_min(1e-12)).amax(dim=1)
+    return likeness
+
+
+def bolus_arrival(volumes: Tensor, mask: Tensor, dt: float, *, margin_s: float = 2.0) -> Arrival:
+    """When contrast reaches the head, from the voxels that show it most clearly.
+
+    Of the masked voxels with the shape and the height of a bolus, the half per cent that has taken up most before the
+    tissue has risen half way: arteries. Their median shape is smoothed (1/4, 1/2, 1/4); from its peak walk back to the
+    last frame below a tenth of the peak's height; what ends ``margin_s`` before it is baseline. Once more with the mean
+    of that baseline as the zero. The median curve of all voxels is read alike, and the shorter baseline taken: where
+    no artery is in sight, veins would say too late.
 
     Parameters
     ----------
@@ -95,18 +140,12 @@ def bolus_arrival(volumes: Tensor, mask: Tensor, dt: float, *, margin_s: float =
         raise ValueError(f"dt must be a positive number of seconds, got {dt}")
     if volumes.shape[0] < 4:
         raise ValueError(f"a bolus needs at least 4 frames to be seen, got {volumes.shape[0]}")
-    curve = _most_changing(volumes, mask)
-    base = float(curve[:3].median())
-    for _ in range(2):
-        peak = float(curve.max())
-        p = int(curve.argmax())
-        below = torch.nonzero(curve[:p] < base + 0.1 * (peak - base))
-        q = int(below[-1]) + 1 if below.numel() else 0  # the first frame that is up and stays up
-        n_baseline = min(max(q - math.ceil(margin_s / dt - 1e-6) + 1, 3), volumes.shape[0])
-        base = float(curve[:n_baseline].mean())
-    noise = float(curve[:n_baseline].std())
+    typical, curve = _bolus_curves(volumes, mask, dt)
+    margin = math.ceil(margin_s / dt - 1e-6)
+    n_baseline = min(_count_before(shape, margin) for shape in (curve, smooth_in_time(typical)))
     onset = float(bolus_onset(curve, dt, n_baseline=n_baseline))
-    return Arrival(n_baseline, onset, peak - base, noise)
+    before = typical[:n_baseline]
+    return Arrival(n_baseline, onset, float(typical.max() - before.mean()), float(before.std()))
 
 
 def baseline_frames(volumes: Tensor, mask: Tensor, dt: float) -> int:
@@ -161,15 +200,41 @@ def enhancement(volumes: Tensor, n_baseline: int) -> Tensor:
     return volumes - volumes[:n_baseline].mean(dim=0)
 
 
-def _most_changing(volumes: Tensor, mask: Tensor, max_voxels: int = 200_000) -> Tensor:
-    """The smoothed mean curve ``(time,)`` of the tenth of the voxels that change the most over time."""
+def _count_before(curve: Tensor, margin: int) -> int:
+    """Frames of a curve that end ``margin`` frames before it leaves its baseline, at least 3."""
+    base = float(curve[:3].median())
+    p = int(curve.argmax())
+    for _ in range(2):
+        below = torch.nonzero(curve[:p] < base + 0.1 * (float(curve.max()) - base))
+        q = int(below[-1]) + 1 if below.numel() else 0  # the first frame that is up and stays up
+        n_baseline = min(max(q - margin + 1, 3), len(curve))
+        base = float(curve[:n_baseline].mean())
+    return n_baseline
+
+
+def _bolus_curves(volumes: Tensor, mask: Tensor, dt: float, max_voxels: int = 100_000) -> tuple[Tensor, Tensor]:
+    """The median curve of all voxels, and the median shape of the arteries among them; both ``(time,)``.
+
+    Medians, and likeness before height, because the edges of bone in a moving head change more than any vessel.
+    """
     index = torch.nonzero(mask.flatten()).squeeze(-1)
     index = index[:: max(1, math.ceil(index.numel() / max_voxels))]  # an even subset is plenty
     curves = volumes.flatten(1)[:, index]  # (time, voxels)
     curves = curves[:, curves.isfinite().all(dim=0)]
     if not curves.shape[1]:
         raise ValueError("no voxel of the mask is finite at all times: the mask is empty, or the series is damaged")
-    curves = smooth_in_time(curves if curves.is_floating_point() else curves.to(torch.float32))
-    spread = curves.std(dim=0)
-    n_top = max(1, round(0.1 * spread.numel()))
-    return smooth_in_time(curves[:, spread.topk(n_top).indices].mean(dim=1))
+    curves = curves if curves.is_floating_point() else curves.to(torch.float32)
+    noise = curve_noise(curves.T)
+    curves = smooth_in_time(curves)
+    curves = curves - curves[:3].mean(dim=0)
+    typical = curves.median(dim=1).values
+    likeness = bolus_likeness(curves.T, typical, dt)
+    clear = curves[:, (likeness >= 0.75) & (curves.amax(dim=0) >= 8.0 * noise)]
+    if clear.shape[1] < 4:
+        return typical, smooth_in_time(typical)
+    half_risen = 2 + int(float(bolus_onset(typical, dt, fraction=0.5)) / dt)
+    early = clear[:half_risen].sum(dim=0)
+    n_arteries = max(4, round(min(0.005 * curves.shape[1], len(early) / 3)))  # veins are no fewer than arteries
+    arteries = clear[:, early.topk(min(len(early), n_arteries)).indices]
+    scaled = arteries / arteries.norm(dim=0).clamp_min(1e-6)
+    return typical, smooth_in_time(scaled.median(dim=1).values)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import QualityError
-from ctp_torch.ops.concentration import bolus_onset
-from ctp_torch.ops.masks import smooth_inside
+from ctp_torch.ops.concentration import bolus_likeness, bolus_onset, curve_noise
 from ctp_torch.ops.morphology import connected_components, erode
-from ctp_torch.ops.smoothing import smooth_in_time
+from ctp_torch.ops.smoothing import smooth_in_time, smooth_inside
 
 __all__ = ["VesselCurve", "curve_width", "scale_aif", "select_aif", "select_vof"]
 
@@ -29,16 +28,17 @@ class VesselCurve(NamedTuple):
 
 
 def select_aif(
-    enhancement: Tensor, mask: Tensor, dt: float, *, spacing: Spacing, margin_mm: float = 5.0, area_mm2: float = 12.0
+    enhancement: Tensor, mask: Tensor, dt: float, *, spacing: Spacing, margin_mm: float = 4.0, area_mm2: float = 12.0
 ) -> VesselCurve:
     """The arterial input: early, high, narrow and smooth curves, found by feature filters and clustering.
 
-    1. Of the brain, ``margin_mm`` away from the skull, keep the tenth with the largest area under the curve.
-    2. Keep curves that stand eight times above the noise, are no more irregular than three quarters of the brain,
-       between 3 and 25 s wide at half height, and among the earliest quarter.
-    3. Cluster the curves, each divided by its area, into five groups; keep the group with the smallest first moment;
-       once more within it.
-    4. The highest quarter of what is left, at most ``area_mm2`` of it, gives the mean curve.
+    1. Of the brain, ``margin_mm`` away from the skull, keep the half per cent with the largest area under the curve
+       before the tissue has risen half way: arteries are full by then, veins are not.
+    2. Keep curves that have the shape of a bolus (correlation with the tissue's, moved, above 0.75), stand eight times
+       above the noise, are no more irregular than three quarters of the brain, and 3 to 25 s wide at half height.
+    3. Cluster the curves, each divided by its area, into five groups; of the groups at least 0.4 times as high as the
+       highest, keep the one with the smallest first moment.
+    4. The highest of what is left, ``area_mm2`` together, give the mean curve.
 
     Where a filter of step 2 would leave fewer than four voxels it is passed over.
 
@@ -76,9 +76,9 @@ def select_aif(
     """
     _check(enhancement, mask)
     search = erode(mask, margin_mm, spacing)
-    found = _brightest(enhancement, search if bool(search.any()) else mask, 0.1)
+    found = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.005, early=True)
     smooth = found.smooth
-    keep = torch.nonzero(smooth.amax(dim=1) >= 8.0 * found.noise).squeeze(-1)
+    keep = torch.nonzero((smooth.amax(dim=1) >= 8.0 * found.noise) & (found.likeness >= 0.75)).squeeze(-1)
     if not keep.numel():
         raise QualityError(
             f"no artery found: none of the brightest curves reaches 8 times the noise ({found.noise:.1f} HU). "
@@ -87,11 +87,8 @@ def select_aif(
     keep = _unless_few(keep, _roughness(smooth[keep]) <= found.rough)
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
-    onset = bolus_onset(smooth[keep], dt)
-    keep = _unless_few(keep, onset <= _quantile(onset, 0.25) + 0.5 * dt)
-    for _ in range(2):
-        keep = _earliest_cluster(smooth, keep, dt)
-    n = min(max(4, round(area_mm2 / (spacing[1] * spacing[2]))), 40, max(4, math.ceil(0.25 * keep.numel())))
+    keep = _earliest_cluster(smooth, keep, dt)
+    n = min(max(4, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
     return found.mean(keep[_largest(smooth[keep].amax(dim=1), n)], mask)
 
 
@@ -103,13 +100,16 @@ def select_vof(
     spacing: Spacing,
     aif: Tensor | None = None,
     lag_s: float = 2.0,
+    margin_mm: float = 2.0,
     area_mm2: float = 8.0,
 ) -> VesselCurve | None:
     """The venous outflow: the largest of the late vessels, a dural sinus.
 
-    Of the curves whose centre lies at least ``lag_s`` after that of the arterial input, the region that holds the
-    largest area under the curve (half the brain's 99.5th percentile, or it is no vein); in it, where the area is
-    largest in the neighbourhood.
+    1. Of the brain, ``margin_mm`` away from the skull, keep the fiftieth with the largest area under the curve.
+    2. Keep those with the shape of a bolus whose centre lies at least ``lag_s`` after that of the arterial input, and
+       whose area is at least half the brain's 99.5th percentile, or they are no veins.
+    3. Fit each by a multiple of their common shape; drop the misfits, which are edges that move.
+    4. The middle of the region that holds the largest multiple gives the mean curve.
 
     Parameters
     ----------
@@ -125,6 +125,8 @@ def select_vof(
         ``(time,)`` the arterial input [HU]; None takes the earliest tenth of the high curves for it
     lag_s
         the least time from artery to vein [s]
+    margin_mm
+        rim of the mask that isn't searched: bone moves in and out of it [mm]
     area_mm2
         cross-section averaged, at least three voxels and at most forty [mm2]
 
@@ -138,36 +140,42 @@ def select_vof(
         the shapes don't fit, or the mask is empty
     """
     _check(enhancement, mask)
-    found = _brightest(enhancement, mask, 0.02)
+    search = erode(mask, margin_mm, spacing)
+    found = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.02, early=False)
     centre = _first_pass_centre(found.smooth, dt)
     arterial = _quantile(centre, 0.1)
     if aif is not None:
         arterial = _first_pass_centre(smooth_in_time(aif.to(found.smooth))[None], dt)[0]
     area = found.smooth.sum(dim=1)  # descending
-    late = (centre >= arterial + lag_s) & (found.smooth.amax(dim=1) >= 8.0 * found.noise)
+    late = (centre >= arterial + lag_s) & (found.smooth.amax(dim=1) >= 8.0 * found.noise) & (found.likeness >= 0.9)
     late &= area >= 0.5 * area[len(area) // 4]  # a quarter of the brightest 2 % is the 99.5th percentile
     if int(late.sum()) < 3:
         return None
-    best = int(torch.nonzero(late)[0])
-    strong = torch.nonzero(late & (area >= 0.5 * area[best])).squeeze(-1)
-    region = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-    region[found.voxels[strong]] = True
-    labels = connected_components(region.view(mask.shape), per_slice=spacing[0] > 3.0).flatten()[found.voxels]
-    same = strong[labels[strong] == labels[best]]
+    late = torch.nonzero(late).squeeze(-1)
+    height, misfit = _fit_consensus(found.smooth[late], found.noise)
+    keep = _unless_few(torch.arange(len(late), device=late.device), misfit <= 0.1)
+    late, height = late[keep], height[keep]
+    best = int(height.argmax())
+    strong = height >= 0.5 * height[best]
+    amount = torch.zeros(mask.numel(), dtype=height.dtype, device=mask.device)
+    amount[found.voxels[late[strong]]] = height[strong]
+    amount = amount.view(mask.shape)
+    labels = connected_components(amount > 0, per_slice=spacing[0] > 3.0).flatten()[found.voxels[late]]
+    same = torch.nonzero(labels == labels[best]).squeeze(-1)
     n = min(max(3, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
-    amount = torch.zeros(mask.numel(), dtype=area.dtype, device=mask.device)
-    amount[found.voxels[same]] = area[same]
-    amount = amount.view(mask.shape)  # smoothed, so that the middle wins and not the luck of the noise
-    middle = smooth_inside(amount, amount > 0, spacing, 1.0).flatten()[found.voxels[same]]
-    return found.mean(same[_largest(middle, n)], mask)
+    # smoothed, so that the middle of the sinus wins and not the luck of the noise
+    middle = smooth_inside(amount, amount > 0, spacing, 1.0).flatten()[found.voxels[late[same]]]
+    return found.mean(late[same[_largest(middle, n)]], mask)
 
 
 def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8.0)) -> tuple[Tensor, float]:
     r"""The arterial input raised to the area of the venous outflow, against its partial volume.
 
-    .. math:: a \leftarrow r a, \quad r = \frac{\int v \, dt}{\int a \, dt}
+    .. math:: a \leftarrow r a, \quad r = \frac{\int_0^T v \, dt}{\int_0^{T - l} a \, dt}
 
     All blood that comes in goes out, so both areas should be one; the artery is thinner than a voxel, the sinus isn't.
+    What comes in within the lag ``l`` between the first passes before the end of the scan hasn't come out yet, and
+    is left out.
 
     Parameters
     ----------
@@ -196,7 +204,9 @@ def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8
     """
     if aif.shape != vof.shape:
         raise ValueError(f"AIF and VOF must have the same frames, got {tuple(aif.shape)} and {tuple(vof.shape)}")
-    arterial, venous = float(aif.double().sum()), float(vof.double().sum())
+    centres = _first_pass_centre(smooth_in_time(torch.stack([aif, vof], dim=1)).T, 1.0)  # [frames]
+    lag = min(max(0, round(float(centres[1] - centres[0]))), len(aif) // 4)
+    arterial, venous = float(aif[: len(aif) - lag].double().sum()), float(vof.double().sum())
     if not (arterial > 0 and venous > 0):
         raise ValueError(f"AIF and VOF need a positive area, got {arterial:g} and {venous:g} HU frames")
     ratio = min(max(venous / arterial, limits[0]), limits[1])
@@ -246,6 +256,8 @@ class _Candidates(NamedTuple):
     """Standard deviation of a sample in the brain [HU]."""
     rough: Tensor
     """The roughness that three quarters of the brain stay below."""
+    likeness: Tensor
+    """``(voxels,)`` correlation with the brain's curve, moved: low at edges of bone in a moving head."""
 
     def mean(self, chosen: Tensor, mask: Tensor) -> VesselCurve:
         """The mean of some of the curves, and their voxels as a mask."""
@@ -254,24 +266,27 @@ class _Candidates(NamedTuple):
         return VesselCurve(self.curves[chosen].mean(dim=0), where.view(mask.shape))
 
 
-def _brightest(enhancement: Tensor, mask: Tensor, share: float, *, n_sample: int = 20_000) -> _Candidates:
-    """The share of the masked voxels with the largest area; noise and roughness from an even sample of all."""
+def _brightest(
+    enhancement: Tensor, mask: Tensor, dt: float, *, share: float, early: bool, n_sample: int = 20_000
+) -> _Candidates:
+    """The share of the masked voxels with the largest area; ``early`` up to half the rise of the tissue's curve.
+
+    Noise, roughness and the tissue's curve come from an even sample of all.
+    """
     volume = enhancement.flatten(1)  # (time, voxels)
     index = torch.nonzero(mask.flatten()).squeeze(-1)
-    area = volume.sum(dim=0)[index]
-    index, area = index[area.isfinite()], area[area.isfinite()]
+    index = index[volume.sum(dim=0)[index].isfinite()]
     if not index.numel():
         raise QualityError("no voxel of the mask is finite at all times: the series is damaged")
     sample = volume[:, index[:: math.ceil(len(index) / n_sample)]]
     rough = _quantile(_roughness(smooth_in_time(sample).T), 0.75)
-    index = index[_largest(area, max(4, math.ceil(share * len(index))))]
+    tissue = smooth_in_time(sample.median(dim=1).values)
+    stop = 1 + math.ceil(float(bolus_onset(tissue, dt, fraction=0.5)) / dt) if early else len(volume)
+    area = volume[:stop].sum(dim=0)[index]
+    index = index[_largest(area, max(40, math.ceil(share * len(index))))]
     curves = volume[:, index]
-    return _Candidates(index, curves.T, smooth_in_time(curves).T, _noise(sample.T), rough)
-
-
-def _noise(curves: Tensor) -> float:
-    """Standard deviation of the noise of one sample, from the median absolute second difference [HU]."""
-    return float(curves.diff(n=2, dim=1).abs().flatten().median()) * 1.4826 / math.sqrt(6.0)
+    smooth = smooth_in_time(curves).T  # (voxels, time)
+    return _Candidates(index, curves.T, smooth, curve_noise(sample.T), rough, bolus_likeness(smooth, tissue, dt))
 
 
 def _roughness(curves: Tensor) -> Tensor:
@@ -294,15 +309,26 @@ def _unless_few(keep: Tensor, good: Tensor) -> Tensor:
     return keep[good] if int(good.sum()) >= 4 else keep
 
 
+def _fit_consensus(curves: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    """How high each curve is as a multiple of the median shape of all, and how far it is off it, as a share of that.
+
+    Blood is the same in all large veins; a vein that moves against the bone has another shape.
+    """
+    shape = (curves / curves.norm(dim=1, keepdim=True).clamp_min(1e-12)).median(dim=0).values
+    shape = shape / shape.amax().clamp_min(1e-12)
+    height = (curves @ shape) / (shape @ shape)  # (voxels,) [HU]
+    rest = (curves - height[:, None] * shape).square().mean(dim=1)
+    smoothed_noise = 0.375 * noise**2  # variance that 1/4, 1/2, 1/4 leaves
+    return height, (rest - smoothed_noise).clamp_min(0).sqrt() / height.clamp_min(1e-12)
+
+
 def _first_pass_centre(curves: Tensor, dt: float) -> Tensor:
-    """Time of the middle of the part above half the peak ``(voxels,)`` [s]: steadier than the peak."""
-    above = (curves >= 0.5 * curves.amax(dim=1, keepdim=True)).to(curves.dtype) * curves
-    time = torch.arange(curves.shape[1], device=curves.device, dtype=curves.dtype) * dt
-    return (above * time).sum(dim=1) / above.sum(dim=1).clamp_min(1e-12)
+    """Time of the middle of the stretch above half the peak ``(voxels,)`` [s]: steadier than the peak."""
+    return bolus_onset(curves, dt, fraction=0.5) + 0.5 * curve_width(curves, dt)
 
 
 def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: int = 5, n_rounds: int = 20) -> Tensor:
-    """Of the curves ``keep``, the k-means cluster with the smallest first moment."""
+    """Of the curves ``keep``, the k-means cluster with the smallest first moment, unless it is a low one."""
     if keep.numel() < 4 * n_clusters:
         return keep
     start = max(0, int(float(bolus_onset(smooth[keep].mean(dim=0), dt)) / dt) - 1)
@@ -319,6 +345,8 @@ def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: in
             break
         group = regroup
     members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)
-    count = members.sum(dim=0)
-    mean_moment = torch.where(count >= 4, (members.T @ moment) / count.clamp_min(1), torch.inf)
+    count = members.sum(dim=0).clamp_min(1)
+    height = (members.T @ smooth[keep].amax(dim=1)) / count
+    eligible = (members.sum(dim=0) >= max(4.0, 0.05 * keep.numel())) & (height >= 0.4 * height.max())
+    mean_moment = torch.where(eligible, (members.T @ moment) / count, torch.inf)
     return _unless_few(keep, group == mean_moment.argmin())

@@ -19,7 +19,8 @@ def test_baseline_ends_two_seconds_before_arrival(dt, onset, device):
     n = ops.baseline_frames(volumes, brain, dt)
     arrival = ops.bolus_arrival(volumes, brain, dt)
     assert n == arrival.n_baseline
-    assert abs(arrival.onset - (onset + 3.0)) < 1.5  # a tenth of the peak comes about 3 s after the first trace
+    # a tenth of the peak comes about 3 s after the first trace; smoothing over three frames brings it forward
+    assert -1.0 - 0.6 * dt < arrival.onset - (onset + 3.0) < 1.0
     assert arrival.onset - 2.0 - 2.0 * dt <= (n - 1) * dt <= arrival.onset - 2.0 + dt
     assert arrival.peak > 20 * arrival.noise
 
@@ -36,7 +37,7 @@ def test_damaged_voxels_are_passed_over():
     made = head(48, 2, frames=40)
     n = ops.baseline_frames(made.hu, made.brain, 1.0)
     damaged = made.hu.clone()
-    damaged[5, :, 20:22] = torch.nan
+    damaged[5, :, 25:28] = torch.nan
     damaged[:, 0, 24, 24] = torch.inf
     assert abs(ops.baseline_frames(damaged, made.brain, 1.0) - n) <= 1
 
