@@ -1,4 +1,4 @@
-"""``ctp-torch qc``: is a series, or every patient of a cohort, good enough for perfusion maps?"""
+"""``ctp-torch qc``: whether a series, or every patient of a cohort, is good enough for perfusion maps."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import choices, console, reading
-from ctp_torch.errors import CTPError, QualityError
+from ctp_torch.errors import QualityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ctp_torch.io import CohortPatient
-    from ctp_torch.pipeline import Registration
+    from ctp_torch.quality import Examination
 
 __all__ = ["qc"]
 
 
 def qc(
-    series: Annotated[Path, typer.Argument(help="A series (folder of CT images, zip, NIfTI), or a cohort folder.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for motion.tsv, motion.png, qc.json.")] = None,
+    series: Annotated[Path, typer.Argument(help="A series (folder of CT images, zip, NIfTI), or a cohort's folder.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for qc.json, motion.tsv and motion.png.")
+    ] = None,
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
+    drop_incomplete: Annotated[
+        bool, typer.Option("--drop-incomplete", help="Always done here: such time points are left out and counted.")
+    ] = True,
     duplicates: reading.DuplicatesOption = "refuse",
     expected_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of the protocol, where gaps in time don't tell.")
@@ -36,21 +38,81 @@ def qc(
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
-    """Check frames, slice locations, motion, baseline, bolus and arterial input; time points that lack a slice are left out.
+    """Check frames, slice locations, motion, baseline, bolus and arterial input of a series or a cohort.
 
     Example: ctp-torch qc DICOM_FOLDER --json
 
-    Example: ctp-torch qc COHORT
+    Example: ctp-torch qc COHORT -o quality
     """
-    from ctp_torch.io import read_cohort
-    from ctp_torch.quality_report import Subject, examine, write_quality
-
     target = console.pick_device(device)
     estimate = choices.pick_registration(registration)
-    options = {"times": times, "dt": dt, "series": uid, "duplicates": choices.pick_duplicates(duplicates)}
+    twice = choices.pick_duplicates(duplicates)
     if output is not None:
         console.claim(output, force=force)
-    if not (series / "cohort.json").is_file():
-        subjects = [Subject(series.name, series, None, options)]
+
+    from ctp_torch.io import read_cohort
+    from ctp_torch.quality import examine
+
+    found: dict[str, Examination] = {}
+    cohort = (series / "cohort.json").is_file()
+    if cohort:
+        source = read_cohort(series)
+        told = source.settings.get("frames")
+        frames = expected_frames or (told if isinstance(told, int) else None)
+        for patient in console.track(source.patients, "checking patients"):
+            found[patient.name] = examine(
+                patient.series_path,
+                patient.maps_path,
+                registration=estimate,
+                expected_frames=frames,
+                dt=patient.dt,
+                duplicates=twice,
+                device=target,
+            )
     else:
-        subjects = [Subject(p.name, p.series_path, p.maps_path, {"dt": p.dt}) for p in read_cohort(series).patients]
+        found["series"] = examine(
+            series,
+            registration=estimate,
+            expected_frames=expected_frames,
+            times=times,
+            dt=dt,
+            series=uid,
+            duplicates=twice,
+            device=target,
+        )
+    record = {name: one.as_dict() for name, one in found.items()}
+    told_as = {"patients": record} if cohort else record["series"]
+    if output is not None:
+        _write(output, found, told_as, cohort)
+    if as_json:
+        console.say(json.dumps(told_as, indent=2))
+    else:
+        for name, one in found.items():
+            _tell(name if cohort else series.name, one)
+    flagged = [name for name, one in found.items() if one.quality.flags]
+    if strict and flagged:
+        subject = f"{len(flagged)} of {len(found)} patients" if cohort else "the series"
+        raise QualityError(
+            f"{subject} failed: {', '.join(sorted({f for n in flagged for f in found[n].quality.flags}))}"
+        )
+
+
+def _tell(name: str, found: Examination) -> None:
+    """The raised flags of a series, one line each."""
+    lines = found.quality.lines()
+    console.say(f"{name}: {'no flag raised' if not lines else f'{len(lines)} flag(s) raised'}")
+    for line in lines:
+        console.say(f"  {line}")
+
+
+def _write(output: Path, found: dict[str, Examination], record: object, cohort: bool) -> None:
+    """qc.json, and the motion of every series as a table and a picture."""
+    from ctp_torch.report.motion import write_motion
+
+    with console.delivered(output) as folder:
+        (folder / "qc.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for name, one in found.items():
+            if one.motion is not None:
+                home = folder / name if cohort else folder
+                home.mkdir(exist_ok=True)
+                write_motion(home, one.motion, one.times)
