@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from ctp_torch.cli import choices, console, reading, vessels
+from ctp_torch.cli.stopwatch import Stopwatch
 from ctp_torch.errors import CTPError, NoSeriesError
+
+if TYPE_CHECKING:
+    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.ops import RigidMotion
+    from ctp_torch.pipeline import Anatomy, Registration
+    from ctp_torch.series import CTPSeries
 
 __all__ = ["maps"]
 
@@ -36,6 +42,7 @@ def maps(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -50,35 +57,83 @@ def maps(
     deconvolution = choices.pick_method(method or "csvd")
     vessels.check_choice(aif, "--aif")
     vessels.check_choice(vof, "--vof")
+    twice = choices.pick_duplicates(duplicates)
     target = console.pick_device(device)
     console.claim(output, force=force)
 
     from ctp_torch import pipeline
     from ctp_torch.io import read_series
-    from ctp_torch.maps import QUANTITIES
     from ctp_torch.models import load_model
     from ctp_torch.recipe import Recipe
-    from ctp_torch.report.result import write_result
 
     regressor = None if model is None else load_model(model, target)
     recipe = None if regressor is None else Recipe.of(regressor)
-    name = registration or (recipe.registration if recipe else choices.DEFAULT_REGISTRATION)
-    estimate = choices.pick_registration(name)
+    alignment = registration or (recipe.registration if recipe else choices.DEFAULT_REGISTRATION)
+    estimate = choices.pick_registration(alignment)
+    median_size = recipe.median_size if recipe else 1  # a deconvolution smooths by its own Gaussian
 
-    watch = _Stopwatch()
-    source = read_series(
-        series,
-        times=times,
-        dt=dt,
-        series=uid,
-        drop_incomplete=drop_incomplete,
-        duplicates=choices.pick_duplicates(duplicates),
-    ).to(target)
+    watch = Stopwatch()
+    source = read_series(series, times=times, dt=dt, series=uid, drop_incomplete=drop_incomplete, duplicates=twice).to(
+        target
+    )
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
     inside = None if mask is None else vessels.read_mask(mask, source)
     watch.lap("read")
-    median_size = recipe.median_size if recipe else 1  # a deconvolution smooths by its own Gaussian
+    scan = _prepare(source, estimate, median_size, watch)
+    if not scan.anatomy.brain.any() and inside is None:
+        raise NoSeriesError(f"{series}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
+    warnings: list[str] = []
+    if regressor is not None:
+        result = pipeline.predict(scan.ready, regressor, mask=inside)
+    else:
+        result = pipeline.deconvolve(
+            scan.ready,
+            deconvolution,
+            aif=vessels.read_vessel(aif, "--aif", source, scan.motion, scan.anatomy, warnings),
+            vof=vessels.read_vessel(vof, "--vof", source, scan.motion, scan.anatomy, warnings),
+            mask=inside,
+            sigma_mm=sigma_mm,
+            scale_by_vof=vof_scaling,
+        )
+    watch.lap("maps")
+    warnings += _warnings(scan.ready.notes) + _warnings(result.notes)
+    settings: dict[str, object] = {
+        "registration": alignment,
+        "median_size": median_size,
+        "mask": "brain" if mask is None else mask.name,
+    }
+    if model is not None:
+        settings["model"] = model.name
+    else:
+        settings |= {
+            "method": method or "csvd",
+            "aif": aif,
+            "vof": vof,
+            "vof_scaling": vof_scaling,
+            "sigma_mm": sigma_mm,
+        }
+    ranges = None if recipe is None else recipe.targets
+    _write(output, scan, result, ranges, {"settings": settings, "warnings": warnings, "device": str(target)}, watch)
+    for warning in warnings:
+        console.warn(warning)
+    if profile:
+        console.say(watch.table())
+    console.say(f"wrote {', '.join(result.values)} to {output} in {watch.total:.1f} s; see montage.png")
+
+
+class _Scan(NamedTuple):
+    """A series ready for maps, and what was found on the way."""
+
+    ready: CTPSeries
+    motion: RigidMotion | None
+    anatomy: Anatomy
+
+
+def _prepare(source: CTPSeries, estimate: Registration | None, median_size: int, watch: Stopwatch) -> _Scan:
+    """Filtered, aligned, and looked over."""
+    from ctp_torch import pipeline
+
     ready = pipeline.preprocess(source, median_size=median_size)
     watch.lap("median filter")
     motion = None if estimate is None else pipeline.estimate_motion(source, estimate)
@@ -86,66 +141,41 @@ def maps(
     ready = ready if motion is None else pipeline.align(ready, motion)
     watch.lap("motion correction")
     anatomy = pipeline.locate(ready)
-    if not anatomy.brain.any() and inside is None:
-        raise NoSeriesError(f"{series}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
-    warnings: list[str] = []
-    if regressor is not None:
-        result = pipeline.predict(ready, regressor, mask=inside)
-    else:
-        result = pipeline.deconvolve(
-            ready,
-            deconvolution,
-            aif=vessels.read_vessel(aif, "--aif", source, motion, anatomy, warnings),
-            vof=vessels.read_vessel(vof, "--vof", source, motion, anatomy, warnings),
-            mask=inside,
-            sigma_mm=sigma_mm,
-            scale_by_vof=vof_scaling,
-        )
-    watch.lap("maps")
-    warnings += _warnings(ready.notes) + _warnings(result.notes)
-    for warning in warnings:
-        console.warn(warning)
+    watch.lap("masks")
+    return _Scan(ready, motion, anatomy)
 
-    settings = {
-        "model": None if model is None else model.name,
-        "method": None if regressor is not None else method or "csvd",
-        "aif": None if regressor is not None else aif,
-        "vof": None if regressor is not None else vof,
-        "vof_scaling": None if regressor is not None else vof_scaling,
-        "sigma_mm": None if regressor is not None else sigma_mm,
-        "median_size": median_size,
-        "registration": name,
-        "mask": "brain" if mask is None else mask.name,
-    }
-    record = {
-        "command": "maps",
-        "versions": console.versions(),
-        "device": str(target),
-        "settings": settings,
-        "series": {"frames": source.n_frames, "dt_s": source.dt, "shape_zyx": source.geometry.shape, **ready.notes},
-        "deconvolution" if regressor is None else "prediction": dict(result.notes),
-        "units": {quantity: QUANTITIES[quantity].unit for quantity in result.values},
-        "warnings": warnings,
-        "timings_s": watch.laps,
-    }
-    ranges = recipe.targets if recipe else {n: QUANTITIES[n].display for n in ("cbv", "cbf", "mtt", "tmax")}
+
+def _write(
+    output: Path,
+    scan: _Scan,
+    result: PerfusionMaps,
+    ranges: Mapping[str, tuple[float, float]] | None,
+    record: Mapping[str, object],
+    watch: Stopwatch,
+) -> None:
+    """The maps, the montage and run.json, all or nothing."""
+    from ctp_torch.maps import QUANTITIES
+    from ctp_torch.report.result import write_record, write_result
+
+    series = scan.ready
+    shown = ranges or {name: QUANTITIES[name].display for name in ("cbv", "cbf", "mtt", "tmax")}
     with console.delivered(output) as folder:
-        write_result(folder, result, anatomy.baseline, ranges, record)
-    console.say(f"wrote {', '.join(result.values)} to {output} in {sum(watch.laps.values()):.1f} s; see montage.png")
-
-
-class _Stopwatch:
-    """Seconds per stage, for people."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a stage."""
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now
+        write_result(folder, result, scan.anatomy.baseline, shown)
+        watch.lap("write")
+        told = {
+            "command": "maps",
+            "versions": console.versions(),
+            **record,
+            "series": {
+                "frames": series.n_frames,
+                "dt_s": series.dt,
+                "shape_zyx": series.geometry.shape,
+                **series.notes,
+            },
+            "maps": {"units": {name: QUANTITIES[name].unit for name in result.values}, **result.notes},
+            "timings_s": watch.laps,
+        }
+        write_record(folder, told)
 
 
 def _warnings(notes: Mapping[str, object]) -> list[str]:

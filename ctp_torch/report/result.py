@@ -15,17 +15,13 @@ if TYPE_CHECKING:
 
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["write_result"]
+__all__ = ["write_record", "write_result"]
 
 
 def write_result(
-    folder: Path,
-    maps: PerfusionMaps,
-    baseline: Tensor,
-    ranges: Mapping[str, tuple[float, float]],
-    record: Mapping[str, object],
+    folder: Path, maps: PerfusionMaps, baseline: Tensor, ranges: Mapping[str, tuple[float, float]]
 ) -> None:
-    """``cbf.nii.gz`` and the other maps in physical units, ``mask.nii.gz``, ``montage.png`` and ``run.json``.
+    """``cbf.nii.gz`` and the other maps in physical units, ``mask.nii.gz`` and ``montage.png``.
 
     Parameters
     ----------
@@ -37,11 +33,13 @@ def write_result(
         ``(z, y, x)`` mean of the pre-contrast frames [HU], for the picture
     ranges
         quantity to display range
-    record
-        JSON-able; goes to ``run.json``
     """
     for name, volume in maps.values.items():
         write_volume(folder / f"{name}.nii.gz", volume.float(), maps.geometry)
     write_volume(folder / "mask.nii.gz", maps.mask.byte(), maps.geometry)
     (folder / "montage.png").write_bytes(to_png(montage_figure(baseline, maps, ranges)))
-    (folder / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def write_record(folder: Path, record: Mapping[str, object]) -> None:
+    """``run.json``: how the results in this folder were made."""
+    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -22,8 +22,9 @@ def result(tmp_path_factory):
 
 @pytest.mark.slow
 def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
-    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none")
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", "--profile")
     assert done.code == 0, done.err
+    assert "motion estimate" in done.out
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names >= {"cbf.nii.gz", "cbv.nii.gz", "mtt.nii.gz", "tmax.nii.gz", "mask.nii.gz", "montage.png", "run.json"}
     series = read_series(scan_folder)
@@ -35,7 +36,7 @@ def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
     assert record["settings"]["method"] == "csvd"
     assert record["device"] == "cpu"
     assert {"ctp-torch", "torch"} <= set(record["versions"])
-    assert set(record["timings_s"]) >= {"read", "median filter", "maps"}
+    assert set(record["timings_s"]) >= {"read", "median filter", "maps", "write"}
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
@@ -65,7 +66,7 @@ def test_a_chosen_artery_is_read_from_exactly_that_voxel(run, scan_folder, tmp_p
     x, y, z = 24, 30, 1
     done = run("maps", scan_folder, "-o", tmp_path / "out", "--aif", f"{x},{y},{z}", "--registration", "none")
     assert done.code == 0, done.err
-    note = json.loads((tmp_path / "out" / "run.json").read_text())["deconvolution"]
+    note = json.loads((tmp_path / "out" / "run.json").read_text())["maps"]
     assert note["aif"]["voxels_xyz"] == [[x, y, z]]
     raw = series.hu[:, z, y, x].numpy()
     np.testing.assert_allclose(note["aif"]["curve_hu"], raw - raw[: note["baseline_frames"]].mean(), atol=2e-3)
@@ -76,6 +77,33 @@ def test_an_artery_outside_the_brain_is_accepted_with_a_warning(run, scan_folder
     assert "outside the brain" in done.err or "no bolus" in done.err
     assert "Traceback" not in done.err
     assert done.code == (7 if "no bolus" in done.err else 0)
+
+
+@pytest.mark.slow
+def test_a_curve_file_and_a_vessel_mask_are_taken(run, scan_folder, tmp_path):
+    """Mutation seen red: taking the first column of a two-column file for the curve."""
+    series = read_series(scan_folder)
+    t = np.arange(40.0)
+    curve = 200 * np.exp(-0.5 * ((t - 16) / 4) ** 2)
+    (tmp_path / "one.txt").write_text("\n".join(f"{v:.4f}" for v in curve))
+    (tmp_path / "two.csv").write_text("time,hu\n" + "\n".join(f"{a},{v:.4f}" for a, v in zip(t, curve, strict=True)))
+    vein = series.hu.new_zeros(series.geometry.shape)
+    vein[1, 52:54, 31:33] = 1
+    write_volume(tmp_path / "vein.nii.gz", vein, series.geometry)
+    for name in ("one.txt", "two.csv"):
+        done = run(
+            *("maps", scan_folder, "-o", tmp_path / name[:3], "--registration", "none"),
+            *("--aif", tmp_path / name, "--vof", tmp_path / "vein.nii.gz"),
+        )
+        assert done.code == 0, done.err
+        note = json.loads((tmp_path / name[:3] / "run.json").read_text())["maps"]
+        np.testing.assert_allclose(note["aif"]["curve_hu"], curve, atol=2e-3)
+        assert sorted(note["vof"]["voxels_xyz"]) == [[31, 52, 1], [31, 53, 1], [32, 52, 1], [32, 53, 1]]
+    (tmp_path / "short.txt").write_text("1\n2\n3")
+    (tmp_path / "words.txt").write_text("a\nb c\nd")
+    for name, code, message in (("short.txt", 1, "3 numbers, the series 40 frames"), ("words.txt", 4, "not a curve")):
+        done = run("maps", scan_folder, "-o", tmp_path / "bad", "--registration", "none", "--aif", tmp_path / name)
+        assert (done.code, message in done.err) == (code, True), done.err
 
 
 @pytest.mark.slow
