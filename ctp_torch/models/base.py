@@ -70,6 +70,13 @@ class Regressor:
         TypeError
             if X or Y is not a real tensor
         """
+        targets = self._prepared(X, Y)
+        self._fit(X if self._streams else X.to(targets.dtype), targets)
+        self._seal(X.shape[-1], single_target=Y.ndim < X.ndim)
+        return self
+
+    def _prepared(self, X: Tensor, Y: Tensor) -> Tensor:
+        """Forget the past, check both, and give back Y as (samples, targets) in the working dtype."""
         self._forget()
         self._check_samples(X, "X")
         _check_tensor(Y, "Y")
@@ -82,12 +89,13 @@ class Regressor:
             raise ValueError(f"nothing to fit: X is {tuple(X.shape)} and Y {tuple(Y.shape)}")
         check_finite(Y, "Y")
         dtype = torch.promote_types(working_dtype(X), working_dtype(Y))
-        targets = (Y.unsqueeze(-1) if single else Y).to(dtype)  # (samples, targets)
-        self._fit(X if self._streams else X.to(dtype), targets)
-        self.single_target_ = single
+        return (Y.unsqueeze(-1) if single else Y).to(dtype)  # (samples, targets)
+
+    def _seal(self, n_features: int, *, single_target: bool) -> None:
+        """Mark the model as fitted."""
+        self.single_target_ = single_target
         self.metadata_ = {}
-        self.n_features_in_ = X.shape[-1]  # last: its presence says that the fit went through
-        return self
+        self.n_features_in_ = n_features  # last: its presence says that the fit went through
 
     def predict(self, X: Tensor) -> Tensor:
         """The predictions: (samples, targets), or (samples,) after a fit to one-dimensional Y, in the dtype of X.

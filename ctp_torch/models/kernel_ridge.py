@@ -126,7 +126,7 @@ class KernelRidge(Regressor):
         self.plan_ = self._planned("nystrom", len(centers), alpha=alpha, gamma=gamma, reason=reason)
         shared = (block for i, block in enumerate(blocks) if i % n_ranks() == own_rank())
         self._keep_low_rank(shared, centers, alpha, gamma)
-        self.single_target_, self.metadata_, self.n_features_in_ = False, {}, centers.shape[-1]
+        self._seal(centers.shape[-1], single_target=False)
         return self
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:

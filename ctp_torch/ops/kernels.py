@@ -87,7 +87,7 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     left, right = _left(centred, gamma), _right(centred, gamma)
     W = W.mT.contiguous().mT
     product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
-    side = min(len(X), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
+    side = min(len(X), _CACHE_COLUMNS * 4 // X.element_size() if X.device.type == "cpu" else _GPU_SIDE)
     buffer = X.new_empty(side * side)
     turn = 0
     for i in range(0, len(X), side):

@@ -116,12 +116,13 @@ def _projected(X: Tensor, gradient: Tensor, *, alpha: float, gamma: float, gener
 
     def inverse(R: Tensor) -> Tensor:
         inside: Tensor = torch.cholesky_solve(F.mT @ R, factor)  # (rank, columns)
-        return (R - F @ inside) / rho
+        left: Tensor = (R - F @ inside) / rho
+        return left
 
     # 2. the largest eigenvalue of the preconditioned block, by power iteration
     largest = _largest(lambda u: inverse(K @ u + alpha * u), sketch[:, :1])
-    step: Tensor = inverse(gradient.double()) / max(1.0, largest)
-    return step.to(gradient.dtype)
+    step = inverse(gradient.double())
+    return step.div_(max(1.0, largest)).float()
 
 
 def _largest(apply: Callable[[Tensor], Tensor], start: Tensor) -> float:

@@ -40,23 +40,25 @@ def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: floa
 
 
 def factored(X: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """Lower Cholesky factor of ``K + alpha I`` in float32, for refinement; what is above the diagonal is not zeroed.
+    """Lower Cholesky factor of ``K + alpha I``, for refinement; what is above the diagonal is not zeroed.
+
+    In float64 for few samples, in float32 for many.
 
     Raises
     ------
     NumericalError
-        if alpha is too small for float32
+        if alpha is too small for that precision
     """
-    bulk = X.float()
-    K = X.new_empty(len(X), len(X), dtype=torch.float32)
+    bulk = X.double() if len(X) <= SMALL else X.float()
+    K = bulk.new_empty(len(X), len(X))
     for start in range(0, len(X), 4096):
         stop = min(start + 4096, len(X))
         K[start:stop, :stop] = gaussian_kernel(bulk[start:stop], bulk[:stop], gamma=gamma)
     K.diagonal().add_(alpha)
     if not blocked_cholesky_(K):
         raise NumericalError(
-            f"alpha={alpha:.1e} is too small to factor the {len(X)} x {len(X)} kernel matrix in float32: use a larger "
-            "alpha, or solver='pivoted'"
+            f"alpha={alpha:.1e} is too small to factor the {len(X)} x {len(X)} kernel matrix in {K.dtype}: use a "
+            "larger alpha, or solver='pivoted'"
         )
     return K
 

@@ -19,6 +19,7 @@ __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "re
 
 _ROUND = 1e-4  # residual to which one round in float32 goes: below it rounding takes over
 _ROUNDS = 8
+_ROWS = 2048  # of K at a time while it is built
 
 
 def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: float, stored: bool, seed: int) -> Solution:
@@ -44,7 +45,10 @@ def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: floa
     bulk = X.float()
     if stored:
         rows = row_share(len(X))
-        K = torch.cat([gaussian_kernel(part, bulk, gamma=gamma) for part in torch.split(bulk[rows], 4096)])
+        K = bulk.new_empty(rows.stop - rows.start, len(X))
+        for start in range(0, len(K), _ROWS):
+            part = bulk[rows][start : start + _ROWS]
+            K[start : start + _ROWS] = gaussian_kernel(part, bulk, gamma=gamma)
 
         def product(P: Tensor) -> Tensor:
             return rows_of_all_ranks(K @ P, len(X))
@@ -148,7 +152,7 @@ def nystrom_preconditioner(
             torch.linalg.solve_triangular(
                 triangle.mT, gaussian_kernel(part.double(), centers, gamma=gamma), upper=True, left=False
             ).float()
-            for part in torch.split(X, 4096)
+            for part in torch.split(X, _ROWS)
         ]
     )  # (samples, rank)
 

@@ -32,7 +32,7 @@ __all__ = [
 
 _ROWS = 8192  # samples per block: with 2,000 centres 131 MB in float64
 _PANEL = 512  # columns of the Gram matrix made at a time; only panels on and above the diagonal
-_WELL_CONDITIONED = 1e-3  # residual diagonal of the centres from which on L^-1 may be applied after summing
+_WELL_CONDITIONED = 1e-4  # residual diagonal of the centres from which on L^-1 may be applied after summing
 _PIVOT_ROWS = 25_000  # samples among which pivots are chosen
 _CHECKED = 512  # samples at which the residual is evaluated
 
@@ -182,7 +182,7 @@ def grown(
 
     Y must be centred already. The residual is evaluated at 512 random samples.
     """
-    rank = min(128, max_rank)
+    rank = min(128, max_rank) if tolerance > 0.0 else max_rank
     while True:
         generator = torch.Generator().manual_seed(seed)
         pool = torch.randperm(len(X), generator=generator)[:_PIVOT_ROWS].sort().values.to(X.device)
