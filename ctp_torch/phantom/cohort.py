@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from ctp_torch import ops, pipeline
+from ctp_torch import __version__, ops, pipeline
 from ctp_torch.errors import CTPError, OutputExistsError, QualityError
 from ctp_torch.io.atomic import whole
 from ctp_torch.maps import QUANTITIES, PerfusionMaps
@@ -168,7 +168,7 @@ def _write(folder: Path, plan: _Plan, registration: pipeline.Registration | None
 def _workplace(folder: Path, plan: _Plan) -> Path:
     """The folder the patients gather in, with those of an interrupted run under the same plan."""
     work = folder.with_name(f".{folder.name}.partial")
-    told = json.dumps(plan._asdict(), indent=1)
+    told = json.dumps({**plan._asdict(), "version": __version__}, indent=1)
     try:
         if work.exists() and (not (work / "plan.json").is_file() or (work / "plan.json").read_text() != told):
             shutil.rmtree(work)

@@ -13,6 +13,7 @@ MotionClass = Literal["none", "negligible", "mild", "severe"]
 
 _NODDING = (1.0, 0.35, 0.7)
 """Relative size of the rotations about x (nod), y and z (turn)."""
+_SEVERE_AT_LEAST = 4.0
 _LIMIT = {"negligible": 1.0, "mild": 2.5, "severe": 8.0}
 
 
@@ -39,8 +40,8 @@ def draw_motion(generator: torch.Generator, n_frames: int, kind: MotionClass) ->
     n_frames
         number of frames
     kind
-        negligible (sd .2 mm and .2 degrees), mild (drift up to 2 mm and 2 degrees, one jerk) or severe (up to 8 mm and
-        8 degrees, 2 to 4 jerks)
+        negligible (sd .2 mm and .2 degrees), mild (drift up to 2 mm and 2 degrees, one jerk) or severe (4 to 8 mm or
+        degrees, 2 to 4 jerks)
 
     Raises
     ------
@@ -62,6 +63,8 @@ def draw_motion(generator: torch.Generator, n_frames: int, kind: MotionClass) ->
         for _ in range(n_jerks):
             path = path + weight * _jerk(generator, n_frames, 4.0 if large else 0.9)
     path = path - path[:1]
+    if kind == "severe":
+        path = path * (_SEVERE_AT_LEAST / path.abs().max()).clamp_min(1.0)
     limit = _LIMIT[kind]
     return path.clamp(-limit, limit)
 
