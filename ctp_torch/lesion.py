@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ctp_torch.geometry import Geometry
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["Lesions", "find_lesions", "write_lesion_tables"]
+__all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey", "write_lesion_tables"]
+
+_FEW_ML = 20.0
+"""Less normal tissue than this is no reference [mL]."""
 
 Spacing = tuple[float, float, float]
 
@@ -132,32 +135,86 @@ def find_lesions(
     cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
     """
     limits = thresholds or Thresholds()
-    spacing = maps.geometry.spacing
-    slice_mm = spacing[0] if slice_mm is None else slice_mm
-    voxel_ml = slice_mm * spacing[1] * spacing[2] / 1000.0
+    return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm), limits, slice_mm=slice_mm)
+
+
+class Survey(NamedTuple):
+    """What doesn't depend on thresholds: the tissue, its smoothed maps, and the midline."""
+
+    maps: PerfusionMaps
+    """As given."""
+    tissue: Tensor
+    """``(z, y, x)`` bool: the brain without fluid, old infarcts and large vessels."""
+    cbf: Tensor
+    """``(z, y, x)`` smoothed within the tissue [mL/100 g/min]."""
+    tmax: Tensor
+    """``(z, y, x)`` smoothed within the tissue [s]."""
+    side: Tensor
+    """``(z, y, x)`` distance from the midline [mm], negative towards the first column."""
+    warnings: tuple[str, ...]
+    """What suffers, in sentences."""
+
+
+def survey(maps: PerfusionMaps, *, baseline: Tensor | None = None, sigma_mm: float = 1.0) -> Survey:
+    """The first, slow half of `find_lesions`: everything that no threshold changes.
+
+    Parameters
+    ----------
+    maps, baseline
+        as in `find_lesions`
+    sigma_mm
+        Gaussian on the maps [mm]
+
+    Raises
+    ------
+    CTPError
+        a map is missing, or the mask is empty
+    """
     warnings: list[str] = []
+    spacing = maps.geometry.spacing
     tissue, midline = _tissue(maps, baseline, warnings)
-    smooth = {
-        name: ops.smooth_inside(torch.nan_to_num(maps[name]), tissue, spacing, limits.sigma_mm)
-        if limits.sigma_mm
-        else torch.nan_to_num(maps[name])
-        for name in ("cbf", "tmax")
-    }
-    slow = tissue & (smooth["tmax"] > limits.tmax)
+    smooth = [torch.nan_to_num(maps[name]) for name in ("cbf", "tmax")]
+    if sigma_mm:
+        smooth = [ops.smooth_inside(volume, tissue, spacing, sigma_mm) for volume in smooth]
+    side = ops.signed_distance(midline, maps.geometry.shape, spacing, tissue.device)
+    return Survey(maps, tissue, smooth[0], smooth[1], side, tuple(warnings))
+
+
+def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = None) -> Lesions:
+    """The second, quick half of `find_lesions`: the thresholds applied, regions cleaned, volumes taken.
+
+    Parameters
+    ----------
+    found
+        from `survey`
+    limits
+        the thresholds; their ``sigma_mm`` belongs to the survey
+    slice_mm
+        height given to a slice [mm]; the distance between slices when None
+
+    Raises
+    ------
+    CTPError
+        the thresholds leave no tissue to compare with
+    """
+    geometry, tissue = found.maps.geometry, found.tissue
+    slice_mm = geometry.spacing[0] if slice_mm is None else slice_mm
+    voxel_ml = slice_mm * geometry.spacing[1] * geometry.spacing[2] / 1000.0
+    warnings = list(found.warnings)
+    slow = tissue & (found.tmax > limits.tmax)
     slow = ops.remove_small(slow, limits.min_hypoperfusion_ml / voxel_ml)
     slow = tissue & ops.fill_holes(slow, max_voxels=limits.hole_ml / voxel_ml)
-    normal = tissue & (smooth["tmax"] < limits.normal_tmax) & ~slow
-    reference, positive_side = _reference(slow, normal, midline, spacing, voxel_ml, warnings)
-    reference_cbf = float(smooth["cbf"][reference].median())
-    core = ops.remove_small(slow & (smooth["cbf"] < limits.rcbf * reference_cbf), limits.min_core_ml / voxel_ml)
+    reference, positive_side = _reference(found, slow, limits, voxel_ml, warnings)
+    reference_cbf = float(found.cbf[reference].median())
+    core = ops.remove_small(slow & (found.cbf < limits.rcbf * reference_cbf), limits.min_core_ml / voxel_ml)
     return Lesions(
         core=core,
         hypoperfusion=slow,
-        severe=slow & (smooth["tmax"] > limits.severe_tmax),
+        severe=slow & (found.tmax > limits.severe_tmax),
         reference=reference,
-        side=_side_name(positive_side, maps.geometry),
+        side=_side_name(positive_side, geometry),
         reference_cbf=reference_cbf,
-        cbv_index=_cbv_index(maps, slow, reference),
+        cbv_index=_cbv_index(found.maps, slow, reference),
         voxel_ml=voxel_ml,
         slice_mm=slice_mm,
         thresholds=limits,
@@ -213,26 +270,29 @@ def _symmetric_image(mask: Tensor, baseline: Tensor | None, spacing: Spacing) ->
 
 
 def _reference(
-    slow: Tensor, normal: Tensor, midline: ops.Midline, spacing: Spacing, voxel_ml: float, warnings: list[str]
+    found: Survey, slow: Tensor, limits: Thresholds, voxel_ml: float, warnings: list[str]
 ) -> tuple[Tensor, int]:
     """Reference tissue ``(z, y, x)``, and the affected side: +1 for larger x, -1, or 0."""
-    if not bool(normal.any()):
-        raise CTPError(
-            "no tissue has a normal Tmax, so there is nothing to compare with: the arterial input is probably late; "
-            "choose another with --aif"
-        )
-    shape = (slow.shape[0], slow.shape[1], slow.shape[2])
-    distance = ops.signed_distance(midline, shape, spacing, slow.device)
-    up, down = (int((slow & side).sum()) for side in (distance > 0, distance < 0))
+    normal = found.tissue & (found.tmax < limits.normal_tmax) & ~slow
+    if int(normal.sum()) * voxel_ml < _FEW_ML:
+        spared = found.tissue & ~slow
+        if not bool(spared.any()):
+            raise CTPError(
+                f"all tissue has Tmax above {limits.tmax:g} s, so there is nothing to compare with: the arterial input "
+                "is probably early or noise; choose another with --aif"
+            )
+        normal = spared & (found.tmax <= found.tmax[spared].median())
+        warnings.append(f"hardly any tissue has Tmax below {limits.normal_tmax:g} s: the earlier half is the reference")
+    up, down = (int((slow & half).sum()) for half in (found.side > 0, found.side < 0))
     if not up + down:
         return normal, 0
     side = 1 if up > down else -1
-    opposite = normal & (distance * side < -5.0)
     if min(up, down) > 0.6 * max(up, down):
         warnings.append("hypoperfusion on both sides: the reference is all tissue with normal Tmax")
         return normal, 0
-    if int(opposite.sum()) * voxel_ml < 20.0:
-        warnings.append("under 20 mL of normal tissue on the other side: the reference is all tissue with normal Tmax")
+    opposite = normal & (found.side * side < -5.0)
+    if int(opposite.sum()) * voxel_ml < _FEW_ML:
+        warnings.append("hardly any normal tissue on the other side: the reference is all tissue with normal Tmax")
         return normal, side
     return opposite, side
 

@@ -1,0 +1,130 @@
+"""``ctp-torch calibrate``: the thresholds of core and hypoperfusion that a deconvolution needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctp_torch.cli import choices, console
+from ctp_torch.errors import CTPError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ctp_torch.calibration import CalibrationCase
+    from ctp_torch.io import CohortPatient
+    from ctp_torch.pipeline import Method, Registration
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder with known lesions (truth/core.nii.gz).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for thresholds.json, calibration.csv, .png.")],
+    method: Annotated[str, typer.Option(help=f"Deconvolution: {', '.join(choices.METHODS)}.", metavar="NAME")] = "csvd",
+    sigma_mm: Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")] = 2.0,
+    registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
+    device: console.DeviceOption = "auto",
+    force: console.ForceOption = False,
+) -> None:
+    """Find the rCBF and Tmax thresholds that give the true volumes on a cohort's training patients.
+
+    The test patients are left out of the choice, and scored with it. Then: ctp-torch lesion MAPS -o OUT --thresholds
+    OUT/thresholds.json
+
+    Example: ctp-torch calibrate COHORT -o csvd --method csvd
+    """
+    deconvolution = choices.pick_method(method)
+    align = choices.pick_registration(registration)
+    target = console.pick_device(device)
+    console.claim(output, force=force)
+
+    from ctp_torch import calibration as steps
+    from ctp_torch.io import read_cohort
+    from ctp_torch.report.calibration import calibration_csv, calibration_figure, error_summary
+    from ctp_torch.report.figures import to_png
+    from ctp_torch.thresholds import Thresholds, write_thresholds
+
+    patients = [p for p in read_cohort(cohort).patients if p.split in ("train", "test")]
+    known = [p for p in patients if p.truth_path is not None and (p.truth_path / "core.nii.gz").is_file()]
+    if not any(p.split == "train" for p in known):
+        raise CTPError(
+            f"{cohort} holds no training patient with truth/core.nii.gz; calibration needs known lesions, as "
+            "ctp-torch phantom cohort makes them"
+        )
+    cases: dict[str, list[CalibrationCase]] = {"train": [], "test": []}
+    for patient in console.track(known, "mapping patients"):
+        cases[patient.split].append(_case(patient, deconvolution, align, sigma_mm, target))
+    found = steps.calibrate(cases["train"], method=method)
+    parts = [
+        (split, name, steps.compare(listed, limits))
+        for split, listed in cases.items()
+        if listed
+        for name, limits in (("conventional", Thresholds()), ("calibrated", found.thresholds))
+    ]
+    facts = {
+        "method": method,
+        "sigma_mm": sigma_mm,
+        "registration": registration,
+        "patients": {split: len(listed) for split, listed in cases.items()},
+        "errors": {f"{split} {name}": _rounded(error_summary(rows)) for split, name, rows in parts},
+        "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.tmax_errors.items()},
+        "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbf_errors.items()},
+        "versions": console.versions(),
+    }
+    with console.delivered(output) as folder:
+        write_thresholds(found.thresholds, folder / "thresholds.json", facts=facts)
+        (folder / "calibration.csv").write_text(calibration_csv(parts), encoding="utf-8")
+        figure = calibration_figure(found, parts[0][2], parts[1][2])
+        (folder / "calibration.png").write_bytes(to_png(figure))
+    limits = found.thresholds
+    console.say(f"{method}: core CBF < {limits.rcbf:.1%} of normal, hypoperfusion Tmax > {limits.tmax:g} s\n")
+    for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
+        console.say(line)
+    console.say(f"\nwrote {output / 'thresholds.json'}; use it by ctp-torch lesion MAPS -o OUT --thresholds")
+
+
+def _case(
+    patient: CohortPatient, method: Method, align: Registration | None, sigma_mm: float, device: torch.device
+) -> CalibrationCase:
+    """One patient mapped as ``ctp-torch maps`` would, with the true lesions."""
+    from ctp_torch import pipeline
+    from ctp_torch.calibration import CalibrationCase
+    from ctp_torch.io import read_series, read_volume
+    from ctp_torch.lesion import survey
+
+    series = read_series(patient.series_path, dt=patient.dt).to(device)
+    ready = pipeline.preprocess(series, registration=align, median_size=1)
+    maps = pipeline.deconvolve(ready, method, sigma_mm=sigma_mm)
+    found = survey(maps, baseline=pipeline.locate(ready).baseline)
+    masks = []
+    for name in ("core", "penumbra"):
+        file = (patient.truth_path or Path()) / f"{name}.nii.gz"
+        if not file.is_file():
+            masks.append(None)
+            continue
+        volume, grid = read_volume(file)
+        if not grid.matches(series.geometry, tolerance_mm=1.0):
+            raise CTPError(f"{file} doesn't lie on the slices of {patient.series_path}")
+        masks.append((volume > 0).to(device))
+    core, penumbra = masks
+    if core is None:
+        raise CTPError(f"{patient.name} lost its truth/core.nii.gz")
+    return CalibrationCase(patient.name, found, core, None if penumbra is None else core | penumbra)
+
+
+def _rounded(errors: dict[str, float]) -> dict[str, float | None]:
+    """For JSON, which knows no NaN."""
+    return {name: round(value, 2) if value == value else None for name, value in errors.items()}
+
+
+def _table(rows: Sequence[tuple[str, dict[str, float]]]) -> list[str]:
+    """Median absolute errors, one line a set."""
+    lines = [f"{'median absolute error [mL]':<28}{'core':>8}{'penumbra':>10}{'hypoperfusion':>15}"]
+    for name, errors in rows:
+        numbers = [errors[f"{part}_median_ml"] for part in ("core", "penumbra", "hypoperfusion")]
+        lines.append(f"{name:<28}{numbers[0]:>8.1f}{numbers[1]:>10.1f}{numbers[2]:>15.1f}")
+    return lines

@@ -1,0 +1,136 @@
+"""``ctp-torch lesion``: core, penumbra and mismatch of a folder of maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctp_torch.cli import console
+from ctp_torch.errors import CTPError, NoSeriesError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctp_torch.geometry import Geometry
+    from ctp_torch.lesion import Lesions
+    from ctp_torch.maps import PerfusionMaps
+
+__all__ = ["lesion"]
+
+ThresholdsOption = Annotated[
+    Path | None, typer.Option("--thresholds", help="Thresholds file of ctp-torch calibrate [default: 30 %, 6 s].")
+]
+
+
+def lesion(
+    maps: Annotated[Path, typer.Argument(help="Folder with cbf.nii.gz and tmax.nii.gz, as ctp-torch maps writes it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, lesion.json, .csv and .png.")],
+    thresholds: ThresholdsOption = None,
+    rcbf: Annotated[float | None, typer.Option(help="Core: CBF below this fraction of normal.")] = None,
+    tmax: Annotated[float | None, typer.Option(help="Hypoperfusion: Tmax above this [s].")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="NIfTI of the CT before contrast [default: MAPS/baseline.nii.gz].")
+    ] = None,
+    slice_mm: Annotated[
+        float | None, typer.Option(min=0.01, help="Height given to a slice [default: the slices' distance].")
+    ] = None,
+    force: console.ForceOption = False,
+) -> None:
+    """Measure core (low CBF), hypoperfusion (late Tmax), penumbra and mismatch in maps.
+
+    Example: ctp-torch lesion maps -o lesions
+
+    Example: ctp-torch lesion maps -o lesions --thresholds csvd.json
+    """
+    from ctp_torch.lesion import find_lesions
+    from ctp_torch.report.lesions import write_lesions
+    from ctp_torch.thresholds import Thresholds, read_thresholds
+
+    console.claim(output, force=force)
+    limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
+    if rcbf is not None:
+        limits = replace(limits, rcbf=rcbf)
+    if tmax is not None:
+        limits = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
+    found = read_maps_folder(maps)
+    plain = _read_baseline(baseline, maps, found.geometry)
+    lesions = find_lesions(found, baseline=plain, thresholds=limits, slice_mm=slice_mm)
+    with console.delivered(output) as folder:
+        write_lesions(folder, lesions, found, baseline=plain)
+    for warning in lesions.warnings:
+        console.warn(warning)
+    for line in lesion_lines(lesions):
+        console.say(line)
+    console.say(f"wrote masks, lesion.json, lesion.csv and lesion.png to {output}")
+
+
+def read_maps_folder(folder: Path) -> PerfusionMaps:
+    """The maps in a folder of NIfTI files, and their mask; without one, where CBF or Tmax is above 0."""
+    from ctp_torch.io import read_volume
+    from ctp_torch.maps import QUANTITIES, PerfusionMaps
+
+    if not folder.is_dir():
+        raise NoSeriesError(f"{folder} is no folder; give the folder that ctp-torch maps wrote")
+    files = {name: path for name in QUANTITIES if (path := _volume_file(folder, name)) is not None}
+    missing = [name for name in ("cbf", "tmax") if name not in files]
+    if missing:
+        raise NoSeriesError(
+            f"{folder} holds no {' and no '.join(f'{name}.nii.gz' for name in missing)}; "
+            "make the maps by ctp-torch maps SERIES -o MAPS"
+        )
+    volumes: dict[str, Tensor] = {}
+    geometry: Geometry | None = None
+    for name, path in files.items():
+        volumes[name], grid = read_volume(path)
+        geometry = geometry or grid
+        if volumes[name].ndim != 3 or not grid.matches(geometry):
+            raise CTPError(f"{path} doesn't lie on the grid of the other maps in {folder}")
+    if geometry is None:
+        raise NoSeriesError(f"{folder} holds no maps")
+    mask = (volumes["cbf"] > 0) | (volumes["tmax"] > 0)
+    if (path := _volume_file(folder, "mask")) is not None:
+        mask = _read_on_grid(path, geometry) > 0
+    return PerfusionMaps({name: volume.float() for name, volume in volumes.items()}, mask, geometry)
+
+
+def lesion_lines(lesions: Lesions) -> list[str]:
+    """The numbers of a result, for people."""
+    summary, limits = lesions.summary(), lesions.thresholds
+    ratio, intensity = summary["mismatch_ratio"], summary["hypoperfusion_intensity_ratio"]
+    return [
+        f"core (CBF < {limits.rcbf:.0%} of normal)     {summary['core_ml']:8.1f} mL",
+        f"hypoperfusion (Tmax > {limits.tmax:g} s)   {summary['hypoperfusion_ml']:8.1f} mL",
+        f"mismatch                         {summary['mismatch_ml']:8.1f} mL",
+        f"mismatch ratio                   {'-' if ratio is None else f'{ratio:.2f}':>8}",
+        f"hypoperfusion intensity ratio    {'-' if intensity is None else f'{intensity:.2f}':>8}",
+        f"side                             {lesions.side:>8}",
+    ]
+
+
+def _volume_file(folder: Path, name: str) -> Path | None:
+    """The NIfTI file of that name in a folder, compressed or not."""
+    for suffix in (".nii.gz", ".nii"):
+        if (path := folder / f"{name}{suffix}").is_file():
+            return path
+    return None
+
+
+def _read_on_grid(path: Path, geometry: Geometry) -> Tensor:
+    """A volume that must lie where the maps lie."""
+    from ctp_torch.io import read_volume
+
+    volume, grid = read_volume(path)
+    if volume.ndim != 3 or not grid.matches(geometry):
+        raise CTPError(f"{path} has another grid ({grid.shape}) than the maps ({geometry.shape})")
+    return volume
+
+
+def _read_baseline(path: Path | None, folder: Path, geometry: Geometry) -> Tensor | None:
+    """The CT before contrast: the file named, or the one beside the maps."""
+    if path is not None and not path.is_file():
+        raise NoSeriesError(f"--baseline {path} is no file")
+    path = path or _volume_file(folder, "baseline")
+    return None if path is None else _read_on_grid(path, geometry).float()

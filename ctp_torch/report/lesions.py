@@ -1,0 +1,125 @@
+"""Core and penumbra as a stroke team knows them: magenta and green over the grey CT, with the volumes beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ctp_torch.io import write_volume
+from ctp_torch.lesion import write_lesion_tables
+from ctp_torch.report.figures import to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from ctp_torch.lesion import Lesions
+    from ctp_torch.maps import PerfusionMaps
+
+__all__ = ["lesion_figure", "overlay", "write_lesions"]
+
+_CORE, _HYPOPERFUSION = (255, 64, 220), (60, 210, 90)
+"""Magenta for low flow, green for late Tmax: the colours of the widely used products."""
+_INK, _PAPER = "#e8e8e8", "#101014"
+_MOST_SLICES = 24
+
+
+def overlay(underlay: Tensor, lesions: Lesions, limits: tuple[float, float]) -> Tensor:
+    """The lesions in colour over a grey volume, both visible.
+
+    Parameters
+    ----------
+    underlay
+        ``(z, y, x)``: a CT, or a map
+    lesions
+        on the same grid
+    limits
+        values shown black and white
+
+    Returns
+    -------
+        ``(z, y, x, 3)`` uint8
+    """
+    low, high = limits
+    grey = ((torch.nan_to_num(underlay.float()) - low) / (high - low)).clamp(0, 1) * 255
+    picture = grey[..., None].expand(*grey.shape, 3)
+    for mask, color in ((lesions.hypoperfusion, _HYPOPERFUSION), (lesions.core, _CORE)):
+        tinted = 0.35 * picture + 0.65 * picture.new_tensor(color)
+        picture = torch.where(mask[..., None].to(picture.device), tinted, picture)
+    return picture.round().to(torch.uint8)
+
+
+def lesion_figure(lesions: Lesions, underlay: Tensor, limits: tuple[float, float] = (0.0, 80.0)) -> Figure:
+    """Twice every slice, core and hypoperfusion side by side as on a console, with the volumes above them.
+
+    Parameters
+    ----------
+    lesions
+        masks and numbers
+    underlay
+        ``(z, y, x)``, best the CT before contrast [HU]
+    limits
+        values shown black and white
+    """
+    from matplotlib.figure import Figure
+
+    n = underlay.shape[0]
+    step = max(1, -(-n // _MOST_SLICES))
+    shown = list(range(0, n, step))
+    columns = min(6, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.1 * rows + 1.0), facecolor=_PAPER, layout="constrained")
+    figure.suptitle(_headline(lesions), color=_INK, fontsize=10)
+    pictures = overlay(underlay, lesions, limits).cpu().numpy()
+    for place, z in enumerate(shown, start=1):
+        axis = figure.add_subplot(rows, columns, place)
+        axis.imshow(pictures[z], interpolation="nearest")
+        axis.set_title(f"slice {z + 1}", color=_INK, fontsize=8)
+        axis.set_axis_off()
+    return figure
+
+
+def write_lesions(
+    folder: Path,
+    lesions: Lesions,
+    maps: PerfusionMaps,
+    *,
+    baseline: Tensor | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> None:
+    """Three masks as NIfTI (core, penumbra, hypoperfusion), ``lesion.json``, ``lesion.csv`` and ``lesion.png``.
+
+    Parameters
+    ----------
+    folder
+        exists; files of the same names are replaced
+    lesions
+        from `ctp_torch.lesion.find_lesions`
+    maps
+        they were found in; the picture shows their CBF where there is no CT
+    baseline
+        ``(z, y, x)`` mean of the pre-contrast frames [HU]
+    facts
+        more for the JSON, such as the method
+    """
+    masks = {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
+    for name, mask in masks.items():
+        write_volume(folder / f"{name}.nii.gz", mask.byte(), maps.geometry)
+    write_lesion_tables(lesions, folder, facts=facts)
+    shown = (maps["cbf"], (0.0, 80.0)) if baseline is None else (baseline, (0.0, 80.0))
+    (folder / "lesion.png").write_bytes(to_png(lesion_figure(lesions, *shown)))
+
+
+def _headline(lesions: Lesions) -> str:
+    """The numbers a team acts on."""
+    summary, limits = lesions.summary(), lesions.thresholds
+    ratio = summary["mismatch_ratio"]
+    return (
+        f"core (CBF < {limits.rcbf:.0%}, magenta) {summary['core_ml']:.1f} mL      "
+        f"hypoperfusion (Tmax > {limits.tmax:g} s, with green) {summary['hypoperfusion_ml']:.1f} mL\n"
+        f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}      "
+        f"slices counted {lesions.slice_mm:g} mm high      for research only"
+    )
