@@ -3,35 +3,110 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from ctp_torch.models.base import Regressor
-from ctp_torch.ops.forest_bins import bin_codes, quantile_edges
-from ctp_torch.ops.forest_frontier import Frontier, Samples
-from ctp_torch.ops.forest_growth import GrowthLimits, grow_trees
-from ctp_torch.ops.forest_predict import leaves
-from ctp_torch.ops.forest_random import bootstrap_counts, feature_orders, tree_keys
+from ctp_torch.models.base import Regressor, working_dtype
+from ctp_torch.models.forest_parameters import (
+    check_parameters,
+    checked_weight,
+    count_of,
+    drawn_samples,
+    tried_features,
+)
+from ctp_torch.models.forest_processes import shared_out
+from ctp_torch.models.forest_training import grow_forest
+from ctp_torch.ops.forest_predict import leaves, pack_trees
+from ctp_torch.ops.forest_random import feature_orders
 from ctp_torch.ops.forest_scoring import SplitRules
+from ctp_torch.ops.threads import in_threads
 
 __all__ = ["RandomForest"]
 
+_ROWS, _TREES = 16384, 16  # predicted at once: 262,144 walks
+_DEEPEST = 2**31 - 1
+
 
 class RandomForest(Regressor):
+    """The mean of regression trees, each grown on a bootstrap sample: Breiman's forest, as in scikit-learn.
+
+    Every node is split where the weighted sum of squared errors of all targets falls most. Features are compared in
+    quantile bins; a threshold lies halfway between the neighbouring values of the node's own samples, and a node whose
+    samples share all bins gets finer ones. All sums are exact, so that the same seed gives the same forest on any
+    device, with any number of threads or processes. Under ``torchrun`` (an initialised process group, the same samples
+    in every process) the trees are shared out among the processes, and each ends up with the whole forest.
+
+    X may have leading batch dimensions, (..., samples, features), with Y (..., samples, targets): one forest for each
+    batch, as if they were fitted one by one.
+
+    Parameters
+    ----------
+    n_estimators
+        trees
+    max_depth
+        of the leaves, the root at 0; None: until the leaves are pure
+    min_samples_leaf
+        samples that a leaf needs at least: a count, or a fraction of the samples
+    min_samples_split
+        samples that a node needs to be split: a count, or a fraction of the samples
+    max_features
+        features that each node tries, drawn at random: a fraction, a count, ``"sqrt"``, ``"log2"``, or None for all
+    splitter
+        ``"best"`` searches all thresholds of a feature, ``"random"`` draws one uniformly (extremely randomised trees):
+        faster, and often no worse on noisy curves
+    bootstrap
+        whether each tree draws its samples with replacement; otherwise it has them all
+    n_bins
+        bins for each feature, 2 to 32767 (up to 256 is fastest); ``splitter="random"`` needs none
+    max_samples
+        draws for each tree: a count, or a fraction of the samples; None: as many as samples
+    seed
+        of everything drawn
+
+    References
+    ----------
+    Breiman L. Random forests. Machine Learning 2001;45:5-32. doi:10.1023/A:1010933404324
+
+    Examples
+    --------
+    >>> X = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    >>> RandomForest(1, bootstrap=False).fit(X, torch.tensor([5.0, 5.0, 9.0, 9.0])).predict(torch.tensor([[1.4]]))
+    tensor([5.])
+    """
+
+    _batched = True
+
+    roots_: Tensor
+    """(..., trees), int64: where each tree begins."""
+    feature_: Tensor
+    """(nodes,), int32: the feature that a node asks for, -1 in a leaf."""
+    threshold_: Tensor
+    """(nodes,), in the dtype of X: ``x <= threshold`` goes to the left child."""
+    left_: Tensor
+    """(nodes,), int32 or int64: the left child, followed by the right one; a leaf points at itself."""
+    value_: Tensor
+    """(nodes, targets): weighted mean of the samples."""
+    weight_: Tensor
+    """(nodes,), float32: sum of the samples' weights."""
+    decrease_: Tensor
+    """(nodes,), float32: by how much the split lowers the sum of squared errors of all targets."""
+
     def __init__(
         self,
         n_estimators: int = 90,
         *,
         max_depth: int | None = 55,
-        min_samples_leaf: int = 1,
-        min_samples_split: int = 2,
-        max_features: float | int | Literal["sqrt", "log2"] | None = 1.0,
+        min_samples_leaf: float = 1,
+        min_samples_split: float = 2,
+        max_features: float | Literal["sqrt", "log2"] | None = 1.0,
         splitter: Literal["best", "random"] = "best",
         bootstrap: bool = True,
         n_bins: int = 255,
-        max_samples: float | int | None = None,
+        max_samples: float | None = None,
         seed: int = 0,
     ) -> None:
         self.n_estimators = n_estimators
@@ -45,50 +120,147 @@ class RandomForest(Regressor):
         self.max_samples = max_samples
         self.seed = seed
 
-    def _fit(self, X, Y):
-        X = X.contiguous()
-        n, F = X.shape
-        codes = bin_codes(X, quantile_edges(X, self.n_bins))
-        k = F if self.max_features is None else max(1, int(self.max_features * F))
-        bits = min(40, 62 - n.bit_length() - 1)
-        mid = (Y.amax(0) + Y.amin(0)).double() / 2
-        rng = (Y.double() - mid).abs().amax(0)
-        unit = torch.ldexp(torch.ones_like(rng), torch.frexp(rng).exponent - bits)
-        fixed = ((Y.double() - mid) / unit).round().long()
-        s = Samples(X, codes, Y, fixed, unit.expand_as(fixed), mid.expand_as(fixed))
-        keys = tree_keys(torch.arange(self.n_estimators), seed=self.seed)
-        w = bootstrap_counts(keys, n, n) if self.bootstrap else torch.ones(self.n_estimators, n, dtype=torch.int32)
-        tree, rows = w.nonzero(as_tuple=True)
-        fr = Frontier(
-            rows,
-            w[tree, rows].long(),
-            (w > 0).sum(1),
-            torch.arange(len(keys)),
-            torch.arange(len(keys)),
-            keys,
-            torch.zeros_like(keys),
-        )
-        orders = None if k == F else feature_orders(F, 8192, seed=self.seed, device=X.device)
-        nodes = grow_trees(
-            s,
-            fr,
-            GrowthLimits(self.max_depth or 10**9, self.min_samples_split, bits),
-            SplitRules(self.splitter, self.n_bins, self.min_samples_leaf, k, orders),
-        )
-        order = nodes.tree.argsort(stable=True)
-        new = torch.empty_like(order)
-        new[order] = torch.arange(len(order))
-        self.feature_ = nodes.feature[order].int()
-        self.threshold_ = nodes.threshold[order]
-        self.left_ = new[nodes.left[order]].int()
-        self.value_ = nodes.value[order]
-        self.roots_ = new[: len(keys)]
-        self.decrease_ = nodes.decrease[order]
-        return self
+    def fit(self, X: Tensor, Y: Tensor, sample_weight: Tensor | None = None) -> Self:
+        """The forest itself, grown on these samples alone.
 
-    def _predict(self, X):
-        out = []
-        for b in X.split(4096):
-            l = leaves(b, self.roots_, self.feature_, self.threshold_, self.left_)
-            out.append(self.value_[l].mean(0))
-        return torch.cat(out)
+        Parameters
+        ----------
+        X
+            (..., samples, features); integers and half precision are computed in float32
+        Y
+            (..., samples, targets) or (..., samples)
+        sample_weight
+            (..., samples), none negative; a weight of 2 counts like the sample twice, 0 like no sample
+
+        Raises
+        ------
+        ValueError
+            if shapes, devices or a parameter don't fit, or a value is NaN or infinite
+        TypeError
+            if an argument is not a real tensor
+        """
+        check_parameters(self.get_params())
+        self._weight = None if sample_weight is None else checked_weight(sample_weight, X)
+        try:
+            return super().fit(X, Y)
+        finally:
+            del self._weight
+
+    def predict_std(self, X: Tensor) -> Tensor:
+        """Standard deviation of the trees' predictions: how far they disagree, in the shape of ``predict(X)``.
+
+        It is the spread over trees (divisor: their number), not a confidence interval.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            as ``predict``
+        """
+        shape = self.predict(X).shape
+        return self._over_trees(X, _spread).to(working_dtype(X)).view(shape)
+
+    @property
+    def feature_importances_(self) -> Tensor:
+        """Share of each feature in the fall of the squared error, (..., features) float64, as in scikit-learn.
+
+        Each tree's shares sum to 1 and count equally. Over the time points of a curve: which moments of the bolus
+        matter. A forest of single leaves has zeros.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        """
+        self._check_fitted()
+        inner = self.feature_ >= 0
+        n_trees = self.roots_.numel()
+        tree = torch.bucketize(inner.nonzero().squeeze(1), self.roots_.view(-1), right=True) - 1
+        share = self.decrease_[inner].double().new_zeros(n_trees * self.n_features_in_)
+        share.index_add_(0, tree * self.n_features_in_ + self.feature_[inner], self.decrease_[inner].double())
+        shares = share.view(*self.roots_.shape, -1)  # (..., trees, features)
+        total = shares.sum(-1, keepdim=True)
+        shares = shares / total.where(total > 0, torch.ones_like(total))
+        mean = shares.mean(-2)
+        total = mean.sum(-1, keepdim=True)
+        return mean / total.where(total > 0, torch.ones_like(total))
+
+    def _fit(self, X: Tensor, Y: Tensor) -> None:
+        """Grow the trees of all batches."""
+        *batch, n_samples, n_features = X.shape
+        X, Y = X.detach().reshape(-1, n_samples, n_features), Y.detach().reshape(-1, n_samples, Y.shape[-1])
+        weight = None if self._weight is None else self._weight.detach().reshape(-1, n_samples)
+        n_tried = tried_features(self.max_features, n_features)
+        orders = None
+        if n_tried < n_features:
+            n_orders = max(64, 1 << min(13, (1 << 20) // n_features).bit_length() - 1)
+            orders = feature_orders(n_features, n_orders, seed=self.seed, device=X.device)
+        leaf = count_of(self.min_samples_leaf, n_samples)
+        n_trees = len(X) * self.n_estimators
+        nodes = shared_out(
+            n_trees,
+            lambda only: grow_forest(
+                X,
+                Y,
+                weight,
+                n_trees=self.n_estimators,
+                n_draws=drawn_samples(self.max_samples, n_samples) if self.bootstrap else None,
+                max_depth=_DEEPEST if self.max_depth is None else self.max_depth,
+                min_samples_split=max(2, count_of(self.min_samples_split, n_samples)),
+                rules=SplitRules(self.splitter, self.n_bins, leaf, n_tried, orders),
+                seed=self.seed,
+                only=only,
+            ),
+        )
+        self.roots_ = torch.searchsorted(nodes.tree, torch.arange(n_trees, device=X.device)).view(*batch, -1)
+        self.feature_, self.threshold_ = nodes.feature.int(), nodes.threshold
+        self.left_ = nodes.left.int() if len(nodes.left) < 2**31 else nodes.left
+        self.value_, self.weight_ = nodes.value, nodes.weight.float()
+        self.decrease_ = nodes.decrease.float()
+
+    def _predict(self, X: Tensor) -> Tensor:
+        """Mean over the trees."""
+        return self._over_trees(X, _mean)
+
+    def _over_trees(self, X: Tensor, summary: Callable[[Iterator[Tensor]], Tensor]) -> Tensor:
+        """A summary of the trees' predictions, (..., samples, targets); it gets (trees, samples, targets) in groups."""
+        batch = self.roots_.shape[:-1]
+        if batch and X.shape[:-2] != batch:
+            raise ValueError(f"X must have the batch dimensions of the fit {tuple(batch)}, got {tuple(X.shape[:-2])}")
+        n_rows = X.shape[-2] if batch else math.prod(X.shape[:-1])
+        rows = X.detach().to(self.threshold_.dtype).reshape(max(1, math.prod(batch)), n_rows, X.shape[-1])
+        trees = pack_trees(self.feature_, self.threshold_, self.left_)
+        roots = self.roots_.view(len(rows), -1)
+        blocks = [(b, block) for b, values in enumerate(rows) for block in values.split(_ROWS)]
+
+        def answer(work: tuple[int, Tensor]) -> Tensor:
+            """The summary for one block of samples."""
+            batch, block = work
+            groups = (leaves(block, group, trees) for group in roots[batch].split(_TREES))
+            return summary(self.value_.index_select(0, leaf.view(-1)).view(*leaf.shape, -1) for leaf in groups)
+
+        parts = in_threads(answer, blocks, device=X.device)
+        return torch.cat(parts).view(*X.shape[:-1], -1)
+
+
+def _mean(groups: Iterator[Tensor]) -> Tensor:
+    """Mean over trees, summed in float64 about the first tree's answer (equal answers keep all their digits)."""
+    count, first, total, _ = _sums(groups)
+    return first + total / count
+
+
+def _spread(groups: Iterator[Tensor]) -> Tensor:
+    """Standard deviation over trees."""
+    count, _, total, squares = _sums(groups)
+    return (squares / count - (total / count).square()).clamp_(min=0).sqrt_()
+
+
+def _sums(groups: Iterator[Tensor]) -> tuple[int, Tensor, Tensor, Tensor]:
+    """Number of trees, answer of the first, sums of the differences from it and of their squares (samples, targets)."""
+    values = next(groups)
+    first, count = values[0].double(), 0
+    total, squares = torch.zeros_like(first), torch.zeros_like(first)
+    for values in chain([values], groups):
+        difference = values.double().sub_(first)
+        count, total = count + len(values), total.add_(difference.sum(0))
+        squares.add_(difference.square_().sum(0))
+    return count, first, total, squares

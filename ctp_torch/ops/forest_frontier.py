@@ -73,14 +73,12 @@ def size_classes(size: Tensor) -> list[tuple[int, Tensor]]:
     size
         (nodes,), int64, at least 2
     """
-    exponent = torch.frexp((size - 1).double()).exponent.long()  # 2^(e-1) <= size - 1 < 2^e
-    order = exponent.argsort(stable=True)
+    exponent = torch.frexp((size - 1).double()).exponent  # 2^(e-1) <= size - 1 < 2^e
     counts: list[int] = torch.bincount(exponent).tolist()
-    classes = order.split(counts)
-    return [(1 << e, nodes) for e, nodes in enumerate(classes) if len(nodes)]
+    return [(1 << e, (exponent == e).nonzero().squeeze(1)) for e, count in enumerate(counts) if count]
 
 
 def padded_members(start: Tensor, size: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Members of each segment, (m, segments) int64, the last repeated up to m; and which of them are real, bool."""
-    rank = torch.arange(m, device=start.device)[:, None]
-    return torch.minimum(rank, size - 1) + start, rank < size
+    """Members of each segment, (m, segments) int64, the first repeated up to m; and which of them are real, bool."""
+    rank = torch.arange(m, device=start.device)[:, None] - (m - size)
+    return rank.clamp(min=0).add_(start), rank >= 0

@@ -12,9 +12,8 @@ from ctp_torch.ops.forest_frontier import Frontier, Samples
 from ctp_torch.ops.forest_partition import midpoint_thresholds, partition_order, segment_sums
 from ctp_torch.ops.forest_random import child_keys
 from ctp_torch.ops.forest_scoring import SplitRules, level_splits
-from ctp_torch.ops.forest_splits import Splits
 
-__all__ = ["GrowthLimits", "TreeNodes", "grow_trees"]
+__all__ = ["GrowthLimits", "TreeNodes", "grow_trees", "join_trees"]
 
 
 class GrowthLimits(NamedTuple):
@@ -76,6 +75,17 @@ def grow_trees(samples: Samples, roots: Frontier, limits: GrowthLimits, rules: S
         samples, frontier = _refined(samples, stuck, rules.n_bins)
         own_bins = True
     return store.nodes(samples)
+
+
+def join_trees(parts: list[TreeNodes]) -> TreeNodes:
+    """One table of the nodes of all parts, tree by tree, each tree from its root on, level by level."""
+    shifts = torch.tensor([0, *(len(part.tree) for part in parts[:-1])]).cumsum(0).tolist()
+    parts = [part._replace(left=part.left + shift) for part, shift in zip(parts, shifts, strict=True)]
+    nodes = TreeNodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    order = nodes.tree.argsort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    return TreeNodes(*(column[order] for column in nodes._replace(left=place[nodes.left])))
 
 
 def _grow_level(
@@ -153,7 +163,7 @@ def _refined(samples: Samples, stuck: list[Frontier], n_bins: int) -> tuple[Samp
     """The stuck nodes whose samples differ, and their samples with bins for each node."""
     frontier = Frontier(*(torch.cat(parts) for parts in zip(*stuck, strict=True)))
     X = samples.X[frontier.rows]
-    differs = (X != X[frontier.start()][frontier.owner()]).any(1)
+    differs = (X[frontier.start()][frontier.owner()] != X).any(1)
     frontier = frontier.only(segment_sums(differs, frontier.size) > 0)
     rows = frontier.rows
     codes = local_codes(samples.X[rows], frontier.size, n_bins)

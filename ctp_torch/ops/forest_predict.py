@@ -2,39 +2,90 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-__all__ = ["leaves"]
+__all__ = ["PackedTrees", "leaves", "pack_trees"]
+
+_COMPACT = 3  # levels between two looks at which samples have arrived
 
 
-def leaves(X: Tensor, roots: Tensor, feature: Tensor, threshold: Tensor, left: Tensor) -> Tensor:
+class PackedTrees(NamedTuple):
+    """Nodes in the form that chasing needs: what a step reads lies together. A leaf leads to itself."""
+
+    threshold: Tensor
+    """(nodes,); infinite for a leaf: every x is below."""
+    link: Tensor
+    """(nodes,), int32 or int64: ``(left child - node) * 2^shift + feature``."""
+    both: Tensor | None
+    """(nodes,), int64: threshold and link side by side, where both have 32 bits."""
+    shift: int
+
+
+def pack_trees(feature: Tensor, threshold: Tensor, left: Tensor) -> PackedTrees:
+    """The packed form of these nodes.
+
+    Parameters
+    ----------
+    feature
+        (nodes,), integer; -1 for a leaf
+    threshold
+        (nodes,), float32 or float64; ``x <= threshold`` goes to the left child
+    left
+        (nodes,), integer: the left child, followed by the right one; above the node's own number
+    """
+    shift = max(1, int(feature.max())).bit_length()
+    leaf = feature < 0
+    ahead = (left.long() - torch.arange(len(left), device=left.device)).masked_fill_(leaf, 0)
+    link = (ahead << shift) + feature.long().clamp(min=0)
+    threshold = threshold.masked_fill(leaf, torch.inf)
+    if int(link.max()) >= 2**31 or threshold.dtype != torch.float32:
+        return PackedTrees(threshold, link, None, shift)
+    link = link.int()
+    both = torch.stack([threshold.view(torch.int32), link], 1).view(torch.int64).squeeze(1)
+    return PackedTrees(threshold, link, both, shift)
+
+
+def leaves(X: Tensor, roots: Tensor, trees: PackedTrees) -> Tensor:
     """The leaf that each sample reaches in each tree, (trees, samples) int64.
+
+    Samples that have arrived are dropped every few levels.
 
     Parameters
     ----------
     X
-        (samples, features)
+        (samples, features), in the dtype of the thresholds
     roots
         (trees,), int64: where the trees begin
-    feature
-        (nodes,), integer; -1 for a leaf
-    threshold
-        (nodes,); ``x <= threshold`` goes to the left child
-    left
-        (nodes,), integer: the left child, followed by the right one
+    trees
+        their nodes
     """
     n_samples, n_features = X.shape
-    node = roots[:, None].expand(-1, n_samples).reshape(-1)  # (trees * samples,)
-    row = (torch.arange(n_samples, device=X.device) * n_features).repeat(len(roots))
-    values = X.reshape(-1)
-    result = node.clone()
+    index = torch.int32 if max(len(trees.link), X.numel()) < 2**31 else torch.int64
+    node = roots.to(index)[:, None].expand(-1, n_samples).reshape(-1)  # (trees * samples,)
+    row = torch.arange(0, X.numel(), n_features, dtype=index, device=X.device).repeat(len(roots))
+    values, result = X.reshape(-1), node.clone()
     active = torch.arange(len(node), device=X.device)
+    mask = (1 << trees.shift) - 1
     while True:
-        test = feature[node].long()
-        inner = test >= 0
-        result[active[~inner]] = node[~inner]
-        active, node, row, test = active[inner], node[inner], row[inner], test[inner]
-        if not len(active):
-            return result.view(len(roots), n_samples)
-        node = left[node].long() + (values[row + test] > threshold[node])
+        for _ in range(_COMPACT):
+            if trees.both is None:
+                threshold, link = trees.threshold.index_select(0, node), trees.link.index_select(0, node)
+            else:
+                threshold, link = _halves(trees.both.index_select(0, node))
+            x = values.index_select(0, torch.add(row, link & mask))
+            ahead = (link >> trees.shift).to(index)
+            node = torch.add(node, ahead).add_(torch.gt(x, threshold, out=torch.empty_like(node)))
+        inner = (ahead != 0).nonzero().squeeze(1)
+        if len(inner) < 0.8 * len(node):
+            result.index_copy_(0, active, node)
+            if not len(inner):
+                return result.view(len(roots), n_samples).long()
+            active, node, row = active[inner], node.index_select(0, inner), row.index_select(0, inner)
+
+
+def _halves(both: Tensor) -> tuple[Tensor, Tensor]:
+    """Thresholds and links of packed nodes."""
+    return both.view(torch.float32)[::2], both.view(torch.int32)[1::2]

@@ -44,7 +44,7 @@ def random_splits(
     owner
         (pieces,), int64 ascending: whose piece it is
     weights
-        (m, pieces), float64 whole numbers; 0 for the repeated ones
+        (m, pieces), float64 whole numbers; ``NO_WEIGHT`` for the repeated ones
     moments
         (targets, m, pieces), float64 multiples of one unit for each node: ``w (y - mean)``; 0 for the repeated ones
     keys
@@ -68,12 +68,14 @@ def random_splits(
     total = _over_pieces(weights.sum(0)[:, None], owner, keys, "sum")
     forbidden = low == high
     if min_samples_leaf > 1:
-        real = (weights > 0)[:, :, None]
+        real = (weights >= 1)[:, :, None]
         count = _over_pieces((left & real).sum(0), owner, keys, "sum")
         forbidden |= (count < min_samples_leaf) | (
             _over_pieces(real.sum(0), owner, keys, "sum") - count < min_samples_leaf
         )
-    gain = gains(weight, left_moments, total).masked_fill_(forbidden, -1.0)
+    area = (total - weight).mul_(weight)
+    forbidden |= area == 0
+    gain = gains(area.masked_fill_(forbidden, 1.0), left_moments).masked_fill_(forbidden, -1.0)
     slot = choose(gain)
     return Splits(gain.gather(1, slot[:, None]).squeeze(1), slot, threshold.gather(1, slot[:, None]).squeeze(1))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ctp_torch.ops.forest_frontier import Frontier, Samples, padded_members, size_classes
 from ctp_torch.ops.forest_random import hash_bits
 from ctp_torch.ops.forest_random_splits import random_splits
-from ctp_torch.ops.forest_splits import Splits, best_slot, first_slot, sorted_splits
+from ctp_torch.ops.forest_splits import NO_WEIGHT, Splits, best_slot, first_slot, sorted_splits
 from ctp_torch.ops.histograms import histogram_splits
 
 __all__ = ["SplitRules", "level_splits"]
@@ -84,8 +84,8 @@ def _scored(
             subset = None if features is None else features[block]
             order.append(block)
             parts.append(score(samples, members, frontier.key[block], rules, subset, choose))
-    back = torch.cat(order).argsort()
-    gain, slot, cut = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+    at = torch.cat(order)
+    gain, slot, cut = (torch.empty_like(p).index_copy_(0, at, p) for p in map(torch.cat, zip(*parts, strict=True)))
     return Splits(gain, slot if features is None else features.gather(1, slot[:, None]).squeeze(1), cut)
 
 
@@ -102,7 +102,10 @@ class _Members(NamedTuple):
     def padded(self, start: Tensor, size: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
         """Rows (m, segments), weights and moments (targets, m, segments) of each segment."""
         at, real = padded_members(start, size, m)
-        return self.rows[at], self.weights[at] * real, self.moments[:, at] * real
+        flat, shape = at.view(-1), at.shape
+        weights = self.weights.index_select(0, flat).view(shape).masked_fill_(~real, NO_WEIGHT)
+        moments = self.moments.index_select(1, flat).view(-1, *shape).mul_(real)
+        return self.rows.index_select(0, flat).view(shape), weights, moments
 
     def owner(self) -> Tensor:
         """Which node of the block each member belongs to, (members of the block,)."""
@@ -124,7 +127,6 @@ def _best(
         return sorted_splits(
             samples.codes,
             rows,
-            members.size,
             weights,
             moments,
             features=features,

@@ -1,11 +1,11 @@
-"""Many short columns, sorted at once by a network of element-wise minima and maxima."""
+"""Many short columns side by side: sorted by a network of minima and maxima, summed up row by row."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["sort_columns"]
+__all__ = ["running_sums", "sort_columns"]
 
 
 def sort_columns(keys: Tensor) -> Tensor:
@@ -56,3 +56,28 @@ def sort_columns(keys: Tensor) -> Tensor:
             stride //= 2
         size *= 2
     return source.view(shape)
+
+
+def running_sums(values: Tensor) -> Tensor:
+    """``values.cumsum(0)`` in place, row by row: each addition runs over whole rows, which torch's own scan doesn't.
+
+    Parameters
+    ----------
+    values
+        (m, ...), contiguous; overwritten
+    """
+    m = len(values)
+    if m <= 24:
+        for k in range(1, m):
+            values[k] += values[k - 1]
+        return values
+    block = 1 << ((m - 1).bit_length() + 1) // 2  # blocks of about the square root of m, side by side
+    whole = m - m % block
+    blocks = values[:whole].view(-1, block, *values.shape[1:])
+    for k in range(1, block):
+        blocks[:, k] += blocks[:, k - 1]
+    for k in range(1, len(blocks)):
+        blocks[k] += blocks[k - 1, -1]
+    for k in range(whole, m):
+        values[k] += values[k - 1]
+    return values

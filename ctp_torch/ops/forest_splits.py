@@ -8,41 +8,43 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.forest_sort import sort_columns
+from ctp_torch.ops.forest_sort import running_sums, sort_columns
 
-__all__ = ["Splits", "best_slot", "first_slot", "gains", "sorted_splits"]
+__all__ = ["NO_WEIGHT", "Splits", "best_slot", "first_slot", "gains", "sorted_splits"]
+
+NO_WEIGHT = 2.0**-80
+"""Weight of members that only fill up: no division by zero alone, and lost beside any whole number."""
+_FORBIDDEN = 2.0**400  # larger than any gain
 
 
 class Splits(NamedTuple):
     """One split for each node."""
 
     gain: Tensor
-    """(nodes,), float64: gain of the split in the node's own unit, -1 where no split is allowed."""
+    """(nodes,), float64: gain of the split in the node's own unit, negative where no split is allowed."""
     slot: Tensor
     """(nodes,), int64: which of the node's features."""
     cut: Tensor
     """(nodes,): samples go left whose code (or, with random thresholds, whose value) is no larger."""
 
 
-def gains(left_weight: Tensor, left_moments: list[Tensor], weight: Tensor) -> Tensor:
+def gains(area: Tensor, left_moments: list[Tensor]) -> Tensor:
     """``sum_t V_t^2 / (wL wR)``: how much a split lowers the node's sum of squared errors, times its weight.
 
     With moments centred on the node's mean, ``V = sum over the left of w (y - mean)``, the errors fall by
-    ``sum_t V_t^2 w / (wL wR)``. Overwrites its arguments. Where a side is empty the result is NaN or infinite.
+    ``sum_t V_t^2 w / (wL wR)``.
 
     Parameters
     ----------
-    left_weight
-        (...), float64
+    area
+        (...), float64: ``wL wR``, not 0
     left_moments
-        one (...) for each target, float64
-    weight
-        of the whole node, broadcast against the others
+        one (...) for each target, float64; overwritten
     """
     gain = left_moments[0].square_()
     for moment in left_moments[1:]:
         gain += moment.square_()
-    return gain.div_((weight - left_weight).mul_(left_weight))
+    return gain.div_(area)
 
 
 def best_slot(gain: Tensor) -> Tensor:
@@ -58,7 +60,6 @@ def first_slot(gain: Tensor) -> Tensor:
 def sorted_splits(
     codes: Tensor,
     rows: Tensor,
-    size: Tensor,
     weights: Tensor,
     moments: Tensor,
     *,
@@ -76,10 +77,8 @@ def sorted_splits(
         (samples, features), uint8 or int16, of ``bin_codes``
     rows
         (m, nodes), int64: the node's samples; m a power of two, 2 to 256; a smaller node repeats one of its samples
-    size
-        (nodes,), int64: how many of the m are real
     weights
-        (m, nodes), float64 whole numbers; 0 for the repeated ones
+        (m, nodes), float64 whole numbers; ``NO_WEIGHT`` for the repeated ones, which come first
     moments
         (targets, m, nodes), float64 multiples of one unit: ``w (y - mean)``; 0 for the repeated ones
     features
@@ -90,27 +89,27 @@ def sorted_splits(
         gain (nodes, features) -> which feature (nodes,)
     """
     m, n_nodes = rows.shape
-    keys = _keys(codes, rows, features)  # (m, nodes, features)
-    keys = sort_columns(keys)
-    order = (keys[:-1] & 255).int().mul_(n_nodes)  # no split after the last
-    order += torch.arange(n_nodes, dtype=torch.int32, device=rows.device)[:, None]
+    keys = sort_columns(_keys(codes, rows, features))  # (m, nodes, features)
+    column = torch.arange(n_nodes, dtype=torch.int32, device=rows.device)[:, None]
+    order = torch.add(column, (keys[:-1] & 255).int(), alpha=n_nodes)  # no split after the last
     order, shape = order.view(-1), order.shape
-    left_weight = weights.view(-1).index_select(0, order).view(shape).cumsum_(0)
-    left_moments = [moment.reshape(-1).index_select(0, order).view(shape).cumsum_(0) for moment in moments]
-    gain = gains(left_weight, left_moments, weights.sum(0)[:, None])
+    left_weight = running_sums(weights.view(-1).index_select(0, order).view(shape))
+    left_moments = [running_sums(moment.reshape(-1).index_select(0, order).view(shape)) for moment in moments]
+    gain = gains((weights.sum(0)[:, None] - left_weight).mul_(left_weight), left_moments)
     value = keys >> 8
-    forbidden = value[1:] == value[:-1]
+    tied = torch.eq(value[1:], value[:-1], out=torch.empty_like(value[1:]))  # no split between equal codes
+    gain.sub_(tied.double(), alpha=_FORBIDDEN)
     if min_samples_leaf > 1:
-        real = torch.arange(m, device=rows.device)[:, None] < size
-        left = real.view(-1).index_select(0, order).view(shape).cumsum(0)  # (m - 1, nodes, features)
-        forbidden |= (left < min_samples_leaf) | (size[:, None] - left < min_samples_leaf)
-    gain.masked_fill_(forbidden, -1.0)
+        real = (weights >= 1.0).double()
+        left = running_sums(real.view(-1).index_select(0, order).view(shape))
+        small = (left < min_samples_leaf) | (real.sum(0)[:, None] - left < min_samples_leaf)
+        gain.masked_fill_(small, -1.0)
     slot = choose(gain.amax(0))  # (nodes,)
     index = slot[None, :, None].expand(m, -1, 1)
     chosen = gain.gather(2, index[:-1]).squeeze(2)  # (m - 1, nodes)
-    best, rank = chosen.amax(0), chosen.argmax(0)  # the first of equal gains: the lowest code
-    cut = value.gather(2, index).squeeze(2).gather(0, rank[None]).squeeze(0)
-    return Splits(best, slot, cut.to(torch.int16) + (128 if codes.dtype == torch.uint8 else 0))
+    rank = chosen.argmax(0, keepdim=True)  # the first of equal gains: the lowest code
+    cut = value.gather(2, index).squeeze(2).gather(0, rank).squeeze(0)
+    return Splits(chosen.amax(0), slot, cut.short() + (128 if codes.dtype == torch.uint8 else 0))
 
 
 def _keys(codes: Tensor, rows: Tensor, features: Tensor | None) -> Tensor:

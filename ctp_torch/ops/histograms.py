@@ -11,7 +11,7 @@ from ctp_torch.ops.forest_splits import Splits, best_slot, gains
 
 __all__ = ["histogram_splits", "node_histograms"]
 
-_BLOCK = 1 << 20  # (sample, feature) pairs counted at once: their bins are 8 MB of int64
+_BLOCK = 1 << 17  # (sample, feature) pairs counted at once: their bins are 1 MB of int64
 
 
 def node_histograms(
@@ -99,11 +99,12 @@ def histogram_splits(
         channels = torch.cat([channels, torch.ones_like(weights)[None]])
     left = node_histograms(codes, rows, node, channels, n_bins, n_nodes, features).cumsum_(-1)
     total = left[0, :, :, -1:].clone()  # (features, nodes, 1)
-    forbidden = (left[0] == 0) | (left[0] == total)  # (features, nodes, bins)
+    area = (total - left[0]).mul_(left[0])
+    forbidden = torch.eq(area, 0.0, out=torch.empty_like(area))  # one side is empty
+    gain = gains(area.add_(forbidden), list(left[1 : 1 + len(moments)])).sub_(forbidden)
     if min_samples_leaf > 1:
-        forbidden |= (left[-1] < min_samples_leaf) | (left[-1, :, :, -1:] - left[-1] < min_samples_leaf)
-    gain = gains(left[0], list(left[1 : 1 + len(moments)]), total)
-    gain.masked_fill_(forbidden, -1.0)
+        small = (left[-1] < min_samples_leaf) | (left[-1, :, :, -1:] - left[-1] < min_samples_leaf)
+        gain.masked_fill_(small, -1.0)
     slot = choose(gain.amax(-1).mT)  # (nodes,)
     chosen = gain[slot, torch.arange(n_nodes, device=rows.device)]  # (nodes, bins)
     return Splits(chosen.amax(1), slot, chosen.argmax(1).to(torch.int16))
