@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ctp_torch.cli import console
+from ctp_torch.cli.calibrate import calibrate
 from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
 from ctp_torch.cli.info import info
+from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
 from ctp_torch.cli.phantom import app as phantom
@@ -34,7 +36,7 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, info, qc, convert, lut, train, evaluate, doctor):
+for command in (demo, maps, lesion, info, qc, convert, lut, train, evaluate, calibrate, doctor):
     app.command()(command)
 app.add_typer(phantom, name="phantom")
 

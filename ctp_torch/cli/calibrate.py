@@ -13,6 +13,7 @@ from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ctp_torch.calibration import CalibrationCase
     from ctp_torch.io import CohortPatient
@@ -100,7 +101,7 @@ def _case(
     ready = pipeline.preprocess(series, registration=align, median_size=1)
     maps = pipeline.deconvolve(ready, method, sigma_mm=sigma_mm)
     found = survey(maps, baseline=pipeline.locate(ready).baseline)
-    masks = []
+    masks: list[Tensor | None] = []
     for name in ("core", "penumbra"):
         file = (patient.truth_path or Path()) / f"{name}.nii.gz"
         if not file.is_file():
