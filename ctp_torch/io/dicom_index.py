@@ -93,8 +93,9 @@ class LeftOut:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """All files under a folder, hidden ones aside, in the order of their names."""
-    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    """All files under a folder, hidden files and folders aside, in the order of their names."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]]:

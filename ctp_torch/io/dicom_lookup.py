@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 __all__ = ["Lookup"]
+
+_TEXT = {"CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"}
+"""Value representations of one line, several values parted by backslashes."""
 
 
 class Lookup:
@@ -32,14 +37,16 @@ class Lookup:
 
     def value(self, keyword: str) -> Any:
         """The value of an attribute; None when it is absent, empty or not readable."""
+        tag, vr = _tag(keyword)
         for part in self._parts:
-            if keyword in part:
-                try:
-                    value = part[keyword].value
-                except (ValueError, TypeError, KeyError, OverflowError, AttributeError, NotImplementedError):
-                    continue
-                if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
-                    return value
+            if tag not in part:
+                continue
+            try:
+                value = _quick(part, tag, vr)
+            except (ValueError, TypeError, KeyError, OverflowError, AttributeError, NotImplementedError):
+                continue
+            if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
+                return value
         return None
 
     def private(self, group: int, creator: str, offset: int) -> Any:
@@ -86,6 +93,27 @@ class Lookup:
         """The attribute as a whole number."""
         number = self.number(keyword)
         return default if number is None else int(number)
+
+
+@cache
+def _tag(keyword: str) -> tuple[BaseTag, str]:
+    """Tag and value representation of an attribute."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.tag import Tag
+
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return Tag(tag), dictionary_VR(tag)
+
+
+def _quick(part: Dataset, tag: BaseTag, vr: str) -> Any:
+    """The value of an element; plain ASCII text is taken as it stands, which spares most of pydicom's work."""
+    raw = part.get_item(tag)
+    text = getattr(raw, "value", None)
+    if (raw.VR or vr) in _TEXT and isinstance(text, bytes) and text.isascii():
+        words = text.decode("ascii").rstrip("\0 ")
+        return words.split("\\") if "\\" in words else words.strip()
+    return part[tag].value
 
 
 def as_number(value: Any) -> float | None:

@@ -50,7 +50,7 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
         raise UnreadableFileError(
             f"{path} holds no times ({error}): one number of seconds a line, or JSON with FrameTimes"
         ) from error
-    if values.ndim not in (1, 2) or not bool(values.isfinite().all()):
+    if values.ndim not in (1, 2) or not values.numel() or not bool(values.isfinite().all()):
         raise UnreadableFileError(f"{path} holds no times: one number of seconds a line, or JSON with FrameTimes")
     return values
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import math
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +94,8 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
     if not path.is_file():
         raise UnreadableFileError(f"{path} is no file")
     try:
+        if path.name.endswith((".nii", ".nii.gz")):
+            _check_whole(path)
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -105,6 +110,39 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype("int32" if array.dtype.itemsize == 2 else "int64")
     return torch.from_numpy(array), _grid(image, array.shape[-3:])
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file that holds less than its header tells: ITK fills a truncated gzip stream with zeros."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    sizes = [int(reader.GetMetaData(f"dim[{k}]")) for k in range(1, 1 + int(reader.GetMetaData("dim[0]")))]
+    wanted = int(float(reader.GetMetaData("vox_offset"))) + math.prod(sizes) * int(reader.GetMetaData("bitpix")) // 8
+    there = path.stat().st_size
+    if path.name.endswith(".gz"):
+        with path.open("rb") as stream:
+            stream.seek(-4, 2)
+            there = int.from_bytes(stream.read(4), "little")  # gzip's own count, of the last 4 GiB
+        if there == wanted % 2**32:
+            return
+        there = _unpacked_size(path)
+    if there < wanted:
+        raise UnreadableFileError(f"{path} is truncated: {there} of {wanted} bytes are there; copy it again")
+
+
+def _unpacked_size(path: Path) -> int:
+    """How many bytes a gzip file really holds (one of several members counts only its last)."""
+    size = 0
+    try:
+        with gzip.open(path) as stream:
+            while piece := stream.read(1 << 24):
+                size += len(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return size
+    return size
 
 
 def _grid(image: Any, shape: tuple[int, int, int]) -> Geometry:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["find_series", "read_dicom"]
 
+_MOST_NAMES = 100
+"""Names listed for one reason; a study can hold thousands of files of other series."""
+
 
 def find_series(
     paths: Sequence[Path], place: Path, *, series: str | None = None
@@ -142,5 +145,7 @@ def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]
         "transfer_syntax": UID(first.pixels.transfer_syntax).name,
         "n_files": len({image.path for row in grid.cells for image in row}),
         "warnings": warnings,
-        "left_out": [{"reason": reason, "count": len(names), "files": names} for reason, names in by_reason.items()],
+        "left_out": [
+            {"reason": reason, "count": len(names), "files": names[:_MOST_NAMES]} for reason, names in by_reason.items()
+        ],
     }
