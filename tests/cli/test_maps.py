@@ -195,6 +195,32 @@ def test_mistakes_end_with_one_message(run, scan_folder, tmp_path, arguments, co
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_a_single_volume_is_no_series(run, scan_folder, tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    for file in sorted(scan_folder.iterdir())[:3]:
+        shutil.copy(file, folder)
+    done = run("maps", folder, "-o", tmp_path / "out")
+    assert done.code == 3
+    assert "1 time point(s) of 3 slice(s): no perfusion series" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_strict_refuses_what_quality_control_flags(run, tmp_path):
+    """A scan that ends at the peak of the bolus: a warning, and under --strict an error with its own code."""
+    from scenes import write_scan
+
+    write_scan(tmp_path / "cut", n=64, n_slices=3, frames=24)
+    loose = run("maps", tmp_path / "cut", "-o", tmp_path / "a", "--registration", "none")
+    assert loose.code == 0, loose.err
+    assert "warning" in loose.err
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["quality"]["flags"]
+    strict = run("maps", tmp_path / "cut", "-o", tmp_path / "b", "--registration", "none", "--strict")
+    assert strict.code == 7
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_truncated_file_is_named(run, scan_folder, tmp_path):
     folder = tmp_path / "cut"
     shutil.copytree(scan_folder, folder)

@@ -29,7 +29,7 @@ def trained(tmp_path_factory, cohort_folder):
             "-o",
             str(folder / f"{name}.safetensors"),
         ]
-        command += ["--model", name, "--samples", "600", "--registration", "none", "--device", "cpu"]
+        command += ["--model", name, "--samples", "600", "--registration", "none", "--device", "cpu", "--keep-all"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         if name == "krr":
@@ -47,6 +47,16 @@ def test_a_model_file_holds_its_recipe_and_its_pixels(trained):
     pixels = json.loads((trained / "krr.pixels.json").read_text())
     assert set(pixels) == {"p00", "p01", "p02"}  # the training patients only
     assert sum(map(len, pixels.values())) == 600
+
+
+def test_patients_that_fail_quality_control_are_named(run, cohort_folder, tmp_path):
+    """The toy scans end 31 s after the bolus came: too early. All are left out, each by name and with its reason."""
+    done = run("train", cohort_folder, "-o", tmp_path / "m.safetensors", "--model", "linear", "--registration", "none")
+    assert done.code in (0, 1, 7)
+    if "left out" in done.err:
+        assert "p0" in done.err
+        assert "--keep-all" in done.err
+    assert (tmp_path / "m.safetensors").exists() == (done.code == 0)
 
 
 def test_scores_are_complete(run, trained, cohort_folder, tmp_path):
@@ -96,7 +106,7 @@ def test_a_model_that_does_not_fit_the_series(run, trained, tmp_path):
         (["COHORT", "-o", "OUT/m.safetensors", "--maps", "cbv,magic"], 1, "magic"),
         (["COHORT", "-o", "OUT/m.safetensors", "--kernel-param", "magic"], 1, "choose among"),
         (["COHORT", "-o", "OUT/m.safetensors", "--feature-scale", "magic"], 1, "unit or zscore"),
-        (["COHORT", "-o", "OUT/m.safetensors", "--samples", "10000000", "--registration", "none"], 1, "--samples"),
+        (["COHORT", "-o", "OUT/m.safetensors", "--samples", "10000000", "--registration", "none", "--keep-all"], 1, "--samples"),
     ],
 )
 def test_mistakes_in_training(run, cohort_folder, tmp_path, arguments, code, message):
