@@ -255,7 +255,7 @@ def _arterial(aif: VesselCurve | None, vof: VesselCurve | None, refusal: str, dt
     limits = {
         "min_peak_to_noise": PEAK_TO_NOISE,
         "width_s": AIF_WIDTH_S,
-        "later_than_vein_s": 0.0,
+        "later_than_vein_s": dt,  # a peak is known to a frame
         "vein_to_artery_area": AREA_RATIO,
     }
     if aif is None:
