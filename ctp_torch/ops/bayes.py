@@ -95,7 +95,7 @@ def bayesian(
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor, ...]:
         bank = _bank(fine, fine_times, moments, tried, step)
-        parts = [_average(curves[rows], bank) for rows in chunks(len(curves))]
+        parts = [_average(curves[rows], bank) for rows in chunks(curves, 300)]
         peak, deviation, delay, best = (torch.cat(part) for part in zip(*parts, strict=True))
         return peak, deviation, delay, _likeliest_residue(curves, bank, best, lags)
 

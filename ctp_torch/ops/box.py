@@ -89,7 +89,7 @@ def box_nlr(
         if steps:
             bounds = ((0.0, math.inf), mtt_bounds, delay_bounds)
             model = _box_model(fine, fine_times, moments, curves)
-            for rows in chunks(len(curves)):
+            for rows in chunks(curves, 8 * curves.shape[1]):
                 found[rows] = damped_steps(model, curves[rows], found[rows], bounds=bounds, steps=steps)
         return tuple(found.unbind(1))
 

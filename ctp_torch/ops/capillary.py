@@ -139,7 +139,7 @@ def maximum_oxygen_extraction(mtt: Tensor, cth: Tensor) -> Tensor:
     middle = (extraction[1:] + extraction[:-1]) / 2
     shape, shown = (mtt / cth).square().flatten().double(), mtt.flatten().double()
     found = torch.empty_like(shape)
-    for rows in chunks(len(shape), 4096):
+    for rows in chunks(shape, 2 * len(times)):
         scaled = (shape / shown)[rows, None] * times  # (values, times)
         edges = torch.special.gammainc(shape[rows, None].expand_as(scaled), scaled)
         found[rows] = edges.diff(dim=1) @ middle + (1 - edges[:, -1]) * extraction[-1]

@@ -14,13 +14,12 @@ from ctp_torch.ops.units import KH, RHO, SECONDS_PER_MINUTE, flow_per_peak, volu
 
 __all__ = [
     "SEARCH_WINDOW",
-    "VOXELS_PER_CHUNK",
     "Deconvolution",
-    "apply_filter",
     "chunks",
     "largest_in_window",
     "mean_transit_time",
     "peak_of_residue",
+    "read_filtered",
     "read_out",
     "settle",
     "settle_part",
@@ -29,8 +28,11 @@ __all__ = [
 SEARCH_WINDOW = (-5.0, 25.0)
 """Lags [s] in which the maximum of the residue function is looked for."""
 
-VOXELS_PER_CHUNK = 16_384
-"""Curves filtered at a time: what they make stays in the processor's cache."""
+CACHED_VALUES = 2**18
+"""Values worked on at a time by a processor: 1 MB in single precision, about a core's second-level cache."""
+
+ACCELERATOR_VALUES = 2**27
+"""Values worked on at a time by an accelerator, whose memory is large and whose launches are dear."""
 
 
 class Deconvolution(NamedTuple):
@@ -54,19 +56,54 @@ class Deconvolution(NamedTuple):
     """``(voxels,)`` standard deviation of ``cbf`` [mL/100 g/min]."""
 
 
-def chunks(count: int, size: int = VOXELS_PER_CHUNK) -> Iterator[slice]:
-    """Consecutive slices of at most ``size`` that cover ``count`` voxels; one empty slice for none."""
-    for first in range(0, max(count, 1), size):
-        yield slice(first, first + size)
+def chunks(like: Tensor, columns: int) -> Iterator[slice]:
+    """Consecutive slices over the voxels of ``like (voxels, ...)``, sized for ``columns`` values of work a voxel.
+
+    What a slice needs fits the processor's cache, or, on an accelerator, half a gigabyte. No voxels: one empty slice.
+    """
+    room = CACHED_VALUES if like.device.type == "cpu" else ACCELERATOR_VALUES
+    size = max(1, room // columns)
+    for first in range(0, max(len(like), 1), size):
+        yield slice(first, min(first + size, len(like)))
 
 
-def apply_filter(curves: Tensor, filters: Tensor) -> Tensor:
-    """Residue functions ``(voxels, lags)`` of curves ``(voxels, time)`` under a linear filter ``(lags, time)``."""
+def read_filtered(
+    filters: Tensor, lags: Tensor, passage: Passage, *, residues: bool = True, kh: float = KH, rho: float = RHO
+) -> Deconvolution:
+    """What :func:`read_out` gives for ``k = curves @ filters.T``, found slice by slice while k is in the cache.
+
+    Parameters
+    ----------
+    filters
+        ``(lags, time)``
+    lags
+        ``(lags,)`` ascending, evenly spaced [s]
+    passage
+        the checked curves
+    residues
+        False leaves ``k`` and ``lags`` None, and doesn't compute lags that are not searched
+    kh, rho
+        hematocrit factor and density [g/mL]
+    """
+    curves = passage.curves
+    if not residues:
+        first, last = _window(lags)
+        near = slice(max(first - 1, 0), last + 2)
+        filters, lags = filters[near], lags[near]
     transposed = filters.to(curves).T.contiguous()  # (time, lags)
-    k = curves.new_empty(curves.shape[0], filters.shape[0])
-    for chunk in chunks(curves.shape[0]):
-        torch.mm(curves[chunk], transposed, out=k[chunk])
-    return k
+    kept = curves.new_empty(len(curves) if residues else 0, len(lags))
+    peak, tmax = curves.new_empty(len(curves)), curves.new_empty(len(curves))
+    buffer: Tensor | None = None
+    for rows in chunks(curves, len(lags)):
+        if residues:
+            k = torch.mm(curves[rows], transposed, out=kept[rows])
+        else:
+            buffer = curves.new_empty(rows.stop - rows.start, len(lags)) if buffer is None else buffer
+            k = torch.mm(curves[rows], transposed, out=buffer[: rows.stop - rows.start])
+        peak[rows], tmax[rows] = peak_of_residue(k, lags)
+    if not residues:
+        return _maps(peak, tmax, None, None, passage, kh, rho)
+    return _maps(peak, tmax, kept, lags.to(curves), passage, kh, rho)
 
 
 def read_out(k: Tensor, lags: Tensor, passage: Passage, *, kh: float = KH, rho: float = RHO) -> Deconvolution:
@@ -93,10 +130,16 @@ def read_out(k: Tensor, lags: Tensor, passage: Passage, *, kh: float = KH, rho: 
         with ``k`` itself inside; ``delay`` and ``sd`` are None
     """
     peak, tmax = peak_of_residue(k, lags)
+    return _maps(peak, tmax, k, lags.to(k), passage, kh, rho)
+
+
+def _maps(
+    peak: Tensor, tmax: Tensor, k: Tensor | None, lags: Tensor | None, passage: Passage, kh: float, rho: float
+) -> Deconvolution:
+    """The result of a residue function's peak and its lag."""
     cbf = peak * flow_per_peak(kh, rho)
     cbv = passage.area_ratio * volume_per_area(kh, rho)
-    found = Deconvolution(cbf, cbv, mean_transit_time(cbv, cbf), tmax.clamp(min=0), None, k, lags.to(k), None)
-    return settle(found, passage)
+    return settle(Deconvolution(cbf, cbv, mean_transit_time(cbv, cbf), tmax.clamp(min=0), None, k, lags, None), passage)
 
 
 def peak_of_residue(k: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,6 @@ from ctp_torch.ops.deconvolution import chunks
 
 __all__ = ["Match", "match_atoms"]
 
-SCORES_PER_CHUNK = 2**23
-"""Scores held at a time, 4 bytes each."""
-
 LEAST_MISFIT = 1e-6
 """Part of a curve's energy below which single precision cannot tell misfits apart."""
 
@@ -57,7 +54,7 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
     per_unit = (rates / size[:, None]).to(curves)  # (atoms, rates)
     prior, parameters = log_prior.to(curves), parameters.to(curves)
     parts = []
-    for rows in chunks(len(curves), max(1, SCORES_PER_CHUNK // len(atoms))):
+    for rows in chunks(curves, len(atoms)):
         energy = curves[rows].square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)
         score = (curves[rows] @ unit).clamp_(min=0)  # (chunk, atoms)
         misfit = (1 - score.square() / energy).clamp_(min=LEAST_MISFIT)  # as part of the energy

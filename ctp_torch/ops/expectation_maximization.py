@@ -85,7 +85,7 @@ def expectation_maximization(
         kept = (energy >= LEAST_ENERGY * energy.max()).nonzero().squeeze(1)
         columns = slice(int(kept[0]), int(kept[-1]) + 1)
         k = curves.new_zeros(len(curves), len(lags))
-        for rows in chunks(len(curves)):
+        for rows in chunks(curves, 4 * len(lags)):
             k[rows, columns] = _updated(curves[rows], matrix[:, columns], iterations, noise_hu)
         return (k,)
 

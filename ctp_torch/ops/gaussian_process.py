@@ -115,7 +115,7 @@ def _most_likely(curves: Tensor, priors: list[_Prior], *, shared: bool) -> tuple
     noise = curves.new_empty(len(curves))
     total = torch.zeros(len(priors) * N_GAINS, dtype=torch.float64, device=curves.device)
     for only_count in (True, False) if shared else (False,):
-        for rows in chunks(len(curves)):
+        for rows in chunks(curves, 4 * len(priors) * N_GAINS):
             variances, evidences = [], []
             for prior in priors:
                 spread = prior.gains[:, None] * prior.values + 1  # (gains, time)
@@ -140,7 +140,7 @@ def _posterior_mean(curves: Tensor, priors: list[_Prior], choice: Tensor) -> Ten
         modes, spread = prior.modes.to(curves), prior.spread.to(curves)
         damping = (prior.gains[:, None] / (prior.gains[:, None] * prior.values + 1)).to(curves)  # (gains, time)
         members = (choice // N_GAINS == i).nonzero().squeeze(1)
-        for part in chunks(len(members)):
+        for part in chunks(members, 4 * modes.shape[0]):
             rows = members[part]
             k[rows] = ((curves[rows] @ modes) * damping[choice[rows] % N_GAINS]) @ spread
     return k

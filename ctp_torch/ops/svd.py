@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.deconvolution import Deconvolution, apply_filter, chunks, read_out
+from ctp_torch.ops.deconvolution import Deconvolution, chunks, read_filtered, read_out
 from ctp_torch.ops.design import circulant_column, circulant_lags, volterra_matrix
 from ctp_torch.ops.passage import Passage, check_passage, on_regular_grid
 from ctp_torch.ops.units import KH, RHO
@@ -27,6 +27,7 @@ def ssvd(
     aif_times: Tensor | None = None,
     threshold: float = 0.2,
     step: float | None = 1.0,
+    residues: bool = True,
     kh: float = KH,
     rho: float = RHO,
 ) -> Deconvolution:
@@ -41,7 +42,7 @@ def ssvd(
         as for :func:`csvd`
     threshold
         singular values below this part of the largest are dropped
-    step, kh, rho
+    step, residues, kh, rho
         as for :func:`csvd`
 
     Returns
@@ -61,13 +62,8 @@ def ssvd(
     _check_threshold(threshold)
     passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
     lags = passage.dt * torch.arange(len(passage.aif), dtype=torch.float64, device=passage.aif.device)
-    return read_out(
-        apply_filter(passage.curves, truncated_inverse(passage.aif, passage.dt, threshold)),
-        lags,
-        passage,
-        kh=kh,
-        rho=rho,
-    )
+    inverse = truncated_inverse(passage.aif, passage.dt, threshold)
+    return read_filtered(inverse, lags, passage, residues=residues, kh=kh, rho=rho)
 
 
 def csvd(
@@ -79,6 +75,7 @@ def csvd(
     aif_times: Tensor | None = None,
     threshold: float = 0.1,
     step: float | None = 1.0,
+    residues: bool = True,
     kh: float = KH,
     rho: float = RHO,
 ) -> Deconvolution:
@@ -105,6 +102,8 @@ def csvd(
     step
         curves sampled more coarsely than this [s], or unevenly, are resampled to it (thresholds compare only at one
         spacing); None keeps even frames as they are
+    residues
+        False leaves ``k`` and ``lags`` out, for maps of whole volumes: a third of the time and memory
     kh, rho
         hematocrit factor and density [g/mL]
 
@@ -125,7 +124,7 @@ def csvd(
     _check_threshold(threshold)
     passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
     lags, filters = _circulant_inverses(passage, [threshold])
-    return read_out(apply_filter(passage.curves, filters[0]), lags, passage, kh=kh, rho=rho)
+    return read_filtered(filters[0], lags, passage, residues=residues, kh=kh, rho=rho)
 
 
 def osvd(
@@ -175,13 +174,15 @@ def osvd(
     lags, filters = _circulant_inverses(passage, OSVD_THRESHOLDS)
     stored = filters.roll(len(lags) // 2 + 1, dims=1)[:, :: max(1, round(1.0 / passage.dt))]  # from lag 0 on
     bends = stored[:, 2:] - 2 * stored[:, 1:-1] + stored[:, :-2]  # residue -> its second differences
-    banks = torch.cat((filters, bends / stored.shape[1]), dim=1).to(passage.curves)  # (thresholds, lags + bends, time)
+    banks = torch.cat((filters, bends / stored.shape[1]), dim=1).to(passage.curves)
+    banks = banks.mT.contiguous()  # (thresholds, time, lags + bends)
     k = passage.curves.new_empty(len(passage.curves), len(lags))
-    for chunk in chunks(len(k)):
-        rows = torch.arange(len(k), device=k.device)[chunk]
-        waiting = passage.curves[chunk]
+    voxels = torch.arange(len(k), device=k.device)
+    for chunk in chunks(k, banks.shape[2]):
+        rows, waiting = voxels[chunk], passage.curves[chunk]
+        buffer = k.new_empty(len(waiting), banks.shape[2])
         for i, bank in enumerate(banks):
-            both = waiting @ bank.T
+            both = torch.mm(waiting, bank, out=buffer[: len(waiting)])
             residue = both[:, : len(lags)]
             peak = residue.amax(dim=1)
             calm = both[:, len(lags) :].abs().sum(dim=1) < oscillation * peak

@@ -96,7 +96,7 @@ def _regularised(curves: Tensor, matrix: Tensor, selection: str, strength: float
     passed = s**2 / (s**2 + strengths[:, None] ** 2)  # (strengths, rank): filter factors
     weights = (passed / s.clamp(min=1e-12 * float(s[0]))).to(curves)
     k = curves.new_empty(len(curves), matrix.shape[1])
-    for rows in chunks(len(curves)):
+    for rows in chunks(curves, 8 * matrix.shape[0]):
         part = curves[rows] @ u.to(curves)  # (chunk, rank)
         if selection == "fixed":
             k[rows] = (part * weights[0]) @ basis

@@ -117,7 +117,9 @@ def vascular_model(
         cth = transit_heterogeneity(found)
         oef = maximum_oxygen_extraction(found.mtt, cth)
         flow = volume / found.mtt
-        k = torch.cat([residue_function(lags, Transit(*(p[rows] for p in found))) for rows in chunks(len(curves))])
+        k = torch.cat(
+            [residue_function(lags, Transit(*(p[rows] for p in found))) for rows in chunks(curves, 4 * len(lags))]
+        )
         return flow, volume, found.mtt, found.delay, cth, oef, match.scaled_sd[:, 0], k * flow[:, None]
 
     flow, volume, mtt, delay, cth, oef_max, sd, k = by_timing(passage, solve)

@@ -14,8 +14,6 @@ from ctp_torch.ops.least_squares import damped_steps
 
 __all__ = ["refine"]
 
-VOXELS_AT_A_TIME = 4096
-
 BOUNDS = ((-math.inf, math.inf), (0.0, math.log(64.0)), (math.log(1.0), math.log(60.0)), (-4.0, 15.0))
 """Of volume, log shape, log mean transit time and delay [s]."""
 
@@ -42,7 +40,7 @@ def refine(
     matrix = hat_matrix(aif, aif_times, times, lags).T.to(curves)  # (lags, time)
     edges = torch.cat((lags - FINE_STEP / 2, lags[-1:] + FINE_STEP / 2))
     found = torch.stack((volume, start.shape.log(), start.mtt.log(), start.delay), dim=1)  # (voxels, 4)
-    for rows in chunks(len(curves), VOXELS_AT_A_TIME):
+    for rows in chunks(curves, 12 * len(lags)):
         found[rows] = damped_steps(
             lambda p: _model(p, edges, matrix), curves[rows], found[rows], bounds=BOUNDS, steps=steps
         )
