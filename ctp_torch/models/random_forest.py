@@ -259,8 +259,8 @@ def _sums(groups: Iterator[Tensor]) -> tuple[int, Tensor, Tensor, Tensor]:
     values = next(groups)
     first, count = values[0].double(), 0
     total, squares = torch.zeros_like(first), torch.zeros_like(first)
-    for values in chain([values], groups):
-        difference = values.double().sub_(first)
-        count, total = count + len(values), total.add_(difference.sum(0))
+    for group in chain([values], groups):
+        difference = group.double() - first
+        count, total = count + len(group), total.add_(difference.sum(0))
         squares.add_(difference.square_().sum(0))
     return count, first, total, squares

@@ -79,7 +79,7 @@ def leaves(X: Tensor, roots: Tensor, trees: PackedTrees) -> Tensor:
             ahead = (link >> trees.shift).to(index)
             node = torch.add(node, ahead).add_(torch.gt(x, threshold, out=torch.empty_like(node)))
         inner = (ahead != 0).nonzero().squeeze(1)
-        if len(inner) < 0.8 * len(node):
+        if not len(inner) or len(inner) < 0.8 * len(node):
             result.index_copy_(0, active, node)
             if not len(inner):
                 return result.view(len(roots), n_samples).long()
