@@ -121,8 +121,9 @@ def _answer(pipe, function, args):
 
 
 def write(name, results, *, device="cpu"):
-    """Write results/NAME.json with the machine beside the figures; returns the path."""
+    """Write results/NAME.json with the machine beside the figures (a dict, or a list of rows); returns the path."""
     RESULTS.mkdir(exist_ok=True)
+    figures = results if isinstance(results, dict) else {"rows": results}
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(device), **results}, indent=2) + "\n")
+    path.write_text(json.dumps({"machine": machine(device), **figures}, indent=2) + "\n")
     return path

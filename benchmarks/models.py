@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import write_result  # the folder of this file is on the path
+from common import write  # the folder of this file is on the path
 
 from ctp_torch.cli.choices import DEFAULT_REGISTRATION, make_model, pick_registration
 from ctp_torch.evaluate import score_patient
@@ -74,7 +74,7 @@ def main():
     text = "\n".join(page) + "\n"
     print(text)
     results = {"settings": vars(args), "test_patients": n, "differences": [list(row) for row in gaps.rows]}
-    path = write_result("models", results)
+    path = write("models", results)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import interleaved, write_result  # the folder of this file is on the path
+from common import interleaved, write  # the folder of this file is on the path
 from pydicom import dcmread
 
 from ctp_torch import CTPSeries, Geometry
@@ -59,7 +59,7 @@ def main():
             )
         rows.append({"files": frames * slices, "size": args.size, "same_pixels": same, **timed})
         print(rows[-1], flush=True)
-    write_result("reading", rows)
+    write("reading", rows)
 
 
 if __name__ == "__main__":
