@@ -122,7 +122,7 @@ def locate(series: CTPSeries) -> Anatomy:
         )
     spacing = series.geometry.spacing
     rough = ops.brain_mask(series.hu[:3].mean(dim=0), spacing)
-    n_baseline = ops.baseline_frames(series.hu, rough, series.dt)
+    n_baseline = ops.baseline_frames(series.hu, rough, series.dt) if bool(rough.any()) else 3  # the caller refuses
     baseline = series.hu[:n_baseline].mean(dim=0)
     head = ops.head_mask(baseline, spacing)
     brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
