@@ -187,7 +187,7 @@ class RandomForest(Regressor):
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         """Grow the trees of all batches."""
         *batch, n_samples, n_features = X.shape
-        X, Y = X.detach().reshape(-1, n_samples, n_features), Y.detach().reshape(-1, n_samples, Y.shape[-1])
+        X, Y = (v.detach().reshape(-1, n_samples, v.shape[-1]).contiguous() for v in (X, Y))
         weight = None if self._weight is None else self._weight.detach().reshape(-1, n_samples)
         n_tried = tried_features(self.max_features, n_features)
         orders = None
@@ -223,7 +223,7 @@ class RandomForest(Regressor):
 
     def _over_trees(self, X: Tensor, summary: Callable[[Iterator[Tensor]], Tensor]) -> Tensor:
         """A summary of the trees' predictions, (..., samples, targets); it gets (trees, samples, targets) in groups."""
-        batch = self.roots_.shape[:-1]
+        batch, n_targets = self.roots_.shape[:-1], self.value_.shape[1]
         if batch and X.shape[:-2] != batch:
             raise ValueError(f"X must have the batch dimensions of the fit {tuple(batch)}, got {tuple(X.shape[:-2])}")
         n_rows = X.shape[-2] if batch else math.prod(X.shape[:-1])
@@ -236,10 +236,10 @@ class RandomForest(Regressor):
             """The summary for one block of samples."""
             batch, block = work
             groups = (leaves(block, group, trees) for group in roots[batch].split(_TREES))
-            return summary(self.value_.index_select(0, leaf.view(-1)).view(*leaf.shape, -1) for leaf in groups)
+            return summary(self.value_.index_select(0, leaf.view(-1)).view(*leaf.shape, n_targets) for leaf in groups)
 
         parts = in_threads(answer, blocks, device=X.device)
-        return torch.cat(parts).view(*X.shape[:-1], -1)
+        return torch.cat(parts).view(*X.shape[:-1], n_targets)
 
 
 def _mean(groups: Iterator[Tensor]) -> Tensor:
