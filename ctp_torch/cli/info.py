@@ -65,6 +65,14 @@ def info(
 
 def _line(value: object) -> str:
     """A value on one line, or a list of sentences on lines of their own."""
+    if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+        value = [_left_out(**entry) for entry in value]
     if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
         return ("\n" + " " * 21).join(value)
     return str(value)
+
+
+def _left_out(reason: str, count: int, files: list[str]) -> str:
+    """Files that are no part of the series, in one sentence."""
+    more = ", ..." if count > 2 else ""
+    return f"{count} x {reason}: {', '.join(files[:2])}{more}"

@@ -98,6 +98,14 @@ def test_values_are_clipped_to_sixteen_bits(tmp_path):
     assert (again[0, 0, 0, 0], again[0, 0, 0, 1]) == (-1024, 65535 - 1024)
 
 
+def test_fractions_go_to_the_nearest_stored_value(tmp_path):
+    series = made()
+    series.hu.add_(torch.rand(series.hu.shape, generator=torch.Generator().manual_seed(3)) - 0.5)
+    write_ct_series(series, tmp_path / "ct", slope=0.25)
+    again = read_series(tmp_path / "ct").hu
+    assert float((again - series.hu).abs().max()) <= 0.125 + 1e-4
+
+
 def test_refusals(tmp_path):
     write_ct_series(made(), tmp_path / "ct")
     with pytest.raises(OutputExistsError, match=r"exists already.*--force"):

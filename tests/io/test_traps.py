@@ -141,6 +141,8 @@ BROKEN = {
     "uneven_frames": _even_times,
     "content_time_of_a_slow_reconstruction": _content_time_first,
     "two_slabs_side_by_side": _one_time_a_volume,
+    "philips_jog": _one_time_a_volume,
+    "siemens_spiral_shuttle": _one_time_a_volume,
     "two_slabs_as_two_series": _series_stay_apart,
     "series_for_every_time": _series_stay_apart,
     "one_uid_for_all": _one_image_a_uid,

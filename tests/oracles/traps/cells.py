@@ -52,7 +52,7 @@ def missing_cell(folder):
     scan.save(folder)
     return Refuses(
         IncompleteSeriesError,
-        r"1 of 20 \(slice, time\) cells are missing.*point 2 \(3.00 s\) lacks slice 1 \(at 35.0 mm\).*--drop-incomplete",
+        r"1 of 20 \(slice, time\) cells are missing.*2 \(3.00 s\) lacks slice 1 \(at 35.0 mm\).*--drop-incomplete",
     )
 
 

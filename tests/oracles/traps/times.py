@@ -202,6 +202,36 @@ def canon_volume_number(folder):
 
 
 @trap
+def philips_jog(folder):
+    """The couch jogs between two places: Acquisition Number counts passes, Acquisition Time differs between places."""
+    scan = Scan()
+    scan.set_times(scan.times * 2 + np.where(np.arange(4) < 2, 0.0, 1.4))
+
+    def change(d, t, z):
+        d.Manufacturer, d.AcquisitionNumber = "Philips", 2 * t + 1 + (z > 1)
+        d.InstanceNumber = 20 - (t * 4 + z)
+        d.private_block(0x01F1, "ELSCINT1", create=True).add_new(0x33, "SH", "3.0")
+
+    scan.each(change).save(folder)
+    return as_told(scan, source="AcquisitionTime")
+
+
+@trap
+def siemens_spiral_shuttle(folder):
+    """Slices of a periodic spiral: every slice at its own moment, one Acquisition Number, numbers slice by slice."""
+    scan = Scan(n_frames=8, n_slices=6)
+    way = np.linspace(0.1, 1.4, 6)
+    scan.set_times(np.stack([1.5 * t + (way if t % 2 == 0 else 1.5 - way) for t in range(8)]))
+
+    def change(d, t, z):
+        d.Manufacturer, d.AcquisitionNumber, d.InstanceNumber = "SIEMENS", 1, z * 8 + t + 1
+        d.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 DYNSPI"]
+
+    scan.each(change).save(folder)
+    return as_told(scan)
+
+
+@trap
 def no_times(folder):
     """Anonymised to the bone."""
     scan = Scan()
