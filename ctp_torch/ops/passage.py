@@ -38,7 +38,7 @@ TAIL_FRAMES = 3
 """Frames at the end whose mean tells whether the curve has come down again."""
 
 
-SAMPLE = 10_000
+SAMPLE = 1_000
 """Curves looked at to tell whether a study is cut short or its AIF late."""
 
 

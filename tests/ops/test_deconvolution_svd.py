@@ -141,6 +141,24 @@ def test_ssvd_is_the_truncated_svd_of_the_volterra_matrix(dtype, tolerance, devi
     torch.testing.assert_close(found.k, torch.tensor(expected, dtype=dtype, device=device), **tolerance)
 
 
+@pytest.mark.parametrize("method", [ssvd, csvd])
+@pytest.mark.parametrize("dt", [1.0, 2.0])
+def test_maps_without_residues_are_the_same(method, dt, device, dtype):
+    """CBF, Tmax and the rest with and without k, window edges and equal values included."""
+    curves, aif = study(TEXTBOOK, "box", 6.0, delays=(-7, -5, -2, 0.3, 4, 24, 26))
+    curves = torch.cat(
+        (curves, curves[:3] + 3 * torch.randn(3, 60, generator=torch.Generator().manual_seed(4)).double())
+    )
+    curves, aif = curves.to(device, dtype), aif.to(device, dtype)
+    full = method(curves, aif, dt, step=None)
+    maps = method(curves, aif, dt, step=None, residues=False)
+    assert maps.k is None
+    assert maps.lags is None
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
+    for name in ("cbf", "cbv", "mtt", "tmax"):
+        torch.testing.assert_close(getattr(maps, name), getattr(full, name), **tolerance)
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1])
 @pytest.mark.parametrize("method", [ssvd, csvd])
 def test_impossible_thresholds(method, threshold):
