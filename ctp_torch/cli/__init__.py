@@ -20,6 +20,7 @@ from ctp_torch.cli.maps import maps
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
 from ctp_torch.cli.train import train
+from ctp_torch.cli.tune import tune
 from ctp_torch.errors import CTPError
 
 __all__ = ["app", "main"]
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, lesion, info, qc, convert, lut, train, evaluate, calibrate, doctor):
+for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, doctor):
     app.command()(command)
 app.add_typer(phantom, name="phantom")
 

@@ -44,6 +44,7 @@ def train(
     Example: ctp-torch train COHORT -o krr.safetensors --model krr
     """
     from ctp_torch.io import read_cohort
+    from ctp_torch.ops.ranks import join_ranks, rank_device
     from ctp_torch.recipe import Recipe
     from ctp_torch.training import draw, fingerprint, prepare_all, standardise
 
@@ -77,9 +78,16 @@ def train(
     )
     if feature_scale == "zscore":
         recipe = standardise(recipe, data.curves)
+    target = rank_device(target)
     curves, targets = recipe.scale(data.curves).to(target), data.targets.to(target)
-    console.say(f"fitting {regressor} on {len(curves):,} curves of {recipe.frames} frames from {len(files)} patients")
-    regressor.fit(curves, targets)
+    with join_ranks(target) as rank:  # one rank, unless torchrun started several
+        if rank == 0:
+            console.say(
+                f"fitting {regressor} on {len(curves):,} curves of {recipe.frames} frames, {len(files)} patients"
+            )
+        regressor.fit(curves, targets)
+    if rank > 0:
+        return
     provenance = {
         "patients": len(files),
         "samples": len(curves),
@@ -122,6 +130,9 @@ def _save_pixels(output: Path, pixels: dict[str, Tensor]) -> None:
 
 def _describe(regressor: object) -> None:
     """What a model says of itself."""
+    plan = getattr(regressor, "plan_", None)
+    if plan is not None:
+        console.say(f"solved by {plan['solver']}: {plan['reason']}")
     dof = getattr(regressor, "effective_dof_", None)
     if dof is not None:
         console.say(f"effective degrees of freedom tr(K(K + alpha I)^-1): {float(dof):.1f}")

@@ -16,7 +16,16 @@ from torch import Tensor
 
 from ctp_torch.errors import RankLostError
 
-__all__ = ["join_ranks", "min_over_ranks", "n_ranks", "own_rank", "row_share", "rows_of_all_ranks", "sum_over_ranks"]
+__all__ = [
+    "join_ranks",
+    "min_over_ranks",
+    "n_ranks",
+    "own_rank",
+    "rank_device",
+    "row_share",
+    "rows_of_all_ranks",
+    "sum_over_ranks",
+]
 
 
 @contextmanager
@@ -48,6 +57,13 @@ def join_ranks(device: torch.device | str = "cpu", *, timeout_s: float = 300.0) 
         yield own_rank()
     finally:
         dist.destroy_process_group()
+
+
+def rank_device(device: torch.device) -> torch.device:
+    """The GPU of this process, where torchrun started several on one machine; else the device itself."""
+    if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
 
 
 def own_rank() -> int:

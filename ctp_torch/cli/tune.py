@@ -1,0 +1,88 @@
+"""``ctp-torch tune``: which penalty and kernel width predict patients that the model hasn't seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctp_torch.cli import choices, console, reading
+from ctp_torch.errors import CTPError
+
+__all__ = ["tune"]
+
+
+def tune(
+    cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for tune.csv and tune.png.")],
+    model: Annotated[str, typer.Option(help="krr (kernel ridge).")] = "krr",
+    maps: choices.MapsOption = "cbv,cbf",
+    samples: Annotated[int, typer.Option(min=20, help="Pixels, spread evenly over patients and slices.")] = 3000,
+    alphas: Annotated[str, typer.Option(help="Penalties to try, separated by commas.")] = "0.001,0.01,0.1,1,10",
+    gammas: Annotated[str, typer.Option(help="Kernel parameters (gamma) to try.")] = "0.5,2,8,32",
+    registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
+    lut: reading.LutOption = "jet",
+    seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw.")] = 0,
+    device: console.DeviceOption = "auto",
+    force: console.ForceOption = False,
+) -> None:
+    """Try a grid of penalties and kernel widths on a cohort's training patients, each patient left out in turn.
+
+    No model is fitted twice: all penalties and all left-out patients come from one decomposition per kernel width.
+
+    Example: ctp-torch tune COHORT -o tuned --alphas 0.01,0.1,1 --gammas 2,8,32
+    """
+    penalties, widths = _numbers("--alphas", alphas), _numbers("--gammas", gammas)
+    if model != "krr":
+        raise CTPError(f"unknown --model {model!r}; tune knows krr")
+    quantities = choices.pick_maps(maps)
+    align = choices.pick_registration(registration)
+    target = console.pick_device(device)
+    console.claim(output, force=force)
+
+    import torch
+
+    from ctp_torch.io import read_cohort
+    from ctp_torch.models import leave_one_out
+    from ctp_torch.models.base import r2_score
+    from ctp_torch.report.figures import to_png
+    from ctp_torch.report.tuning import tuning_csv, tuning_figure
+    from ctp_torch.training import draw, prepare_all
+
+    patients = [patient for patient in read_cohort(cohort, lut=lut).patients if patient.split == "train"]
+    if len(patients) < 2:
+        raise CTPError(f"{cohort} holds {len(patients)} training patients; tuning leaves one out, so it needs two")
+    with console.scratch(output) as folder:
+        ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
+        data = draw(list(console.track(ready, "reading patients", total=len(patients))), samples, seed=seed)
+    curves, truth = data.curves.to(target), data.targets.to(target)
+    sizes = torch.tensor([len(drawn) for drawn in data.pixels.values()])
+    patient_of = torch.arange(len(sizes)).repeat_interleave(sizes).to(target)  # (samples,)
+    rows = []
+    for gamma in console.track(widths, "kernel widths", total=len(widths)):
+        missed = leave_one_out(curves, truth, alphas=penalties, gamma=gamma, groups=patient_of)
+        rows.append(torch.stack([r2_score(truth - residual, truth) for residual in missed]))  # (alphas, maps)
+    scores = torch.stack(rows).cpu()  # (gammas, alphas, maps)
+    mean = scores.mean(-1)
+    with console.delivered(output) as folder:
+        (folder / "tune.csv").write_text(tuning_csv(scores, widths, penalties, quantities), encoding="utf-8")
+        (folder / "tune.png").write_bytes(to_png(tuning_figure(mean, widths, penalties)))
+    console.say(f"mean R2 of {', '.join(quantities)} on {len(sizes)} patients left out in turn, {len(curves):,} pixels")
+    console.say("gamma \\ alpha" + "".join(f"{alpha:>10g}" for alpha in penalties))
+    for gamma, row in zip(widths, mean.tolist(), strict=True):
+        console.say(f"{gamma:>13g}" + "".join(f"{value:>10.4f}" for value in row))
+    g, a = divmod(int(mean.argmax()), len(penalties))
+    best = f"--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
+    console.say(f"best: ctp-torch train {cohort} -o MODEL.safetensors --model krr {best}")
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """The positive numbers of ``a,b,c``, ascending."""
+    try:
+        numbers = sorted({float(part) for part in text.split(",") if part.strip()})
+    except ValueError as error:
+        raise CTPError(f"{option} {text!r} isn't a list of numbers; give for example 0.01,0.1,1") from error
+    if not numbers or not 0.0 < numbers[0] <= numbers[-1] < float("inf"):
+        raise CTPError(f"{option} {text!r}: every value must be positive and finite; give for example 0.01,0.1,1")
+    return numbers
