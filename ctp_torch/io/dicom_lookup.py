@@ -52,6 +52,9 @@ class Lookup:
     def private(self, group: int, creator: str, offset: int) -> Any:
         """The value of a private element, wherever its creator reserved the block."""
         for part in self._parts:
+            # spares the search for blocks in nearly all files; a data set iterates over elements, hence keys
+            if not any(tag >> 16 == group for tag in part.keys()):  # noqa: SIM118
+                continue
             try:
                 return part.private_block(group, creator)[offset].value
             except (KeyError, ValueError, TypeError):
@@ -107,12 +110,16 @@ def _tag(keyword: str) -> tuple[BaseTag, str]:
 
 
 def _quick(part: Dataset, tag: BaseTag, vr: str) -> Any:
-    """The value of an element; plain ASCII text is taken as it stands, which spares most of pydicom's work."""
+    """The value of an element; plain text and short integers are taken as they stand, which spares pydicom's work."""
+    from pydicom.dataelem import RawDataElement
+
     raw = part.get_item(tag)
-    text = getattr(raw, "value", None)
+    text = raw.value if isinstance(raw, RawDataElement) else None
     if (raw.VR or vr) in _TEXT and isinstance(text, bytes) and text.isascii():
         words = text.decode("ascii").rstrip("\0 ")
         return words.split("\\") if "\\" in words else words.strip()
+    if isinstance(raw, RawDataElement) and raw.VR in ("US", "SS") and text is not None and len(text) == 2:
+        return int.from_bytes(text, "little" if raw.is_little_endian else "big", signed=raw.VR == "SS")
     return part[tag].value
 
 
