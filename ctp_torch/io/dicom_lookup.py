@@ -113,7 +113,7 @@ def _quick(part: Dataset, tag: BaseTag, vr: str) -> Any:
     """The value of an element; plain text and short integers are taken as they stand, which spares pydicom's work."""
     from pydicom.dataelem import RawDataElement
 
-    raw = part.get_item(tag)
+    raw: Any = part.get_item(tag)  # declared as an element, but a raw one until it is asked for
     text = raw.value if isinstance(raw, RawDataElement) else None
     if (raw.VR or vr) in _TEXT and isinstance(text, bytes) and text.isascii():
         words = text.decode("ascii").rstrip("\0 ")
