@@ -72,7 +72,7 @@ class PreparedPatient:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["patient"])
             tensors = {name: file.get_tensor(name) for name in ("curves", "brain", "head", "targets")}
-        lists = {name: tuple(facts[name]) for name in ("quantities", "flags")}
+        lists = {name: tuple(facts.get(name, ())) for name in ("quantities", "flags")}
         return cls(**{**facts, **lists}, **tensors)
 
 

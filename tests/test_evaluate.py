@@ -126,6 +126,7 @@ def test_tables_hold_the_means(rows):
     table = paper_table(rows, split="test")
     assert table.header == ["model", "rCBV", "rCBF"]
     assert table.rows[1][:2] == ["Kernel ridge regression", "88.50 % (88.0-89.0)"]
+    assert paper_table(rows, split="test", score="r").rows[0][1] == "0.900 (0.90 to 0.90)"
     page = summary(rows, title="A run", facts={"seed": 0})
     assert "Table 1: training SSIM (2 patients)" in page
     assert "Table 2: testing SSIM (2 patients)" in page

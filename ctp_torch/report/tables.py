@@ -114,7 +114,9 @@ def paper_table(
             patient_means(chosen, model=model, quantity=name, score=score, split=split, filter_px=filter_px)
             for name in maps
         ]
-        body.append([MODEL_LABELS.get(model, model), *(_interval(bootstrap_mean(list(m.values()))) for m in means)])
+        body.append(
+            [MODEL_LABELS.get(model, model), *(_interval(bootstrap_mean(list(m.values())), score) for m in means)]
+        )
     return Table(caption, ["model", *(QUANTITIES[name].label for name in maps)], body)
 
 
@@ -191,11 +193,13 @@ def difference_table(rows: Sequence[SliceScore]) -> Table:
     return Table("Paired differences on the test patients, in points of SSIM", header, body)
 
 
-def _interval(value: Interval) -> str:
-    """Mean and interval in per cent."""
+def _interval(value: Interval, score: str) -> str:
+    """Mean and interval, SSIM in per cent as in the paper."""
     if not value.n:
         return "-"
-    return f"{100 * value.mean:.2f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"
+    if score.startswith("ssim"):
+        return f"{100 * value.mean:.2f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"
+    return f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
 
 
 def _cell(value: object) -> object:
