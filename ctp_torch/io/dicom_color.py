@@ -174,7 +174,9 @@ def read_color_maps(folder: str | Path) -> ColorMaps:
         except (InvalidDicomError, OSError):
             continue
         name = _quantity(dataset)
-        if name and dataset.get("SamplesPerPixel") == 3:
+        if name and (
+            dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+        ):
             groups.setdefault(name, []).append((path, dataset))
     if not groups:
         raise NoSeriesError(
@@ -183,7 +185,17 @@ def read_color_maps(folder: str | Path) -> ColorMaps:
     colors, ranges, grids = {}, {}, {}
     for name in sorted(groups, key=list(QUANTITIES).index):
         pairs = sorted(groups[name], key=lambda pair: _order(pair[1]))
-        colors[name] = torch.stack([_pixels(path, dataset) for path, dataset in pairs])
+        pictures = [_pixels(path, dataset) for path, dataset in pairs]
+        odd = [
+            path
+            for (path, _), picture in zip(pairs, pictures, strict=True)
+            if picture.shape[1:] != pictures[0].shape[1:]
+        ]
+        if odd:
+            raise UnreadableFileError(
+                f"{odd[0]}: this {name} map has another size than {pairs[0][0]}; keep one of them"
+            )
+        colors[name] = torch.cat(pictures)
         grid = _grid([dataset for _, dataset in pairs])
         if grid:
             grids[name] = grid
@@ -226,18 +238,27 @@ def _normal(dataset: Dataset) -> tuple[float, float, float]:
 
 
 def _pixels(path: Path, dataset: Dataset) -> Tensor:
-    """The picture ``(y, x, 3)`` uint8."""
+    """The pictures of a file ``(frames, y, x, 3)`` uint8, whatever its colour space."""
     import torch
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     try:
-        return torch.from_numpy(dataset.pixel_array.copy())
-    except (ValueError, AttributeError) as error:
+        pixels = pixel_array(dataset)  # YBR becomes RGB
+        if dataset.PhotometricInterpretation == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, dataset)
+            pixels = pixels >> 8 if pixels.dtype.itemsize > 1 else pixels
+        pictures = torch.from_numpy(pixels.astype("u1"))
+        return pictures if pictures.ndim == 4 else pictures[None]
+    except (ValueError, AttributeError, RuntimeError) as error:
         raise UnreadableFileError(f"{path}: the pixels of this map can't be read ({error}); export it again") from error
 
 
 def _grid(datasets: list[Dataset]) -> Geometry | None:
     """The grid of a stack of pictures, when they tell one."""
     first = datasets[0]
+    if any(int(d.get("NumberOfFrames") or 1) > 1 for d in datasets):
+        return None
     if not all(k in d for d in datasets for k in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")):
         return None
     offsets = [_order(dataset)[0] for dataset in datasets]

@@ -126,7 +126,8 @@ def _read_headers(path: Path, stream: BinaryIO) -> list[ImageHeader] | str:
     start = stream.read(132)
     bare = start[128:] != b"DICM"
     if bare and not _starts_like_dicom(start):
-        return "no DICOM file"
+        cut = len(start) < 132 and path.suffix.lower() in (".dcm", ".ima")
+        return f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file"
     stream.seek(0)
     try:
         dataset = dcmread(stream, stop_before_pixels=True, force=bare)

@@ -88,7 +88,11 @@ def read_series(
         )
 
     if place.is_dir():
-        return dicom(find_files(place))
+        files = find_files(place)
+        volumes = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
+        if len(volumes) != 1 or len(files) > 2:  # a converted series lies alone or with its JSON
+            return dicom(files)
+        place = volumes[0]
     if place.name.lower().endswith((".nii", ".nii.gz")):
         from ctp_torch.io.nifti import read_nifti_series
 

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import torch
 from pydicom import dcmread
+from pydicom.pixels.processing import convert_color_space
 
 from ctp_torch import Geometry, ops
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
@@ -85,6 +86,41 @@ def test_a_consoles_pictures_are_known_by_their_description(tmp_path):
         assert torch.equal(again[name][known], colors[name][known])
 
 
+def test_other_colour_spaces(tmp_path):
+    """YBR, a palette, and all slices in one object: consoles use all three."""
+    grid, index, colors = made()
+    paths = write_color_maps({"cbv": colors["cbv"]}, RANGES, ops.jet_lut(), grid, tmp_path / "ybr")
+    known = read_color_maps(tmp_path / "ybr")["cbv"]
+    for z, path in enumerate(paths):
+        dataset = dcmread(path)
+        dataset.PhotometricInterpretation = "YBR_FULL"
+        dataset.PixelData = convert_color_space(known[z].numpy(), "RGB", "YBR_FULL").tobytes()
+        dataset.save_as(path)
+    assert int((read_color_maps(tmp_path / "ybr")["cbv"].int() - known.int()).abs().max()) <= 2
+    paths = write_color_maps({"cbv": colors["cbv"]}, RANGES, ops.jet_lut(), grid, tmp_path / "palette")
+    for z, path in enumerate(paths):
+        dataset = dcmread(path)
+        dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "PALETTE COLOR", 1
+        del dataset.PlanarConfiguration
+        for k, color in enumerate(("Red", "Green", "Blue")):
+            dataset.add_new(0x00281101 + k, "US", [256, 0, 16])
+            table = (ops.jet_lut()[:, k].numpy().astype("u2") << 8).tobytes()
+            setattr(dataset, f"{color}PaletteColorLookupTableData", table)
+        dataset.PixelData = index["cbv"][z].clamp_min(0).to(torch.uint8).numpy().tobytes()
+        dataset.save_as(path)
+    found = ops.nearest_color_index(read_color_maps(tmp_path / "palette")["cbv"], ops.jet_lut())
+    assert torch.equal(found.long(), index["cbv"].clamp_min(0))
+    (path, *rest) = write_color_maps({"cbv": colors["cbv"]}, RANGES, ops.jet_lut(), grid, tmp_path / "multi")
+    dataset = dcmread(path)
+    dataset.NumberOfFrames, dataset.PixelData = 3, known.numpy().tobytes()
+    dataset.save_as(path)
+    for other in rest:
+        other.unlink()
+    again = read_color_maps(tmp_path / "multi")
+    assert torch.equal(again["cbv"], known)
+    assert again.geometry is None
+
+
 def test_refusals(tmp_path):
     grid, _, colors = made()
     with pytest.raises(ValueError, match="'xyz' needs a range and a name among"):
@@ -94,6 +130,13 @@ def test_refusals(tmp_path):
     with pytest.raises(NoSeriesError, match="no RGB map"):
         read_color_maps(tmp_path)
     path = write_color_maps({"cbv": colors["cbv"]}, RANGES, ops.jet_lut(), grid, tmp_path / "m")[1]
+    dataset = dcmread(path)
+    small = tmp_path / "m" / "small.dcm"
+    dataset.Rows, dataset.Columns, dataset.PixelData = 2, 2, b"0123456789ab"
+    dataset.save_as(small)
+    with pytest.raises(UnreadableFileError, match="has another size than"):
+        read_color_maps(tmp_path / "m")
+    small.unlink()
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UnreadableFileError, match=path.name):
         read_color_maps(tmp_path / "m")

@@ -102,6 +102,9 @@ def test_broken_files(tmp_path):
     (tmp_path / "not.nii.gz").write_bytes(gzip.compress(b"hello"))
     with pytest.raises(UnreadableFileError, match="can't be read as an image"):
         read_series(tmp_path / "not.nii.gz", dt=1.0)
+    (tmp_path / "cut.dcm").write_bytes(b"\0" * 60)
+    with pytest.raises(UnreadableFileError, match=r"cut\.dcm: broken DICOM file \(it ends after 60 bytes\)"):
+        read_series(tmp_path / "cut.dcm")
     (tmp_path / "a.txt").write_text("hello" * 100)
     with pytest.raises(NoSeriesError, match="no DICOM file"):
         read_series(tmp_path / "a.txt")
@@ -176,6 +179,12 @@ def test_nobodys_identity_goes_through(tmp_path):
     assert told["TimeSource"] == "AcquisitionTime"
     assert told["Warnings"] == []
     assert np.array(told["SliceTimes"]).shape == (5, 4)
+
+
+def test_a_folder_of_one_nifti_is_that_series(tmp_path):
+    Scan().save(tmp_path / "ct")
+    converted = write_nifti_series(tmp_path / "out" / "ctp.nii.gz", read_series(tmp_path / "ct")).parent
+    assert torch.equal(read_series(converted).hu, read_series(tmp_path / "ct").hu)
 
 
 def test_convert_keeps_what_is_there(tmp_path):
