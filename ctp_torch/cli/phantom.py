@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from ctp_torch.cli import choices, console
+from ctp_torch.errors import CTPError
 
 __all__ = ["app"]
+
+T = TypeVar("T")
 
 app = typer.Typer(help="Make digital patients and test objects as DICOM, with their truth.", no_args_is_help=True)
 
@@ -52,3 +56,43 @@ def cohort(
         pass
     tests = patients - train
     console.say(f"{train} training, {tests} test and {rejects} rejected patients in {out}")
+
+
+@app.command()
+def tiles(
+    out: OutArgument,
+    aif: Annotated[str, typer.Option(help="textbook (6 s wide) or clinical (11 s).", metavar="NAME")] = "textbook",
+    residue: Annotated[
+        str, typer.Option(help="exponential, box, linear or gamma transit.", metavar="NAME")
+    ] = "exponential",
+    noise: Annotated[float, typer.Option(help="Noise, standard deviation [HU].")] = 0.0,
+    dt: Annotated[float, typer.Option(help="Time between frames [s].")] = 1.0,
+    frames: Annotated[int, typer.Option(help="Time points.")] = 60,
+    seed: Annotated[int, typer.Option(help="Another seed, other noise.")] = 0,
+    force: console.ForceOption = False,
+) -> None:
+    """Write the tile phantom on which perfusion programs are compared: 7 delays x 7 transit times x 5 volumes.
+
+    Example: ctp-torch phantom tiles TILES --aif clinical --noise 2
+    """
+    console.claim(out, force=force)
+    from ctp_torch import phantom
+    from ctp_torch.phantom.tiles import write_tiles
+
+    boluses = {"textbook": phantom.TEXTBOOK, "clinical": phantom.CLINICAL}
+    curves = {
+        "exponential": phantom.exponential_tissue_curve,
+        "box": phantom.box_tissue_curve,
+        "linear": phantom.linear_tissue_curve,
+        "gamma": phantom.gamma_tissue_curve,
+    }
+    bolus, curve = _chosen("--aif", aif, boluses), _chosen("--residue", residue, curves)
+    write_tiles(out, bolus=bolus, curve=curve, noise_hu=noise, dt=dt, frames=frames, seed=seed, force=force)
+    console.say(f"49 tiles in 5 slices, {frames} frames of {dt:g} s in {out}")
+
+
+def _chosen(option: str, name: str, table: Mapping[str, T]) -> T:
+    """The entry of that name, or an error that lists the choices."""
+    if name not in table:
+        raise CTPError(f"unknown {option} {name!r}; choose among {', '.join(table)}")
+    return table[name]

@@ -14,3 +14,6 @@ from ctp_torch.phantom.patient import Patient as Patient
 from ctp_torch.phantom.patient import PatientTruth as PatientTruth
 from ctp_torch.phantom.patient import render_patient as render_patient
 from ctp_torch.phantom.territories import TERRITORIES as TERRITORIES
+from ctp_torch.phantom.tiles import TileTruth as TileTruth
+from ctp_torch.phantom.tiles import render_tiles as render_tiles
+from ctp_torch.phantom.tiles import write_tiles as write_tiles
