@@ -105,7 +105,8 @@ def calibrate(
     tmax_errors: dict[float, float] = {}
     known = [case for case in cases if case.hypoperfusion is not None]
     if known:
-        for tmax in tmax_grid:
+        least = max(float(case.survey.tmax[case.survey.tissue].median()) for case in known)
+        for tmax in (value for value in tmax_grid if value > least):  # half of a brain is never hypoperfused
             tried = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
             rows = compare(known, tried)
             tmax_errors[tmax] = _mean(abs(row.hypoperfusion - row.hypoperfusion_true) for row in rows)

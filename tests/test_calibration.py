@@ -1,0 +1,104 @@
+"""Calibration finds the thresholds that made the maps.
+
+Mutations that these tests catch: the Tmax threshold from the core's error; the largest instead of the smallest error;
+comparing with the truth in voxels instead of mL.
+"""
+
+import json
+import math
+
+import pytest
+import torch
+from test_lesion import drawn
+
+from ctp_torch.calibration import CalibrationCase, calibrate, compare
+from ctp_torch.errors import CTPError
+from ctp_torch.lesion import survey
+from ctp_torch.maps import PerfusionMaps
+from ctp_torch.thresholds import Thresholds
+
+ANY_SIZE = Thresholds(min_core_ml=0.0, min_hypoperfusion_ml=0.0)
+GRID = {"tmax_grid": (5.0, 6.0, 7.0, 8.0, 9.0), "rcbf_grid": tuple(0.2 + 0.025 * i for i in range(12))}
+
+
+def graded(scale, *, squeeze=1.0, delay=0.0):
+    """A patient whose flow falls and Tmax grows towards the middle; truth: flow below 25 %, Tmax above 7 s."""
+    maps, _, _ = drawn(64, 4, 10.0, lesions=0, white=False)
+    n = 64
+    y, x = torch.meshgrid((torch.arange(n) - 31.5) * 3.4375, (torch.arange(n) - 31.5) * 3.4375, indexing="ij")
+    depth = (1.0 - torch.hypot(x - 32, y) / (38.0 * scale)).clamp_min(0.0).expand(4, n, n)
+    flow, time = 1.0 - 0.98 * depth.sqrt(), 1.5 + 12.0 * depth
+    core, slow = (flow < 0.25) & maps.mask, (time > 7.0) & maps.mask
+    measured = 45.0 * flow**squeeze
+    values = {"cbf": measured * maps.mask, "cbv": 3.0 * maps.mask, "tmax": (time + delay) * maps.mask}
+    return PerfusionMaps(values, maps.mask, maps.geometry), core & slow, slow
+
+
+def case(name, *args, **options):
+    maps, core, slow = graded(*args, **options)
+    return CalibrationCase(name, survey(maps, sigma_mm=0.0), core, slow)
+
+
+def test_the_thresholds_that_made_the_truth_are_found():
+    cases = [case(str(scale), scale) for scale in (0.7, 0.9, 1.1)]
+    found = calibrate(cases, method="ideal", start=ANY_SIZE, **GRID)
+    assert found.thresholds.tmax == 7.0
+    assert found.thresholds.rcbf == pytest.approx(0.25)
+    assert found.thresholds.method == "ideal"
+    assert found.thresholds.severe_tmax > 7.0
+    assert found.tmax_errors[7.0] < 0.5
+    assert min(found.rcbf_errors.values()) < 0.5
+    for row in compare(cases, found.thresholds):
+        assert row.core == pytest.approx(row.core_true, abs=0.5)
+        assert row.hypoperfusion == pytest.approx(row.hypoperfusion_true, abs=0.5)
+
+
+def test_a_method_that_compresses_flow_gets_a_higher_threshold():
+    cases = [case(str(scale), scale, squeeze=0.6, delay=1.0) for scale in (0.7, 0.9, 1.1)]
+    found = calibrate(cases, start=ANY_SIZE, **GRID)
+    assert found.thresholds.rcbf == pytest.approx(0.25**0.6, abs=0.026)
+    assert found.thresholds.tmax == 8.0
+
+
+def test_volumes_are_millilitres():
+    one = case("a", 1.0)
+    (row,) = compare([one], Thresholds())
+    assert row.core_true == pytest.approx(int(one.core.sum()) * math.prod(one.survey.maps.geometry.spacing) / 1000)
+
+
+def test_without_known_hypoperfusion_tmax_stays_conventional():
+    cases = [case(str(scale), scale)._replace(hypoperfusion=None) for scale in (0.8, 1.0)]
+    found = calibrate(cases, **GRID)
+    assert found.thresholds.tmax == 6.0
+    assert found.tmax_errors == {}
+    assert math.isnan(compare(cases, found.thresholds)[0].hypoperfusion_true)
+
+
+def test_a_healthy_patient_changes_nothing():
+    cases = [case(str(scale), scale) for scale in (0.7, 1.1)]
+    maps, core, slow = drawn(64, 4, 10.0, lesions=0, white=False)
+    healthy = CalibrationCase("healthy", survey(maps, sigma_mm=0.0), core, slow)
+    assert calibrate([*cases, healthy], **GRID).thresholds == calibrate(cases, **GRID).thresholds
+
+
+def test_refusals():
+    with pytest.raises(CTPError, match="got none"):
+        calibrate([])
+    maps, core, slow = drawn(48, 2, lesions=0)
+    with pytest.raises(CTPError, match="true core"):
+        calibrate([CalibrationCase("a", survey(maps), core, slow)])
+
+
+def test_report_has_every_patient_and_a_picture():
+    from ctp_torch.report.calibration import calibration_csv, calibration_figure, error_summary
+
+    cases = [case("p1", 0.8), case("p2", 1.0)]
+    found = calibrate(cases, **GRID)
+    before, after = compare(cases, Thresholds()), compare(cases, found.thresholds)
+    table = calibration_csv([("train", "conventional", before), ("train", "calibrated", after)]).splitlines()
+    assert len(table) == 5
+    assert table[1].startswith("p1,train,conventional,")
+    errors = error_summary(after)
+    assert errors["core_median_ml"] <= error_summary(before)["core_median_ml"] + 1e-9
+    assert json.dumps(errors)
+    assert len(calibration_figure(found, before, after).axes) == 4

@@ -1,0 +1,271 @@
+"""Volumes of lesions whose size is known, on maps drawn with them; the command line on a folder of such maps.
+
+Mutations that these tests catch: the reference taken from the affected side (``found.side * side > 5``); ``rcbf``
+against the mean of the whole brain; core not limited to the hypoperfusion; penumbra instead of hypoperfusion over core.
+"""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ctp_torch.errors import CTPError, NoSeriesError, OutputExistsError, UnreadableFileError
+from ctp_torch.geometry import Geometry
+from ctp_torch.lesion import find_lesions, survey, write_lesion_tables
+from ctp_torch.maps import PerfusionMaps
+from ctp_torch.thresholds import Thresholds, read_thresholds, write_thresholds
+
+CORE, PENUMBRA, NORMAL = (8.0, 12.5), (20.0, 8.0), (45.0, 1.5)  # CBF and Tmax
+
+
+def drawn(
+    n=96, n_slices=6, slice_mm=8.0, *, side=1, lesions=1, turn_deg=0.0, offset_mm=0.0, noise=0.0, white=True, seed=0
+):
+    """Maps with a core in a penumbra on one side (or on none, or both), and their true masks."""
+    px = 220.0 / n
+    axes = [(torch.arange(m) - (m - 1) / 2) * s for m, s in ((n_slices, slice_mm), (n, px), (n, px))]
+    _, y, x = torch.meshgrid(*axes, indexing="ij")
+    a = math.radians(turn_deg)
+    u, v = math.cos(a) * x - math.sin(a) * y - offset_mm, math.sin(a) * x + math.cos(a) * y
+    brain = (u / 66) ** 2 + (v / 82) ** 2 < 1
+    core, slow = torch.zeros_like(brain), torch.zeros_like(brain)
+    for sign in [side, -side][:lesions]:
+        core |= ((u - sign * 32) / 15) ** 2 + (v / 20) ** 2 < 1
+        slow |= ((u - sign * 32) / 27) ** 2 + (v / 38) ** 2 < 1
+    slow &= brain
+    cbf, tmax = (torch.full(brain.shape, value) for value in NORMAL)
+    if white:
+        cbf[(u.abs() < 40) & (v.abs() < 40)] = 25.0
+    for where, (flow, time) in ((slow, PENUMBRA), (core, CORE)):
+        cbf[where], tmax[where] = flow, time
+    generator = torch.Generator().manual_seed(seed)
+    cbf = cbf + noise * torch.randn(cbf.shape, generator=generator)
+    cbv = torch.where(slow, 2.0, 4.0)
+    values = {"cbf": cbf * brain, "cbv": cbv * brain, "tmax": tmax * brain}
+    geometry = Geometry((n_slices, n, n), (slice_mm, px, px))
+    return PerfusionMaps(values, brain, geometry), core, slow
+
+
+def head_ct(maps):
+    """A CT that fits drawn maps: skull around the brain."""
+    from ctp_torch import ops
+
+    spacing = maps.geometry.spacing
+    ct = torch.full(maps.geometry.shape, -1000.0)
+    ct[ops.dilate(maps.mask, 12.0, spacing)] = 30.0
+    ct[ops.dilate(maps.mask, 8.0, spacing)] = 1000.0
+    ct[maps.mask] = 32.0
+    return ct
+
+
+@pytest.mark.parametrize(("n", "n_slices", "slice_mm"), [(96, 6, 8.0), (128, 6, 5.0), (64, 16, 2.0)])
+@pytest.mark.parametrize("side", [1, -1])
+def test_volumes_are_those_drawn(n, n_slices, slice_mm, side):
+    maps, core, slow = drawn(n, n_slices, slice_mm, side=side)
+    lesions = find_lesions(maps, thresholds=Thresholds(sigma_mm=0.0))
+    ml = maps.geometry.voxel_volume_ml
+    assert torch.equal(lesions.core, core)
+    assert torch.equal(lesions.hypoperfusion, slow)
+    assert torch.equal(lesions.penumbra, slow & ~core)
+    summary = lesions.summary()
+    assert summary["core_ml"] == pytest.approx(int(core.sum()) * ml, abs=1e-3)
+    assert summary["mismatch_ml"] == pytest.approx(int((slow & ~core).sum()) * ml, abs=1e-3)
+    assert summary["mismatch_ratio"] == pytest.approx(float(slow.sum() / core.sum()), abs=1e-3)
+    assert summary["hypoperfusion_intensity_ratio"] == pytest.approx(float(core.sum() / slow.sum()), abs=1e-3)
+    assert summary["cbv_index"] == pytest.approx(0.5, abs=1e-3)
+    assert lesions.side == ("left" if side > 0 else "right")
+    assert not (lesions.reference & slow).any()
+
+
+def test_smoothing_and_noise_move_volumes_little():
+    maps, core, slow = drawn(128, noise=6.0)
+    lesions = find_lesions(maps)
+    ml = maps.geometry.voxel_volume_ml
+    volumes = lesions.volumes()
+    assert volumes["core_ml"] == pytest.approx(int(core.sum()) * ml, rel=0.1)
+    assert volumes["hypoperfusion_ml"] == pytest.approx(int(slow.sum()) * ml, rel=0.1)
+
+
+@pytest.mark.parametrize(("turn_deg", "offset_mm"), [(25.0, 6.0), (-12.0, -10.0)])
+@pytest.mark.parametrize("with_ct", [False, True])
+def test_reference_is_opposite_in_a_turned_head(turn_deg, offset_mm, with_ct):
+    maps, _, slow = drawn(turn_deg=turn_deg, offset_mm=offset_mm)
+    lesions = find_lesions(maps, baseline=head_ct(maps) if with_ct else None)
+    assert lesions.side == "left"
+    found = survey(maps)
+    assert float((found.side[slow] > -2.0).float().mean()) > 0.99
+    assert not (lesions.reference & (found.side > 0)).any()
+    assert lesions.reference_cbf == pytest.approx(45.0, abs=1.0)
+
+
+def test_thick_and_thin_slices_agree():
+    thick, thin = (find_lesions(drawn(64, n, mm)[0]).volumes() for n, mm in ((6, 8.0), (24, 2.0)))
+    for name in ("core_ml", "hypoperfusion_ml"):
+        assert thick[name] == pytest.approx(thin[name], rel=0.02)
+
+
+def test_no_lesion_is_zero_and_has_no_ratio():
+    summary = find_lesions(drawn(lesions=0, noise=3.0)[0]).summary()
+    assert summary["core_ml"] == summary["hypoperfusion_ml"] == 0
+    assert summary["mismatch_ratio"] is summary["hypoperfusion_intensity_ratio"] is summary["cbv_index"] is None
+    assert summary["side"] == "none"
+
+
+def test_both_sides_use_all_normal_tissue_and_say_so():
+    lesions = find_lesions(drawn(lesions=2)[0])
+    assert lesions.side == "none"
+    assert any("both sides" in warning for warning in lesions.warnings)
+    assert lesions.volumes()["core_ml"] > 50
+
+
+def test_specks_go_and_small_holes_close():
+    maps, _, _ = drawn(lesions=0)
+    tmax = maps["tmax"].clone()
+    tmax[2, 40:42, 60:62] = 9.0  # 0.17 mL
+    tmax[1:5, 40:60, 60:75] = 9.0
+    tmax[3, 50, 66] = 1.0
+    spotted = replace(maps, values={**maps.values, "tmax": tmax})
+    lesions = find_lesions(spotted, thresholds=Thresholds(sigma_mm=0.0))
+    assert not lesions.hypoperfusion[2, 40:42, 50:55].any()
+    assert lesions.hypoperfusion[3, 50, 66]
+
+
+def test_core_lies_within_the_hypoperfusion():
+    maps, _, _ = drawn()
+    cbf = maps["cbf"].clone()
+    cbf[:, 20:30, 30:40] = 2.0  # low flow without delay: an old lesion, or fluid
+    lesions = find_lesions(replace(maps, values={**maps.values, "cbf": cbf}))
+    assert not (lesions.core & ~lesions.hypoperfusion).any()
+
+
+def test_fluid_and_vessels_are_left_out_with_a_ct():
+    maps, _, slow = drawn()
+    ct = head_ct(maps)
+    fluid = torch.zeros_like(slow)
+    fluid[:, 36:46, 55:65] = True
+    ct[fluid] = 8.0
+    lesions = find_lesions(maps, baseline=ct)
+    assert float((lesions.hypoperfusion & fluid).sum() / (slow & fluid).sum()) < 0.25
+    cbv = maps["cbv"].clone()
+    cbv[:, 50:56, 62:66] = 30.0
+    vascular = find_lesions(replace(maps, values={**maps.values, "cbv": cbv}))
+    assert not vascular.hypoperfusion[:, 50:56, 62:66].any()
+
+
+def test_damaged_voxels_are_left_out_with_a_warning():
+    maps, _, _ = drawn()
+    whole = find_lesions(maps).volumes()
+    tmax = maps["tmax"].clone()
+    tmax[2, 45:48, 40:43] = torch.nan
+    lesions = find_lesions(replace(maps, values={**maps.values, "tmax": tmax}))
+    assert any("finite" in warning for warning in lesions.warnings)
+    assert lesions.volumes()["core_ml"] == pytest.approx(whole["core_ml"], rel=0.02)
+
+
+def test_slice_height_scales_volumes_but_not_ratios():
+    maps, _, _ = drawn()
+    spaced, thick = find_lesions(maps), find_lesions(maps, slice_mm=4.0)
+    assert thick.volumes()["core_ml"] == pytest.approx(spaced.volumes()["core_ml"] / 2, abs=0.01)
+    assert thick.summary()["slice_mm"] == 4.0
+
+
+def test_left_and_right_follow_the_grid():
+    maps, _, _ = drawn(side=1)
+    mirrored = replace(maps, geometry=replace(maps.geometry, direction=(-1.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0)))
+    assert find_lesions(maps).side == "left"
+    assert find_lesions(mirrored).side == "right"
+
+
+def test_a_late_reference_is_said():
+    maps, _, _ = drawn()
+    late = replace(maps, values={**maps.values, "tmax": maps["tmax"] + 3.0 * maps.mask})
+    lesions = find_lesions(late)
+    assert any("hardly any tissue" in warning for warning in lesions.warnings)
+
+
+def test_refusals(tmp_path):
+    maps, _, _ = drawn(48, 2)
+    with pytest.raises(CTPError, match="tmax"):
+        find_lesions(replace(maps, values={"cbf": maps["cbf"]}))
+    with pytest.raises(CTPError, match="mask of the maps is empty"):
+        find_lesions(replace(maps, mask=torch.zeros_like(maps.mask)))
+    with pytest.raises(CTPError, match="nothing to compare"):
+        find_lesions(replace(maps, values={**maps.values, "tmax": 20.0 * maps.mask}))
+    with pytest.raises(CTPError, match="fraction"):
+        Thresholds(rcbf=30.0)
+    with pytest.raises(CTPError, match="severe_tmax"):
+        Thresholds(tmax=12.0)
+    bad = tmp_path / "t.json"
+    for text, match in (("{", "no JSON"), ("[]", "thresholds"), ('{"thresholds": {"speed": 1}}', "speed")):
+        bad.write_text(text)
+        with pytest.raises(UnreadableFileError, match=match):
+            read_thresholds(bad)
+    bad.write_text('{"thresholds": {"tmax": "six"}}')
+    with pytest.raises(UnreadableFileError, match="must be a number"):
+        read_thresholds(bad)
+
+
+def test_thresholds_survive_their_file(tmp_path):
+    limits = Thresholds(rcbf=0.42, tmax=7.5, method="osvd")
+    write_thresholds(limits, tmp_path / "t.json", facts={"patients": 3})
+    assert read_thresholds(tmp_path / "t.json") == limits
+
+
+def test_tables_hold_every_number(tmp_path):
+    lesions = find_lesions(drawn()[0])
+    write_lesion_tables(lesions, tmp_path, facts={"method": "csvd"})
+    page = json.loads((tmp_path / "lesion.json").read_text())
+    with (tmp_path / "lesion.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert page["method"] == "csvd"
+    assert page["thresholds"]["tmax"] == float(row["threshold_tmax"]) == 6.0
+    for name in ("core_ml", "penumbra_ml", "mismatch_ratio", "slice_mm"):
+        assert page[name] == pytest.approx(float(row[name]))
+
+
+def test_overlay_is_magenta_in_green_on_grey():
+    from ctp_torch.report.lesions import lesion_figure, overlay
+
+    maps, core, slow = drawn(64, 2)
+    lesions = find_lesions(maps, thresholds=Thresholds(sigma_mm=0.0))
+    picture = overlay(torch.full(maps.geometry.shape, 40.0), lesions, (0.0, 80.0)).int()
+    red, green, blue = picture.unbind(-1)
+    assert ((red > green) & (blue > green))[core].all()
+    assert ((green > red) & (green > blue))[slow & ~core].all()
+    assert (picture[~slow] == 128).all()
+    assert len(lesion_figure(lesions, maps["cbf"]).axes) == 2
+
+
+def test_command_measures_a_folder_of_maps(tmp_path, capsys):
+    from ctp_torch.cli.lesion import lesion
+    from ctp_torch.io import read_volume, write_volume
+
+    maps, _, _ = drawn(64, 3, 10.0)
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    for name, volume in maps.values.items():
+        write_volume(folder / f"{name}.nii.gz", volume, maps.geometry)
+
+    out = tmp_path / "out"
+    lesion(folder, out, tmax=5.5)
+    said = capsys.readouterr()
+    assert "no baseline CT" in said.err
+    page = json.loads((out / "lesion.json").read_text())
+    assert f"{page['core_ml']:.1f} mL" in said.out
+    assert page["thresholds"]["tmax"] == 5.5
+    volume, _ = read_volume(out / "core.nii.gz")
+    assert int((volume > 0).sum()) * maps.geometry.voxel_volume_ml == pytest.approx(page["core_ml"], abs=0.01)
+    assert (out / "lesion.png").stat().st_size > 5000
+    with pytest.raises(OutputExistsError, match="--force"):
+        lesion(folder, out)
+    with pytest.raises(NoSeriesError, match=r"cbf\.nii\.gz"):
+        lesion(tmp_path, tmp_path / "other")
+    write_volume(folder / "baseline.nii.gz", head_ct(maps), maps.geometry)
+    limits = tmp_path / "thresholds.json"
+    write_thresholds(Thresholds(rcbf=0.2, method="csvd"), limits)
+    lesion(folder, out, thresholds=limits, force=True)
+    assert "baseline" not in capsys.readouterr().err
+    assert json.loads((out / "lesion.json").read_text())["thresholds"]["rcbf"] == 0.2
