@@ -61,8 +61,12 @@ class Frontier(NamedTuple):
 
     def only(self, nodes: Tensor) -> Frontier:
         """The nodes of this mask (nodes,) and their members."""
-        members = nodes[self.owner()]
-        return Frontier(self.rows[members], self.weights[members], *(v[nodes] for v in self[2:]))
+        if bool(nodes.all()):
+            return self
+        members = nodes.index_select(0, self.owner()).nonzero().squeeze(1)
+        return Frontier(
+            self.rows.index_select(0, members), self.weights.index_select(0, members), *(v[nodes] for v in self[2:])
+        )
 
 
 def size_classes(size: Tensor) -> list[tuple[int, Tensor]]:

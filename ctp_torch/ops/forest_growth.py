@@ -108,19 +108,19 @@ def _grow_level(
     if not len(frontier.size):
         return frontier, failed
     owner = frontier.owner()
-    at = frontier.rows * samples.X.shape[1] + feature[owner]
-    values = samples.X.view(-1)[at]
+    at = frontier.rows * samples.X.shape[1] + feature.index_select(0, owner)
+    values = samples.X.view(-1).index_select(0, at)
     if rules.splitter == "random":
-        left, threshold = values <= cut[owner], cut
+        left, threshold = values <= cut.index_select(0, owner), cut
     else:
-        left = samples.codes.view(-1)[at] <= cut[owner]
+        left = samples.codes.view(-1).index_select(0, at) <= cut.index_select(0, owner)
         threshold = midpoint_thresholds(values, left, owner, len(gain))
     order, n_left = partition_order(left, frontier.size, owner)
     number = store.split(frontier.number, feature, threshold, gain * scale)
     keys = torch.stack(child_keys(frontier.key), 1)
     children = Frontier(
-        frontier.rows[order],
-        frontier.weights[order],
+        frontier.rows.index_select(0, order),
+        frontier.weights.index_select(0, order),
         torch.stack([n_left, frontier.size - n_left], 1).view(-1),
         number,
         frontier.tree.repeat_interleave(2),
@@ -134,10 +134,10 @@ def _summary(samples: Samples, frontier: Frontier) -> tuple[Tensor, Tensor, Tens
     """Weight (nodes,), mean (nodes, targets) and whether all targets are equal (nodes,)."""
     first, owner = frontier.rows[frontier.start()], frontier.owner()
     weight = segment_sums(frontier.weights, frontier.size)
-    total = segment_sums(frontier.weights[:, None] * samples.fixed[frontier.rows], frontier.size)
+    total = segment_sums(frontier.weights[:, None] * samples.fixed.index_select(0, frontier.rows), frontier.size)
     mean = samples.offset[first] + samples.unit[first] * (total.double() / weight[:, None].double())
     own = samples.Y[first]
-    pure = segment_sums((samples.Y[frontier.rows] != own[owner]).any(1), frontier.size) == 0
+    pure = segment_sums((samples.Y.index_select(0, frontier.rows) != own.index_select(0, owner)).any(1), frontier.size) == 0
     return weight, torch.where(pure[:, None], own, mean.to(own.dtype)), pure
 
 
@@ -148,14 +148,14 @@ def _moments(samples: Samples, frontier: Frontier, weight: Tensor, bits: int) ->
     fits 53 bits; beyond, the node's unit grows by powers of two. Either way sums of them are exact in float64.
     """
     owner = frontier.owner()
-    fixed = samples.fixed[frontier.rows]
+    fixed = samples.fixed.index_select(0, frontier.rows)
     total = segment_sums(frontier.weights[:, None] * fixed, frontier.size)
-    centred = (fixed * weight[owner, None] - total[owner]).double() * frontier.weights[:, None]  # (members, targets)
+    centred = (fixed * weight.index_select(0, owner)[:, None] - total.index_select(0, owner)).double() * frontier.weights[:, None]  # (members, targets)
     excess = (2 * torch.frexp(weight.double()).exponent + bits - 52).clamp_(min=0)
     grain = torch.ldexp(torch.ones_like(excess, dtype=torch.float64), excess)  # (nodes,)
     unit = samples.unit[frontier.rows[frontier.start()]]  # (nodes, targets)
     largest = unit.amax(1, keepdim=True)
-    moments = (centred / grain[owner, None]).round_() * (unit / largest)[owner]
+    moments = (centred / grain.index_select(0, owner)[:, None]).round_() * (unit / largest).index_select(0, owner)
     return moments.mT.contiguous(), (grain * largest.squeeze(1)).square() / weight
 
 

@@ -51,8 +51,8 @@ def partition_order(left: Tensor, size: Tensor, node: Tensor) -> tuple[Tensor, T
     before = torch.cat([running.new_zeros(1), running[end[:-1] - 1]])  # left members of the nodes before
     n_left = running[end - 1] - before
     position = torch.arange(len(left), device=left.device)
-    to_left = (end - size - before)[node] + running - 1
-    to_right = (n_left + before)[node] + position - running
+    to_left = (end - size - before).index_select(0, node) + running - 1
+    to_right = (n_left + before).index_select(0, node) + position - running
     target = torch.where(left, to_left, to_right)
     return torch.empty_like(target).scatter_(0, target, position), n_left
 

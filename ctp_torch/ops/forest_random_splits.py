@@ -62,14 +62,14 @@ def random_splits(
     draw = uniform(hash_bits(keys ^ _THRESHOLDS)[:, None] + names, X.dtype)  # (nodes, features)
     threshold = low + draw * (high - low)
     threshold = torch.where(threshold >= high, low, threshold)  # rounding must not empty the right side
-    left = values <= _of_pieces(threshold, owner, keys)
+    left = torch.le(values, _of_pieces(threshold, owner, keys), out=torch.empty_like(values)).double()  # 1 on the left
     weight = _over_pieces((left * weights[:, :, None]).sum(0), owner, keys, "sum")
     left_moments = [_over_pieces((left * moment[:, :, None]).sum(0), owner, keys, "sum") for moment in moments]
     total = _over_pieces(weights.sum(0)[:, None], owner, keys, "sum")
     forbidden = low == high
     if min_samples_leaf > 1:
         real = (weights >= 1)[:, :, None]
-        count = _over_pieces((left & real).sum(0), owner, keys, "sum")
+        count = _over_pieces((left * real).sum(0), owner, keys, "sum")
         forbidden |= (count < min_samples_leaf) | (
             _over_pieces(real.sum(0), owner, keys, "sum") - count < min_samples_leaf
         )

@@ -16,7 +16,7 @@ from ctp_torch.ops.histograms import histogram_splits
 
 __all__ = ["SplitRules", "level_splits"]
 
-_BLOCK = 1 << 18  # (sample, feature) pairs scored at once: arrays of 2 MB, a few of which stay in the cache
+_BLOCK = 1 << 19  # (sample, feature) pairs scored at once: arrays of 4 MB, a few of which stay in the cache
 _SMALL = 256  # members: nodes up to this size are sorted, larger ones counted into bins
 _SUBSET = 6  # a stream of random numbers of its own
 
