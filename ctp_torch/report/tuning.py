@@ -47,7 +47,7 @@ def tuning_figure(scores: Tensor, gammas: Sequence[float], alphas: Sequence[floa
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    figure = Figure(figsize=(1.6 + 0.9 * len(alphas), 1.4 + 0.7 * len(gammas)), layout="constrained")
+    figure = Figure(figsize=(2.8 + 0.9 * len(alphas), 2.4 + 0.7 * len(gammas)), layout="constrained")
     axes = figure.subplots()
     best = divmod(int(scores.argmax()), len(alphas))
     image = axes.imshow(scores.numpy(), cmap="viridis", vmin=max(float(scores.min()), float(scores.max()) - 0.3))
