@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-    from pydicom.tag import BaseTag
 
 __all__ = ["Lookup"]
 
 _TEXT = {"CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"}
 """Value representations of one line, several values parted by backslashes."""
+
+
+class _Part:
+    """A data set with its elements as they stand in the file, by tag."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.elements: dict[int, Any] = {int(tag): element for tag, element in dataset.items()}
+        self.groups = {tag >> 16 for tag in self.elements}
 
 
 class Lookup:
@@ -26,23 +34,25 @@ class Lookup:
         the data sets to ask, in that order
     """
 
-    def __init__(self, parts: Sequence[Dataset]) -> None:
-        self._parts = parts
+    def __init__(self, parts: Sequence[Dataset | _Part]) -> None:
+        self._parts = [part if isinstance(part, _Part) else _Part(part) for part in parts]
 
     @classmethod
     def frames(cls, dataset: Dataset) -> list[Lookup]:
         """A lookup for each frame of an enhanced or legacy converted image, functional groups merged."""
         shared = [part for item in dataset.get("SharedFunctionalGroupsSequence") or [] for part in _items(item)]
-        return [cls([*_items(item), *shared, dataset]) for item in dataset.PerFrameFunctionalGroupsSequence]
+        common = [_Part(part) for part in (*shared, dataset)]  # once for all frames
+        return [cls([*_items(item), *common]) for item in dataset.PerFrameFunctionalGroupsSequence]
 
     def value(self, keyword: str) -> Any:
         """The value of an attribute; None when it is absent, empty or not readable."""
         tag, vr = _tag(keyword)
         for part in self._parts:
-            if tag not in part:
+            raw = part.elements.get(tag)
+            if raw is None:
                 continue
             try:
-                value = _quick(part, tag, vr)
+                value = _quick(part.dataset, raw, vr)
             except (ValueError, TypeError, KeyError, OverflowError, AttributeError, NotImplementedError):
                 continue
             if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
@@ -52,11 +62,10 @@ class Lookup:
     def private(self, group: int, creator: str, offset: int) -> Any:
         """The value of a private element, wherever its creator reserved the block."""
         for part in self._parts:
-            # spares the search for blocks in nearly all files; a data set iterates over elements, hence keys
-            if not any(tag >> 16 == group for tag in part.keys()):  # noqa: SIM118
+            if group not in part.groups:
                 continue
             try:
-                return part.private_block(group, creator)[offset].value
+                return part.dataset.private_block(group, creator)[offset].value
             except (KeyError, ValueError, TypeError):
                 continue
         return None
@@ -99,28 +108,25 @@ class Lookup:
 
 
 @cache
-def _tag(keyword: str) -> tuple[BaseTag, str]:
+def _tag(keyword: str) -> tuple[int, str]:
     """Tag and value representation of an attribute."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
-    from pydicom.tag import Tag
 
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
-    return Tag(tag), dictionary_VR(tag)
+    return tag, dictionary_VR(tag)
 
 
-def _quick(part: Dataset, tag: BaseTag, vr: str) -> Any:
+def _quick(dataset: Dataset, raw: Any, vr: str) -> Any:
     """The value of an element; plain text and short integers are taken as they stand, which spares pydicom's work."""
-    from pydicom.dataelem import RawDataElement
-
-    raw: Any = part.get_item(tag)  # declared as an element, but a raw one until it is asked for
-    text = raw.value if isinstance(raw, RawDataElement) else None
-    if (raw.VR or vr) in _TEXT and isinstance(text, bytes) and text.isascii():
-        words = text.decode("ascii").rstrip("\0 ")
-        return words.split("\\") if "\\" in words else words.strip()
-    if isinstance(raw, RawDataElement) and raw.VR in ("US", "SS") and text is not None and len(text) == 2:
-        return int.from_bytes(text, "little" if raw.is_little_endian else "big", signed=raw.VR == "SS")
-    return part[tag].value
+    text = raw.value
+    if isinstance(text, bytes):  # not converted yet
+        if (raw.VR or vr) in _TEXT and text.isascii():
+            words = text.decode("ascii").rstrip("\0 ")
+            return words.split("\\") if "\\" in words else words.strip()
+        if raw.VR in ("US", "SS") and len(text) == 2:
+            return int.from_bytes(text, "little" if raw.is_little_endian else "big", signed=raw.VR == "SS")
+    return dataset[raw.tag].value
 
 
 def as_number(value: Any) -> float | None:
