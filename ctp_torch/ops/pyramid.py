@@ -119,8 +119,10 @@ def pick_landmarks(reference: Tensor, level: Level, head: Tensor, n_points: int)
     per_slice = min(max(1, n_points // reference.shape[0]), steep[0].numel())
     best = steep.flatten(1).topk(per_slice, dim=1)  # (z, per slice)
     index = (best.indices + torch.arange(len(steep), device=steep.device)[:, None] * steep[0].numel())[best.values > 0]
-    z, y, x = torch.unravel_index(index, reference.shape)
-    points = torch.stack([x, y, z], dim=-1) * level.step + level.first  # (points, 3)
+    n_y, n_x = reference.shape[1:]
+    points = (
+        torch.stack([index % n_x, index // n_x % n_y, index // (n_x * n_y)], dim=-1) * level.step + level.first
+    )  # (points, 3)
     slope = slope.flatten(0, 2)[index]
     weight = ((_EDGE_ERROR * slope * level.step).square().sum(dim=-1) + _NOISE_HU**2).rsqrt()
     jacobian = torch.cat([torch.linalg.cross(points, slope), slope], dim=-1) * weight[:, None]

@@ -80,8 +80,9 @@ def register_rigid(
     )
     levels = build_pyramid(hu, spacing)
     head = find_head(levels[0].frames[:n_reference_frames].mean(dim=0), levels[0])
-    limits = (max_iterations, tolerance_mm)
+    finest = float(levels[-1].step[0])
     for level in levels:
+        limits = (max_iterations, tolerance_mm * (float(level.step[0]) / finest) ** 2)
         landmarks = pick_landmarks(level.frames[:n_reference_frames].mean(dim=0), level, head, n_points)
         pose = _refine(level, landmarks, pose, free, limits)
     motion = _motion(pose, free, spacing)
@@ -97,38 +98,46 @@ def register_rigid(
 def _refine(
     level: Level, landmarks: Landmarks, pose: tuple[Tensor, Tensor], free: Tensor, limits: tuple[int, float]
 ) -> tuple[Tensor, Tensor]:
-    """Gauss-Newton on one level, from ``pose`` = matrices ``(time, 3, 3)`` and shifts ``(time, 3)``."""
-    matrix, shift = pose
+    """Gauss-Newton on one level, from ``pose`` = matrices ``(time, 3, 3)`` and shifts ``(time, 3)``.
+
+    Frames that have come to rest drop out; the images of the others are gathered anew each time half of them have.
+    """
+    matrix, shift = (part.clone() for part in pose)
     if not len(landmarks.points):
         return pose
     jacobian = landmarks.jacobian * free
     products = (jacobian[:, :, None] * jacobian[:, None]).flatten(1)  # (points, 36)
     damping = torch.where(free, 1e-6, 1.0).double().diag()
+    active, frames = torch.arange(len(matrix), device=matrix.device), level.frames
     for _ in range(limits[0]):
-        residuals, counted = _residuals(level, landmarks, matrix, shift)  # (time, points)
+        residuals, counted = _residuals(level, frames, landmarks, matrix[active], shift[active])  # (active, points)
         scale = 1.4826 * residuals[:, ::8].abs().median(dim=1, keepdim=True).values.clamp(min=0.05)
         weights = counted * (_HUBER * scale / residuals.abs().clamp(min=_HUBER * scale))
         normal = (weights @ products).reshape(-1, 6, 6).double()
         gradient = ((weights * residuals) @ jacobian).double()
         scaled = damping * normal.diagonal(dim1=1, dim2=2).amax(dim=1).clamp(min=1.0)[:, None, None]
-        change = torch.linalg.solve(normal + scaled, gradient)  # (time, 6)
-        matrix = matrix @ torch.linalg.matrix_exp(-_cross_matrix(change[:, :3]))
-        shift = shift - (matrix @ change[:, 3:, None]).squeeze(-1)
+        change = torch.linalg.solve(normal + scaled, gradient)  # (active, 6)
+        matrix[active] = matrix[active] @ torch.linalg.matrix_exp(-_cross_matrix(change[:, :3]))
+        shift[active] -= (matrix[active] @ change[:, 3:, None]).squeeze(-1)
         moved = _REACH_MM * change[:, :3].square().sum(1).sqrt() + change[:, 3:].square().sum(1).sqrt()
-        if float(moved.max()) < limits[1]:
+        moving = moved > limits[1]
+        if not bool(moving.any()):
             break
+        if 2 * int(moving.sum()) <= len(active):
+            active, frames = active[moving], frames[moving]
     return matrix, shift
 
 
-def _residuals(level: Level, landmarks: Landmarks, matrix: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def _residuals(
+    level: Level, frames: Tensor, landmarks: Landmarks, matrix: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
     """Frames at the moved points minus the reference, in expected errors, and how far each point counts, 0..1."""
     moved = landmarks.points @ matrix.float().mT + shift.float()[:, None]  # (time, points, 3)
     grid = level.grid(moved)
-    frames = level.frames[:, None]  # (time, 1, z, y, x)
     sampled = F.grid_sample(
-        frames, grid[:, None, None], mode="bilinear", padding_mode="border", align_corners=True
+        frames[:, None], grid[:, None, None], mode="bilinear", padding_mode="border", align_corners=True
     ).flatten(1)
-    half = 0.5 * (grid.new_tensor(frames.shape[:1:-1]) - 1.0)
+    half = 0.5 * (grid.new_tensor(frames.shape[:0:-1]) - 1.0)
     beyond = ((grid.abs() - 1.0) * half).amax(dim=-1)  # voxels outside the volume
     return (sampled - landmarks.values) * landmarks.weight, (1.0 - beyond / _EDGE).clamp(0.0, 1.0)
 

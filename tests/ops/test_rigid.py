@@ -6,7 +6,15 @@ import pytest
 import torch
 from oracles.images import DigitalHead, rotation_by_steps
 
-from ctp_torch.ops import RigidMotion, apply_motion, euler_angles, mean_displacement, patient_axes, rotation_matrix
+from ctp_torch.ops import (
+    RigidMotion,
+    apply_motion,
+    euler_angles,
+    mean_displacement,
+    patient_axes,
+    rigid,
+    rotation_matrix,
+)
 
 ANGLES = [
     (0.0, 0.0, 0.0),
@@ -90,6 +98,17 @@ def test_a_moved_head_comes_back(device):
     before, after = (float((v - still)[inner].abs().mean()) for v in (moved, back[1].cpu()))
     assert after < 0.25 * before
     assert torch.equal(back[0].cpu(), still)
+
+
+def test_mixing_slices_equals_sampling_in_three_dimensions(generator, monkeypatch, dtype, tolerance):
+    """Mutation: weights of the upper and the lower slice exchanged; red."""
+    volume = torch.randn(1, 7, 19, 23, generator=generator, dtype=dtype)
+    move = motion([(3.0, -4.0, 5.0)], [(1.0, -2.0, 1.5)])
+    results = []
+    for most in (0, 100):
+        monkeypatch.setattr(rigid, "_MOST_SLICES", most)
+        results.append(apply_motion(volume, move, (4.0, 1.1, 0.9)))
+    torch.testing.assert_close(*results, rtol=0, atol=10 * tolerance["atol"])
 
 
 def test_still_frames_are_copied_unchanged(generator):
