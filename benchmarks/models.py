@@ -29,7 +29,9 @@ MODELS = ("linear", "ridge", "krr", "rf")
 def study(seed, args, folder):
     """Scores of the test patients of one cohort; the patients' names carry the seed."""
     started = time.perf_counter()
-    for _ in write_cohort(folder / "cohort", patients=args.train + args.test, train=args.train, size=args.size, seed=seed):
+    for _ in write_cohort(
+        folder / "cohort", patients=args.train + args.test, train=args.train, size=args.size, seed=seed
+    ):
         pass
     cohort = read_cohort(folder / "cohort")
     align = pick_registration(DEFAULT_REGISTRATION)
