@@ -9,7 +9,7 @@ from ctp_torch.ops.chunks import free_bytes, in_row_blocks
 
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul"]
 
-_CACHE_ROWS, _CACHE_COLUMNS = 512, 1024  # 2 MB in float32: gemm, exp and sum without leaving the cache of two cores
+_CACHE_SIDE = 512  # 1 MB in float32: product, exp and sum without leaving the cache of a core
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 
 
@@ -56,14 +56,17 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     shift = Z.mean(0)
     right = _right(Z - shift, gamma)
     W = W.mT.contiguous().mT  # column-major: a product with few columns is several times faster so
-    n_columns = min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
+    n_columns = min(len(Z), _CACHE_SIDE if X.device.type == "cpu" else _GPU_SIDE)
 
     def rows(start: int, stop: int) -> Tensor:
         left = _left(X[start:stop] - shift, gamma)
         product, buffer = W.new_zeros(stop - start, W.shape[1]), X.new_empty((stop - start) * n_columns)
+        longer = buffer if W.dtype == X.dtype else W.new_empty(len(buffer))
         for column in range(0, len(Z), n_columns):
             block = _exp_block(left, right[column : column + n_columns], buffer)
-            product += block.to(W.dtype) @ W[column : column + n_columns]
+            if longer is not buffer:
+                block = longer[: block.numel()].view(block.shape).copy_(block)
+            product += block @ W[column : column + n_columns]
         return product
 
     return torch.cat([W.new_empty(0, W.shape[1]), *in_row_blocks(rows, len(X), block=_block_rows(X, n_columns))])
@@ -87,7 +90,7 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     left, right = _left(centred, gamma), _right(centred, gamma)
     W = W.mT.contiguous().mT
     product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
-    side = min(len(X), _CACHE_COLUMNS * 4 // X.element_size() if X.device.type == "cpu" else _GPU_SIDE)
+    side = min(len(X), 8 * _CACHE_SIDE // X.element_size() if X.device.type == "cpu" else _GPU_SIDE)
     buffer = X.new_empty(side * side)
     turn = 0
     for i in range(0, len(X), side):
@@ -123,5 +126,5 @@ def _exp_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
 def _block_rows(X: Tensor, n_columns: int) -> int:
     """Rows of a block: what the cache holds on a CPU, a quarter of the free memory elsewhere."""
     if X.device.type == "cpu":
-        return max(_CACHE_ROWS, _CACHE_ROWS * _CACHE_COLUMNS // n_columns)
+        return _CACHE_SIDE * _CACHE_SIDE // min(n_columns, _CACHE_SIDE)
     return max(1, min(65536, free_bytes(X.device) // (4 * X.element_size() * n_columns)))
