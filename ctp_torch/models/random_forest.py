@@ -192,7 +192,7 @@ class RandomForest(Regressor):
         n_tried = tried_features(self.max_features, n_features)
         orders = None
         if n_tried < n_features:
-            n_orders = max(64, 1 << min(13, (1 << 20) // n_features).bit_length() - 1)
+            n_orders = 1 << max(8, min(13, ((1 << 21) // n_features).bit_length() - 1))  # 8,192 up to 256 features
             orders = feature_orders(n_features, n_orders, seed=self.seed, device=X.device)
         leaf = count_of(self.min_samples_leaf, n_samples)
         n_trees = len(X) * self.n_estimators
