@@ -79,7 +79,7 @@ def preprocess(series: CTPSeries, *, registration: Registration | None = None, m
 
 def estimate_motion(series: CTPSeries, registration: Registration) -> RigidMotion:
     """How the head moves in a series; give it the unfiltered HU."""
-    return registration(series.hu, series.geometry.spacing, locate(series).n_baseline)
+    return registration(series.hu, series.geometry.spacing, _count_baseline(series))
 
 
 def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
@@ -115,18 +115,22 @@ def locate(series: CTPSeries) -> Anatomy:
     NoSeriesError
         if there are too few frames for a bolus to be seen
     """
+    n_baseline, spacing = _count_baseline(series), series.geometry.spacing
+    baseline = series.hu[:n_baseline].mean(dim=0)
+    head = ops.head_mask(baseline, spacing)
+    brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
+    return Anatomy(baseline, head, brain, n_baseline)
+
+
+def _count_baseline(series: CTPSeries) -> int:
+    """Number of pre-contrast frames, from a brain found on the first three."""
     if series.n_frames < _MIN_FRAMES:
         raise NoSeriesError(
             f"{series.n_frames} time point(s) of {series.geometry.shape[0]} slice(s): no perfusion series, which has "
             f"at least {_MIN_FRAMES}; give the folder of all its images"
         )
-    spacing = series.geometry.spacing
-    rough = ops.brain_mask(series.hu[:3].mean(dim=0), spacing)
-    n_baseline = ops.baseline_frames(series.hu, rough, series.dt) if bool(rough.any()) else 3  # the caller refuses
-    baseline = series.hu[:n_baseline].mean(dim=0)
-    head = ops.head_mask(baseline, spacing)
-    brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
-    return Anatomy(baseline, head, brain, n_baseline)
+    rough = ops.brain_mask(series.hu[:3].mean(dim=0), series.geometry.spacing)
+    return ops.baseline_frames(series.hu, rough, series.dt) if bool(rough.any()) else 3  # the caller refuses
 
 
 def deconvolve(
@@ -230,8 +234,8 @@ def predict(series: CTPSeries, model: Regressor, *, mask: Tensor | None = None) 
     recipe = Recipe.of(model)
     recipe.check(series.n_frames, series.dt)
     inside = locate(series).brain if mask is None else mask.to(series.hu.device)
-    tissue = TissueCurves.gather(features(series, window=recipe.window), inside, series.geometry, dt=series.dt)
-    indices = model.predict(recipe.scale(tissue.values)).clamp(0, 255)  # (voxels, targets)
+    tissue = TissueCurves.gather(series.hu, inside, series.geometry, dt=series.dt)
+    indices = model.predict(recipe.scale(ops.window(tissue.values, *recipe.window))).clamp(0, 255)  # (voxels, targets)
     indices = indices[:, None] if indices.ndim == 1 else indices
     values = {
         name: tissue.scatter(low + indices[:, i] / 255 * (high - low))

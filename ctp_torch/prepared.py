@@ -125,5 +125,5 @@ def prepare(
         targets=torch.where(anatomy.head.cpu(), targets, targets.new_tensor(-1)),
         quantities=tuple(quantities),
         dt=series.dt,
-        flags=tuple(assess(series, motion).lines()) if check else (),
+        flags=tuple(assess(series, motion, anatomy=anatomy).lines()) if check else (),
     )

@@ -89,7 +89,7 @@ def maps(
     if strict and warnings:
         raise QualityError(f"{series} fails quality control: {'; '.join(warnings)}")
     if regressor is not None:
-        result = pipeline.predict(scan.ready, regressor, mask=inside)
+        result = pipeline.predict(scan.ready, regressor, mask=scan.anatomy.brain if inside is None else inside)
     else:
         result = pipeline.deconvolve(
             scan.ready,
@@ -148,7 +148,7 @@ def _prepare(source: CTPSeries, estimate: Registration | None, median_size: int,
     watch.lap("motion correction")
     anatomy = pipeline.locate(ready)
     watch.lap("masks")
-    quality = assess(ready, motion)
+    quality = assess(ready, motion, anatomy=anatomy)
     watch.lap("quality control")
     return _Scan(ready, motion, anatomy, quality)
 

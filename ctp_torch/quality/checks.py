@@ -34,6 +34,7 @@ def assess(
     series: CTPSeries,
     motion: RigidMotion | None = None,
     *,
+    anatomy: pipeline.Anatomy | None = None,
     locations: Tensor | None = None,
     maps_geometry: Geometry | None = None,
     expected_frames: int | None = None,
@@ -46,6 +47,8 @@ def assess(
         preprocessed: median-filtered, and aligned if it moved
     motion
         as estimated on the series before that; None leaves q3 unmeasured
+    anatomy
+        of ``series``, as `ctp_torch.pipeline.locate` finds it; found when None
     locations
         ``(images, 2)``: position along the normal [mm] and time [s] of every image before sorting; None leaves the
         first part of q2 unmeasured
@@ -74,7 +77,7 @@ def assess(
             check_frames(series, expected_frames=expected_frames),
             check_slices(series, locations=locations, maps_geometry=maps_geometry),
             check_motion(series, motion),
-            *_check_bolus(series),
+            *_check_bolus(series, anatomy),
         )
     )
 
@@ -167,9 +170,9 @@ def _wandering(locations: Tensor, *, same_mm: float = 0.1) -> float:
     return float(apart[partial].amin(dim=1).max())
 
 
-def _check_bolus(series: CTPSeries) -> list[Check]:
+def _check_bolus(series: CTPSeries, anatomy: pipeline.Anatomy | None) -> list[Check]:
     """q4 to q7: baseline, truncation, arterial input, bolus."""
-    anatomy = pipeline.locate(series)
+    anatomy = anatomy or pipeline.locate(series)
     if not bool(anatomy.brain.any()):
         nothing = "no brain found"
         return [Check(flag, {}, {}, nothing) for flag in ("q4", "q5", "q6", "q7")]
