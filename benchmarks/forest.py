@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+
 from benchmarks.common import RESULTS, in_child, write
 from benchmarks.curves import time_curves
 
@@ -111,9 +112,9 @@ def measure(name, n_samples, seed, n_predict):
 
 def plot(rows):
     """Seconds of fit and prediction against the number of samples."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")

@@ -52,8 +52,8 @@ def tried_features(max_features: float | Literal["sqrt", "log2"] | None, n_featu
     if isinstance(max_features, float) and 0.0 < max_features <= 1.0:
         return max(1, int(max_features * n_features))
     raise ValueError(
-        f"RandomForest.max_features must be a fraction in (0, 1], a count of 1 to {n_features} features, 'sqrt', 'log2' "
-        f"or None, got {max_features!r}"
+        f"RandomForest.max_features must be a fraction in (0, 1], a count of 1 to {n_features} features, 'sqrt', "
+        f"'log2' or None, got {max_features!r}"
     )
 
 

@@ -35,7 +35,7 @@ def shared_out(n_trees: int, grow: Callable[[tuple[int, int]], TreeNodes]) -> Tr
 
 
 def _gathered(column: Tensor) -> list[Tensor]:
-    """This column of every process, in the order of their ranks."""
+    """One column of every process, in the order of their ranks."""
     world = dist.get_world_size()
     lengths = [torch.zeros(1, dtype=torch.int64, device=column.device) for _ in range(world)]
     dist.all_gather(lengths, torch.tensor([len(column)], device=column.device))

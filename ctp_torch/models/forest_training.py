@@ -1,4 +1,4 @@
-"""From samples to trees: bins, fixed-point targets, bootstrap, and groups of trees that fit the memory and the cores."""
+"""From samples to trees: bins, fixed-point targets, bootstrap, and groups of trees that fit memory and cores."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor
@@ -19,11 +19,15 @@ from ctp_torch.models.forest_parameters import (
     tried_features,
 )
 from ctp_torch.models.forest_processes import shared_out
+from ctp_torch.models.forest_sklearn import exported, imported_nodes, imported_parameters
 from ctp_torch.models.forest_training import grow_forest
 from ctp_torch.ops.forest_predict import leaves, pack_trees
 from ctp_torch.ops.forest_random import feature_orders
 from ctp_torch.ops.forest_scoring import SplitRules
 from ctp_torch.ops.threads import in_threads
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
 __all__ = ["RandomForest"]
 
@@ -184,6 +188,46 @@ class RandomForest(Regressor):
         total = mean.sum(-1, keepdim=True)
         return mean / total.where(total > 0, torch.ones_like(total))
 
+    @classmethod
+    def from_sklearn(cls, forest: RandomForestRegressor | ExtraTreesRegressor) -> Self:
+        """The same forest on tensors: it predicts what a fitted scikit-learn forest predicts, on any device.
+
+        Parameters
+        ----------
+        forest
+            fitted, minimising the squared error
+
+        Raises
+        ------
+        ValueError
+            if it isn't fitted, no regression, or doesn't predict means
+        """
+        model = cls(**imported_parameters(forest))
+        for name, column in imported_nodes(forest).items():
+            setattr(model, name, column)
+        model.single_target_, model.metadata_ = forest.n_outputs_ == 1, {}
+        model.n_features_in_ = int(forest.n_features_in_)
+        return model
+
+    def to_sklearn(self) -> RandomForestRegressor:
+        """A fitted scikit-learn forest that predicts the same (needs scikit-learn).
+
+        Thresholds of a float64 fit are compared with float32 features there. Impurities count what the splits explain;
+        importances are the same.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        ValueError
+            if the forest was fitted in batches
+        """
+        self._check_fitted()
+        if self.roots_.ndim > 1:
+            raise ValueError(f"fitted in batches {tuple(self.roots_.shape[:-1])}: scikit-learn has no such forest")
+        state = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return exported(state, self.get_params(), n_features=self.n_features_in_, single=self.single_target_)
+
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         """Grow the trees of all batches."""
         *batch, n_samples, n_features = X.shape
@@ -230,12 +274,12 @@ class RandomForest(Regressor):
         rows = X.detach().to(self.threshold_.dtype).reshape(max(1, math.prod(batch)), n_rows, X.shape[-1])
         trees = pack_trees(self.feature_, self.threshold_, self.left_)
         roots = self.roots_.view(len(rows), -1)
-        blocks = [(b, block) for b, values in enumerate(rows) for block in values.split(_ROWS)]
+        blocks = [(b, block) for b, values in enumerate(rows) for block in torch.split(values, _ROWS)]
 
         def answer(work: tuple[int, Tensor]) -> Tensor:
             """The summary for one block of samples."""
             batch, block = work
-            groups = (leaves(block, group, trees) for group in roots[batch].split(_TREES))
+            groups = (leaves(block, group, trees) for group in torch.split(roots[batch], _TREES))
             return summary(self.value_.index_select(0, leaf.view(-1)).view(*leaf.shape, n_targets) for leaf in groups)
 
         parts = in_threads(answer, blocks, device=X.device)

@@ -1,4 +1,4 @@
-"""Features to small whole numbers: quantile bins over all samples, and finer ones inside nodes that they can't split."""
+"""Features to small whole numbers: quantile bins over all samples, finer ones inside nodes that these can't split."""
 
 from __future__ import annotations
 

@@ -137,7 +137,8 @@ def _summary(samples: Samples, frontier: Frontier) -> tuple[Tensor, Tensor, Tens
     total = segment_sums(frontier.weights[:, None] * samples.fixed.index_select(0, frontier.rows), frontier.size)
     mean = samples.offset[first] + samples.unit[first] * (total.double() / weight[:, None].double())
     own = samples.Y[first]
-    pure = segment_sums((samples.Y.index_select(0, frontier.rows) != own.index_select(0, owner)).any(1), frontier.size) == 0
+    differs = samples.Y.index_select(0, frontier.rows) != own.index_select(0, owner)
+    pure = segment_sums(differs.any(1), frontier.size) == 0
     return weight, torch.where(pure[:, None], own, mean.to(own.dtype)), pure
 
 
@@ -150,7 +151,8 @@ def _moments(samples: Samples, frontier: Frontier, weight: Tensor, bits: int) ->
     owner = frontier.owner()
     fixed = samples.fixed.index_select(0, frontier.rows)
     total = segment_sums(frontier.weights[:, None] * fixed, frontier.size)
-    centred = (fixed * weight.index_select(0, owner)[:, None] - total.index_select(0, owner)).double() * frontier.weights[:, None]  # (members, targets)
+    centred = fixed * weight.index_select(0, owner)[:, None] - total.index_select(0, owner)
+    centred = centred.double() * frontier.weights[:, None]  # (members, targets)
     excess = (2 * torch.frexp(weight.double()).exponent + bits - 52).clamp_(min=0)
     grain = torch.ldexp(torch.ones_like(excess, dtype=torch.float64), excess)  # (nodes,)
     unit = samples.unit[frontier.rows[frontier.start()]]  # (nodes, targets)

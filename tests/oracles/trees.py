@@ -1,6 +1,7 @@
 """Regression trees by brute force: every threshold of every feature, in exact fractions."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 
 def grow(X, Y, W=None, *, depth=None, leaf=1, at_least=2):
@@ -18,7 +19,7 @@ def _node(X, Y, W, depth, leaf, at_least):
     best = None
     for feature in range(len(X[0])):
         levels = sorted({row[feature] for row in X})
-        for low, high in zip(levels, levels[1:], strict=False):
+        for low, high in pairwise(levels):
             left = [row[feature] <= low for row in X]
             if min(sum(left), len(left) - sum(left)) < leaf:
                 continue
