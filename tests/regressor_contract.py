@@ -118,6 +118,11 @@ class RegressorContract:
         strided = self.make().fit(X.repeat_interleave(2, 1)[:, ::2], Y.mT.contiguous().mT)
         torch.testing.assert_close(strided.predict(new.mT.contiguous().mT), expected, rtol=1e-5, atol=1e-3)
 
+    def test_gradients_are_not_followed(self):
+        X, Y, new = self.samples()
+        model = self.make().fit(X.requires_grad_(), Y)
+        assert not model.predict(new.requires_grad_()).requires_grad
+
     def test_float16_and_integers_are_computed_in_float32(self):
         X, Y, new = self.samples()
         X, new = X.half(), new.half()

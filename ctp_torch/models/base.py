@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import ModelMismatchError, NotFittedError, OutputExistsError, UnreadableFileError
+from ctp_torch.models.checks import check_finite, check_tensor, working_dtype
 
 __all__ = ["Regressor", "check_finite", "load_model", "r2_score", "working_dtype"]
 
@@ -71,7 +72,8 @@ class Regressor:
             if X or Y is not a real tensor
         """
         targets = self._prepared(X, Y)
-        self._fit(X if self._streams else X.to(targets.dtype), targets)
+        samples = X.detach()
+        self._fit(samples if self._streams else samples.to(targets.dtype), targets)
         self._seal(X.shape[-1], single_target=Y.ndim < X.ndim)
         return self
 
@@ -79,7 +81,7 @@ class Regressor:
         """Forget the past, check both, and give back Y as (samples, targets) in the working dtype."""
         self._forget()
         self._check_samples(X, "X")
-        _check_tensor(Y, "Y")
+        check_tensor(Y, "Y")
         single = Y.ndim == X.ndim - 1
         if Y.shape[: X.ndim - 1] != X.shape[:-1] or not (single or Y.ndim == X.ndim):
             raise ValueError(f"Y must be (samples, targets) or (samples,), got {tuple(Y.shape)} for X {tuple(X.shape)}")
@@ -89,7 +91,7 @@ class Regressor:
             raise ValueError(f"nothing to fit: X is {tuple(X.shape)} and Y {tuple(Y.shape)}")
         check_finite(Y, "Y")
         dtype = torch.promote_types(working_dtype(X), working_dtype(Y))
-        return (Y.unsqueeze(-1) if single else Y).to(dtype)  # (samples, targets)
+        return (Y.unsqueeze(-1) if single else Y).detach().to(dtype)  # (samples, targets)
 
     def _seal(self, n_features: int, *, single_target: bool) -> None:
         """Mark the model as fitted."""
@@ -117,8 +119,8 @@ class Regressor:
             )
         if X.device != self.device:
             raise ValueError(f"X is on {X.device} and the model on {self.device}: call model.to({str(X.device)!r})")
-        dtype = working_dtype(X)
-        predictions = self._predict(X if self._streams else X.to(dtype)).to(dtype)
+        dtype, samples = working_dtype(X), X.detach()
+        predictions = self._predict(samples if self._streams else samples.to(dtype)).to(dtype)
         return predictions.squeeze(-1) if self.single_target_ else predictions
 
     def score(self, X: Tensor, Y: Tensor) -> float:
@@ -235,7 +237,7 @@ class Regressor:
 
     def _check_samples(self, X: Tensor, name: str) -> None:
         """Refuse what is no finite (samples, features)."""
-        _check_tensor(X, name)
+        check_tensor(X, name)
         if X.ndim < 2 or (X.ndim > 2 and not self._batched):
             raise ValueError(f"{name} must be (samples, features), got shape {tuple(X.shape)}")
         check_finite(X, name)
@@ -328,27 +330,6 @@ def r2_score(predictions: Tensor, Y: Tensor) -> Tensor:
     return torch.where(constant, (residual == 0).double(), 1.0 - residual / torch.where(constant, 1.0, spread))
 
 
-def working_dtype(values: Tensor) -> torch.dtype:
-    """float64 for float64, float32 for everything shorter."""
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
-
-
 def _is_state(name: str) -> bool:
     """Whether an attribute belongs to the fitted state: it ends in one underscore and isn't private."""
     return name.endswith("_") and not name.startswith("_")
-
-
-def _check_tensor(values: Tensor, name: str) -> None:
-    """Refuse what is no real tensor."""
-    if not isinstance(values, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}: use torch.as_tensor")
-    if values.is_complex():
-        raise TypeError(f"{name} must be real, got {values.dtype}")
-
-
-def check_finite(values: Tensor, name: str) -> None:
-    """Refuse NaN and infinity, without a copy of the values."""
-    if values.numel() and values.is_floating_point():
-        low, high = torch.aminmax(values)
-        if not bool(torch.isfinite(low) & torch.isfinite(high)):
-            raise ValueError(f"{name} holds NaN or infinity: mask those samples out first")

@@ -1,8 +1,12 @@
 """Tensor in, tensor out: the physics and the image chain, one step per file, in the order the data flow."""
 
 from ctp_torch.ops.bayes import bayesian as bayesian
+from ctp_torch.ops.blocked_cholesky import blocked_cholesky_ as blocked_cholesky_
+from ctp_torch.ops.blocked_cholesky import blocked_cholesky_solve as blocked_cholesky_solve
 from ctp_torch.ops.box import box_nlr as box_nlr
 from ctp_torch.ops.capillary import maximum_oxygen_extraction as maximum_oxygen_extraction
+from ctp_torch.ops.chunks import free_bytes as free_bytes
+from ctp_torch.ops.chunks import in_row_blocks as in_row_blocks
 from ctp_torch.ops.colormap import apply_lut as apply_lut
 from ctp_torch.ops.colormap import jet_lut as jet_lut
 from ctp_torch.ops.colormap import nearest_color_index as nearest_color_index
@@ -13,12 +17,14 @@ from ctp_torch.ops.concentration import bolus_likeness as bolus_likeness
 from ctp_torch.ops.concentration import bolus_onset as bolus_onset
 from ctp_torch.ops.concentration import curve_noise as curve_noise
 from ctp_torch.ops.concentration import enhancement as enhancement
+from ctp_torch.ops.conjugate_gradients import conjugate_gradients as conjugate_gradients
 from ctp_torch.ops.deconvolution import Deconvolution as Deconvolution
 from ctp_torch.ops.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd
 from ctp_torch.ops.expectation_maximization import expectation_maximization as expectation_maximization
 from ctp_torch.ops.gaussian_process import gaussian_process_deconvolution as gaussian_process_deconvolution
 from ctp_torch.ops.hounsfield import hounsfield as hounsfield
 from ctp_torch.ops.hounsfield import window as window
+from ctp_torch.ops.kernels import gaussian_gram_matmul as gaussian_gram_matmul
 from ctp_torch.ops.kernels import gaussian_kernel as gaussian_kernel
 from ctp_torch.ops.kernels import gaussian_kernel_matmul as gaussian_kernel_matmul
 from ctp_torch.ops.masks import brain_mask as brain_mask
@@ -43,6 +49,8 @@ from ctp_torch.ops.morphology import remove_small as remove_small
 from ctp_torch.ops.parameters import blood_volume as blood_volume
 from ctp_torch.ops.parameters import time_to_peak as time_to_peak
 from ctp_torch.ops.passage import DeconvolutionWarning as DeconvolutionWarning
+from ctp_torch.ops.pivoted_cholesky import PivotedCholesky as PivotedCholesky
+from ctp_torch.ops.pivoted_cholesky import pivoted_cholesky as pivoted_cholesky
 from ctp_torch.ops.registration import register_rigid as register_rigid
 from ctp_torch.ops.registration_simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.resample import resample_curves as resample_curves
