@@ -141,7 +141,7 @@ def test_layout_trains_and_evaluates(layout, tmp_path):
     run, model = CliRunner(), str(tmp_path / "m.safetensors")
     options = ["--lut", lut]
     trained = run.invoke(app, ["train", str(cohort.path), "-o", model, "--model", "linear", "--samples", "300",
-                               "--registration", "none", *options])  # fmt: skip
+                               "--registration", "none", "--keep-all", *options])  # fmt: skip
     assert trained.exit_code == 0, trained.output
     scored = run.invoke(app, ["evaluate", str(cohort.path), "--model", model, "-o", str(tmp_path / "s"),
                               "--test-samples", "100", *options])  # fmt: skip
