@@ -52,7 +52,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", nargs="+", default=["60x6", "50x100"], help="frames x slices")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--repeats", type=int, nargs="+", default=[7, 3])
+    parser.add_argument("--repeats", type=int, nargs="+", default=[5, 2])
     args = parser.parse_args()
     rows = []
     for which, repeats in zip(args.series, args.repeats, strict=True):
@@ -62,11 +62,13 @@ def main():
             make(folder, frames, slices, args.size)
             same = compare(folder, slices, args.size)
             contenders = {"read_series": read_series, "bare loop": lambda f: bare_loop(f, args.size)}
-            timed = interleaved({name: partial(run, folder) for name, run in contenders.items()}, repeats=repeats)
+            timed = interleaved(
+                {name: partial(run, folder) for name, run in contenders.items()}, repeats=repeats, warm_up=False
+            )
         ratio = timed["bare loop"]["median_s"] / timed["read_series"]["median_s"]
         rows.append({"files": frames * slices, "size": args.size, "same_pixels": same, "speed_up": ratio, **timed})
         print(rows[-1], flush=True)
-    write("reading", rows)
+        write("reading", rows)
 
 
 if __name__ == "__main__":
