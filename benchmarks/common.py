@@ -86,10 +86,10 @@ def summary(times):
 
 
 def in_child(function, *args, timeout_s=600.0):
-    """What a top-level function gives back from a process of its own, with its seconds, the processor
-    seconds of all its threads, and its peak memory.
+    """What a top-level function gives back from a process of its own, with what it took.
 
-    A crash or a time-out is an answer too: {"failed": why}.
+    Seconds, processor seconds of all its threads, and peak memory; a crash or a time-out is an answer too:
+    {"failed": why}.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ctp_torch.ops.ranks import mean_over_ranks
+
 __all__ = ["conjugate_gradients"]
 
 
@@ -51,7 +53,7 @@ def conjugate_gradients(
     shift = shift.to(R)[:, None]
     for iteration in range(max_iter):
         active = _norm(R) > goal  # (columns,)
-        if not bool(active.any()):
+        if mean_over_ranks(float(active.any())) == 0.0:
             return W.mT, iteration
         KP = product(P.mT).mT + shift * P
         curvature = _inner(P, KP)

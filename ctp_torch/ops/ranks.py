@@ -18,6 +18,7 @@ from ctp_torch.errors import RankLostError
 
 __all__ = [
     "join_ranks",
+    "mean_over_ranks",
     "min_over_ranks",
     "n_ranks",
     "own_rank",
@@ -109,6 +110,15 @@ def min_over_ranks(value: int) -> int:
     with _lost_ranks_named():
         dist.all_reduce(smallest, op=dist.ReduceOp.MIN)
     return int(smallest)
+
+
+def mean_over_ranks(value: float) -> float:
+    """The mean of the ranks' values: what all must agree on, such as when to stop, is decided on this."""
+    if n_ranks() == 1:
+        return value
+    total = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    sum_over_ranks(total)
+    return float(total) / n_ranks()
 
 
 def rows_of_all_ranks(rows: Tensor, n: int) -> Tensor:

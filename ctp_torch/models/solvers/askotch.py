@@ -13,7 +13,7 @@ from ctp_torch.errors import ConvergenceWarning, NumericalError
 from ctp_torch.models.solvers.iterative import exact_product
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
-from ctp_torch.ops.ranks import row_share, sum_over_ranks
+from ctp_torch.ops.ranks import mean_over_ranks, row_share, sum_over_ranks
 
 __all__ = ["solve"]
 
@@ -77,6 +77,7 @@ def solve(
             z = mix * v + (1.0 - mix) * w
         estimate = _rows_product(bulk, checked, w, gamma=gamma) + alpha * w[checked] - targets[checked]
         residual = float((estimate.double().norm(dim=0) / scale).max()) * math.sqrt(n / len(checked))
+        residual = mean_over_ranks(residual)
         if not math.isfinite(residual):
             raise NumericalError("ASkotch ran into NaN: use a larger alpha, or solver='blocked_cg'")
     weights = w.double()

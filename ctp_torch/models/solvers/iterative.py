@@ -13,7 +13,7 @@ from ctp_torch.models.solvers.low_rank import normal_equations, row_blocks, span
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
 from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel
-from ctp_torch.ops.ranks import n_ranks, own_rank, row_share, rows_of_all_ranks, sum_over_ranks
+from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, own_rank, row_share, rows_of_all_ranks, sum_over_ranks
 
 __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "refined", "solve"]
 
@@ -105,7 +105,7 @@ def refined(
         step, taken = inner((R / norms).float(), max(_ROUND, 0.5 * tolerance / residual))
         W, n_iter = W + step.double() * norms, n_iter + taken
         R = B - product(W) - shift * W
-        previous, residual = residual, float((R.norm(dim=0) / scale).max())
+        previous, residual = residual, mean_over_ranks(float((R.norm(dim=0) / scale).max()))
         if residual != residual:
             raise NumericalError("kernel ridge ran into NaN while solving: use a larger alpha or solver='cholesky'")
         if residual <= tolerance or residual > 0.5 * previous:

@@ -16,7 +16,7 @@ from ctp_torch.errors import NumericalError
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
 from ctp_torch.ops.pivoted_cholesky import pivoted_cholesky
-from ctp_torch.ops.ranks import row_share, sum_over_ranks
+from ctp_torch.ops.ranks import mean_over_ranks, row_share, sum_over_ranks
 
 __all__ = [
     "NormalEquations",
@@ -192,6 +192,7 @@ def grown(
         equations = normal_equations(row_blocks(X, Y), centers, triangle, gamma=gamma)
         found, dof = weights(equations.gram, equations.moment, triangle, alphas=alphas)
         residual = sampled_residual(X, Y, centers, found, alphas=alphas, gamma=gamma, seed=seed)
+        residual = mean_over_ranks(residual)
         if residual <= tolerance or rank >= max_rank or len(centers) < rank:
             return Solution(centers, found, residual, dof=dof)
         rank = min(2 * rank, max_rank)
