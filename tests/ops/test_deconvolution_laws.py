@@ -154,7 +154,7 @@ RECOVERY = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_recovery(name):
-    """Exponential MTT 4 s, box MTT 4 and 8 s; |k| or the rectangle matrix turns some of these red."""
+    """Exponential MTT 4 s, box MTT 4 and 8 s; the rectangle matrix turns some of these red."""
     t = np.arange(90.0)
     aif = GammaVariate(t0=8.0)
     exponential, box = RECOVERY[name]

@@ -122,7 +122,7 @@ def test_match_against_brute_force(generator):
 
 
 def test_damped_steps_reach_scipys_minimum():
-    """Decays of different amplitude and rate against scipy, bounds included; and never uphill."""
+    """Decays of different amplitude and rate against scipy, bounds included; taking every step turns this red."""
     t = torch.linspace(0, 5, 20, dtype=torch.float64)
     truth = torch.tensor([[2.0, 0.5], [3.0, 1.5], [1.0, 4.0]], dtype=torch.float64)
     noise = 0.05 * torch.randn(3, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -136,6 +136,12 @@ def test_damped_steps_reach_scipys_minimum():
     for c, p in zip(curves.numpy(), found.numpy(), strict=True):
         fit = least_squares(lambda q, c=c: q[0] * np.exp(-q[1] * t.numpy()) - c, [1, 1], bounds=([0, 0.1], [10, 2.0]))
         np.testing.assert_allclose(p, fit.x, rtol=1e-3)
+    far = torch.tensor([[0.1, 30.0], [9.0, 0.2], [0.5, 25.0]], dtype=torch.float64)  # whole steps overshoot from here
+    misfit = []
+    for steps in range(8):
+        values, _ = model(damped_steps(model, curves, far, bounds=((0, 10), (0.1, 40.0)), steps=steps))
+        misfit.append((curves - values).square().sum(dim=1))
+    assert bool((torch.stack(misfit).diff(dim=0) <= 0).all())
 
 
 @pytest.mark.parametrize(("residue", "shape"), [("exponential", 1.0), ("gamma", 4 / 1.5)])

@@ -6,6 +6,7 @@ import torch
 from oracles.analytic_curves import CLINICAL, TEXTBOOK, GammaVariate, tissue_curve
 from oracles.deconvolution import circulant, truncated_svd, volterra
 
+from ctp_torch.ops.deconvolution import peak_of_residue
 from ctp_torch.ops.design import circulant_column
 from ctp_torch.ops.svd import csvd, ssvd
 
@@ -73,7 +74,7 @@ T4 = [
 
 @pytest.mark.parametrize(("residue", "mtt", "preset", "method", "threshold", "ratios"), T4)
 def test_t4_flow_of_noise_free_curves(residue, mtt, preset, method, threshold, ratios):
-    """Estimated over true CBF at delays -2..6 s; clipping k at 0, |k| or fewer lags turn this red."""
+    """Estimated over true CBF at delays -2..6 s; the rectangle matrix or fewer lags turn this red."""
     curves, aif = study(preset, residue, mtt)
     found = method(curves, aif, 1.0, threshold=threshold).cbf.numpy() / 60
     np.testing.assert_allclose(found, ratios, atol=1e-3)
@@ -139,6 +140,18 @@ def test_ssvd_is_the_truncated_svd_of_the_volterra_matrix(dtype, tolerance, devi
     expected = np.stack([truncated_svd(volterra(aif.numpy(), 1.0), c, 0.2) for c in curves.numpy()])
     found = ssvd(curves.to(device, dtype), aif.to(device, dtype), 1.0)
     torch.testing.assert_close(found.k, torch.tensor(expected, dtype=dtype, device=device), **tolerance)
+
+
+def test_peak_of_residue():
+    """A larger negative lobe, a larger maximum outside -5..25 s, one on the window's edge; |k| turns this red."""
+    lags = torch.arange(-10, 31, dtype=torch.float64)
+    k = torch.zeros(3, 41, dtype=torch.float64)
+    k[0, 12], k[0, 13], k[0, 20] = 1.0, 2.0, -5.0
+    k[1, 2], k[1, 38], k[1, 11], k[1, 12], k[1, 13] = 9.0, 9.0, 1.0, 2.0, 1.0
+    k[2, 4], k[2, 5] = 4.0, 3.0
+    peak, lag = peak_of_residue(k, lags)
+    assert peak.tolist() == [2.0, 2.0, 3.0]
+    torch.testing.assert_close(lag, torch.tensor([3 - 1 / 6, 2.0, -5.0], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("method", [ssvd, csvd])
