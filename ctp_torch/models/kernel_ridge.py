@@ -20,7 +20,8 @@ from ctp_torch.ops.ranks import min_over_ranks, n_ranks, own_rank
 
 __all__ = ["KernelRidge"]
 
-_PILOT_RANK = 256  # pivots beyond which auto takes a kernel for too rough to be solved by them
+_PILOT_RANK = 512  # pivots beyond which auto takes a kernel for too rough to be solved by them
+_PILOT_SLACK = 3.0  # their residual is spread evenly, an iteration's sits in the few directions that predictions see
 _GROWN_RANK = 4096
 _ROUNDING_OF_SUMS, _ROUNDING_OF_KERNELS = 1e-4, 1e-3  # of the targets' spread: above it, float64
 
@@ -46,7 +47,7 @@ class KernelRidge(Regressor):
         ``pivoted``: spanned by ``n_centers`` pivots, or by as many as the tolerance takes. ``auto``: the fastest that
         fits; ``plan_`` says which and why.
     n_centers
-        centres of a low-rank model; asks ``auto`` for one
+        centres of a low-rank model; asks ``auto`` for a pivoted one
     tolerance
         relative residual ``|y - b - (K + alpha I) w| / |y - b|`` at which iterations stop
     center
@@ -89,7 +90,7 @@ class KernelRidge(Regressor):
         *,
         solver: Solver = "auto",
         n_centers: int | None = None,
-        tolerance: float = 1e-5,
+        tolerance: float = 2e-6,
         center: bool = True,
         seed: int = 0,
     ) -> None:
@@ -125,7 +126,7 @@ class KernelRidge(Regressor):
         reason = "the samples come in blocks: a low-rank model on random centres"
         self.plan_ = self._planned("nystrom", len(centers), alpha=alpha, gamma=gamma, reason=reason)
         shared = (block for i, block in enumerate(blocks) if i % n_ranks() == own_rank())
-        self._keep_low_rank(shared, centers, alpha, gamma)
+        self._keep_low_rank(shared, centers, alpha, gamma, working_dtype(centers))
         self._seal(centers.shape[-1], single_target=False)
         return self
 
@@ -134,10 +135,11 @@ class KernelRidge(Regressor):
         self._check_parameters()
         alpha, gamma = self._broadcast(X.shape[:-2], X.device)
         self.plan_ = self._planned(self.solver, X.shape[-2], alpha=alpha, gamma=gamma, batched=X.ndim > 2)
-        if self.plan_["solver"] == "nystrom":
-            generator = torch.Generator().manual_seed(self.seed)
-            chosen = torch.randperm(len(X), generator=generator)[: self.plan_["n_centers"]].sort().values
-            self._keep_low_rank(low_rank.row_blocks(X, Y), X[chosen.to(X.device)], alpha, gamma)
+        solver, n_centers = self.plan_["solver"], self.plan_["n_centers"]
+        if solver == "nystrom" or (solver == "pivoted" and self.n_centers is not None):
+            choose = low_rank.random_centers if solver == "nystrom" else low_rank.pivots
+            centers = choose(X, n_centers, gamma=float(gamma.flatten()[0]), seed=self.seed)
+            self._keep_low_rank(low_rank.row_blocks(X, Y), centers, alpha, gamma, working_dtype(X))
             return
         targets = Y.double()
         intercept = targets.mean(-2) if self.center else torch.zeros_like(targets[..., 0, :])
@@ -154,12 +156,15 @@ class KernelRidge(Regressor):
         """The weights by the planned solver; ``auto`` first tries whether the kernel is smooth."""
         solver, tolerance, seed = self.plan_["solver"], self.tolerance, self.seed
         if solver == "pivoted" or (self.solver == "auto" and solver != "cholesky"):
-            max_rank = self.n_centers or (_GROWN_RANK if solver == "pivoted" else _PILOT_RANK)
-            goal = tolerance if self.n_centers is None else -1.0
+            max_rank, goal = _GROWN_RANK, tolerance
+            if solver != "pivoted":
+                max_rank, goal = _PILOT_RANK, _PILOT_SLACK * tolerance
             found = low_rank.grown(X, Y, alphas=alphas, gamma=gamma, tolerance=goal, max_rank=max_rank, seed=seed)
-            smooth = found.residual <= tolerance
+            smooth = found.residual <= goal
             if smooth and solver != "pivoted":
-                reason = f"the kernel is smooth: {len(found.centers)} pivots solve the whole problem to the tolerance"
+                reason = (
+                    f"the kernel is smooth: {len(found.centers)} pivots solve it to a residual of {found.residual:.0e}"
+                )
                 self.plan_["solver"], self.plan_["reason"] = "pivoted", reason
             if smooth or solver == "pivoted":
                 self.plan_["approximate"] = not smooth
@@ -178,7 +183,7 @@ class KernelRidge(Regressor):
         return iterative.solve(X, Y, alphas=alphas, gamma=gamma, tolerance=tolerance, stored=stored, seed=seed)
 
     def _keep_low_rank(
-        self, blocks: Iterable[tuple[Tensor, Tensor]], centers: Tensor, alpha: Tensor, gamma: Tensor
+        self, blocks: Iterable[tuple[Tensor, Tensor]], centers: Tensor, alpha: Tensor, gamma: Tensor, dtype: torch.dtype
     ) -> None:
         """Solve on given centres and keep the model."""
         if _differ(gamma):
@@ -187,7 +192,7 @@ class KernelRidge(Regressor):
         solution, intercept, spread = low_rank.solve(
             blocks, centers, alphas=alpha.flatten(), gamma=width, center=self.center
         )
-        self._keep(solution._replace(centers=solution.centers.to(working_dtype(centers))), alpha, intercept, spread)
+        self._keep(solution._replace(centers=solution.centers.to(dtype)), alpha, intercept, spread)
 
     def _keep(self, solution: Solution, alpha: Tensor, intercept: Tensor, spread: Tensor) -> None:
         """Store the model, in dtypes whose rounding doesn't show: large weights of both signs cancel in predictions."""

@@ -20,7 +20,7 @@ def curves():
 
 
 MODELS = {
-    "nystrom": KernelRidge(n_centers=60),
+    "nystrom": KernelRidge(solver="nystrom", n_centers=60),
     "blocks": KernelRidge(n_centers=60),
     "pivoted": KernelRidge(solver="pivoted", n_centers=60),
     "cg": KernelRidge(solver="cg", tolerance=1e-7),

@@ -23,6 +23,8 @@ __all__ = [
     "drawn",
     "grown",
     "normal_equations",
+    "pivots",
+    "random_centers",
     "row_blocks",
     "sampled_residual",
     "solve",
@@ -182,13 +184,9 @@ def grown(
 
     Y must be centred already. The residual is evaluated at 512 random samples.
     """
-    rank = min(128, max_rank) if tolerance > 0.0 else max_rank
+    rank = min(128, max_rank)
     while True:
-        generator = torch.Generator().manual_seed(seed)
-        pool = torch.randperm(len(X), generator=generator)[:_PIVOT_ROWS].sort().values.to(X.device)
-        candidates = X[pool].double()
-        chosen = pivoted_cholesky(candidates, gamma=gamma, rank=rank, generator=generator)
-        centers, triangle = candidates[chosen.pivots], chosen.factor[chosen.pivots].tril()
+        centers, triangle = _pivoted(X, rank, gamma=gamma, pool=_PIVOT_ROWS, seed=seed)
         equations = normal_equations(row_blocks(X, Y), centers, triangle, gamma=gamma)
         found, dof = weights(equations.gram, equations.moment, triangle, alphas=alphas)
         residual = sampled_residual(X, Y, centers, found, alphas=alphas, gamma=gamma, seed=seed)
@@ -196,6 +194,26 @@ def grown(
         if residual <= tolerance or rank >= max_rank or len(centers) < rank:
             return Solution(centers, found, residual, dof=dof)
         rank = min(2 * rank, max_rank)
+
+
+def random_centers(X: Tensor, n_centers: int, *, gamma: float, seed: int) -> Tensor:
+    """Samples (n_centers, features) drawn with equal chance, whatever gamma."""
+    generator = torch.Generator().manual_seed(seed)
+    return X[torch.randperm(len(X), generator=generator)[:n_centers].sort().values.to(X.device)]
+
+
+def pivots(X: Tensor, n_centers: int, *, gamma: float, seed: int) -> Tensor:
+    """Samples (n_centers, features) that span the kernel of three times as many random ones."""
+    return _pivoted(X, n_centers, gamma=gamma, pool=3 * n_centers, seed=seed)[0]
+
+
+def _pivoted(X: Tensor, rank: int, *, gamma: float, pool: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pivots (rank, features) among a random pool of samples, and the factor L of their kernel matrix, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(len(X), generator=generator)[:pool].sort().values.to(X.device)
+    candidates = X[drawn].double()
+    chosen = pivoted_cholesky(candidates, gamma=gamma, rank=rank, generator=generator)
+    return candidates[chosen.pivots], chosen.factor[chosen.pivots].tril()
 
 
 def sampled_residual(

@@ -62,7 +62,7 @@ def planned(
         "blocked_cg": 12 * n * n_preconditioner + 1024 * n,
         "askotch": 1024 * n,
         "nystrom": 40 * centers * centers + 8 * 8192 * centers,
-        "pivoted": 8 * min(n, 25_000) * (n_centers or 1024),
+        "pivoted": 40 * centers * centers + 8 * min(n, 25_000) * (n_centers or 1024),
     }
     reason = f"solver={solver!r} was asked for"
     chosen: str = solver
@@ -85,7 +85,7 @@ def _chosen(n: int, *, n_models: int, n_centers: int | None, needs: dict[str, in
     if n_models > 1:
         return "cholesky", f"{n_models} models go through one batched factorisation"
     if n_centers is not None:
-        return "nystrom", f"n_centers={n_centers} asks for a low-rank model on random centres"
+        return "pivoted", f"n_centers={n_centers} asks for a low-rank model; its centres are pivots"
     if n <= _SMALL:
         return "cholesky", f"{n} samples are few enough for one float64 factor"
     room = free // 2
