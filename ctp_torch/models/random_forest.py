@@ -95,9 +95,9 @@ class RandomForest(Regressor):
     value_: Tensor
     """(nodes, targets): weighted mean of the samples."""
     weight_: Tensor
-    """(nodes,), float32: sum of the samples' weights."""
+    """(nodes,), float32: sum of the samples' weights; up to one common factor where these are no whole numbers."""
     decrease_: Tensor
-    """(nodes,), float32: by how much the split lowers the sum of squared errors of all targets."""
+    """(nodes,), float32: by how much the split lowers the weighted squared errors of all targets, with that factor."""
 
     def __init__(
         self,
@@ -255,11 +255,11 @@ class RandomForest(Regressor):
                 only=only,
             ),
         )
-        self.roots_ = torch.searchsorted(nodes.tree, torch.arange(n_trees, device=X.device)).view(*batch, -1)
-        self.feature_, self.threshold_ = nodes.feature.int(), nodes.threshold
-        self.left_ = nodes.left.int() if len(nodes.left) < 2**31 else nodes.left
-        self.value_, self.weight_ = nodes.value, nodes.weight.float()
-        self.decrease_ = nodes.decrease.float()
+        self.roots_ = torch.searchsorted(nodes.tree, torch.arange(n_trees, dtype=torch.int32, device=X.device)).view(
+            *batch, -1
+        )
+        self.feature_, self.threshold_, self.left_ = nodes.feature, nodes.threshold, nodes.left
+        self.value_, self.weight_, self.decrease_ = nodes.value, nodes.weight, nodes.decrease
 
     def _predict(self, X: Tensor) -> Tensor:
         """Mean over the trees."""

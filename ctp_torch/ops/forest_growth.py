@@ -26,22 +26,22 @@ class GrowthLimits(NamedTuple):
 
 
 class TreeNodes(NamedTuple):
-    """Nodes in the order of their creation: the roots first, every level after the one above."""
+    """Nodes tree by tree, each tree from its root on, every level after the one above, siblings side by side."""
 
     tree: Tensor
-    """(nodes,), int64."""
+    """(nodes,), int32, ascending."""
     feature: Tensor
-    """(nodes,), int64, -1 for a leaf."""
+    """(nodes,), int32, -1 for a leaf."""
     threshold: Tensor
     """(nodes,), in the dtype of X; ``x <= threshold`` goes left."""
     left: Tensor
-    """(nodes,), int64: the left child, followed by the right one; a leaf points at itself."""
+    """(nodes,), int32 or int64: the left child, followed by the right one; a leaf points at itself."""
     value: Tensor
     """(nodes, targets), in the dtype of Y: weighted means."""
     decrease: Tensor
-    """(nodes,), float64: by how much the split lowers the sum of squared errors."""
+    """(nodes,), float32: by how much the split lowers the sum of squared errors."""
     weight: Tensor
-    """(nodes,), int64."""
+    """(nodes,), float32."""
 
 
 def grow_trees(samples: Samples, roots: Frontier, limits: GrowthLimits, rules: SplitRules) -> TreeNodes:
@@ -78,14 +78,14 @@ def grow_trees(samples: Samples, roots: Frontier, limits: GrowthLimits, rules: S
 
 
 def join_trees(parts: list[TreeNodes]) -> TreeNodes:
-    """One table of the nodes of all parts, tree by tree, each tree from its root on, level by level."""
-    shifts = torch.tensor([0, *(len(part.tree) for part in parts[:-1])]).cumsum(0).tolist()
-    parts = [part._replace(left=part.left + shift) for part, shift in zip(parts, shifts, strict=True)]
-    nodes = TreeNodes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-    order = nodes.tree.argsort(stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    return TreeNodes(*(column[order] for column in nodes._replace(left=place[nodes.left])))
+    """One table of the nodes of all parts; the trees of a part come after those of the parts before."""
+    count, lefts = 0, []
+    index = torch.int32 if sum(len(part.tree) for part in parts) < 2**31 else torch.int64
+    for part in parts:
+        lefts.append(part.left.to(index) + count)
+        count += len(part.tree)
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    return TreeNodes(*columns)._replace(left=torch.cat(lefts))
 
 
 def _grow_level(
@@ -192,20 +192,28 @@ class _Store:
         return children
 
     def nodes(self, samples: Samples) -> TreeNodes:
-        """All nodes in the order of their numbers."""
+        """All nodes, tree by tree."""
         number, tree, weight, value = (torch.cat(parts) for parts in zip(*self.known, strict=True))
+        self.known.clear()
+        trees = torch.empty(self.count, dtype=torch.int32, device=tree.device).index_copy_(0, number, tree.int())
+        order = trees.argsort(stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(self.count, device=order.device)
+        number = place[number]
         nodes = TreeNodes(
-            tree=torch.empty_like(tree[: self.count]),
-            feature=tree.new_full((self.count,), -1),
+            tree=trees[order],
+            feature=torch.full_like(trees, -1),
             threshold=samples.X.new_zeros(self.count),
-            left=torch.arange(self.count, device=tree.device),
-            value=value.new_empty(self.count, value.shape[1]),
-            decrease=torch.zeros(self.count, dtype=torch.float64, device=tree.device),
-            weight=weight.new_empty(self.count),
+            left=torch.arange(self.count, dtype=torch.int32 if self.count < 2**31 else torch.int64, device=tree.device),
+            value=value.new_empty(self.count, value.shape[1]).index_copy_(0, number, value),
+            decrease=torch.zeros(self.count, dtype=torch.float32, device=tree.device),
+            weight=torch.empty(self.count, dtype=torch.float32, device=tree.device).index_copy_(
+                0, number, weight.float()
+            ),
         )
-        nodes.tree[number], nodes.weight[number], nodes.value[number] = tree, weight, value
         if self.splits:
             number, feature, threshold, left, decrease = (torch.cat(parts) for parts in zip(*self.splits, strict=True))
-            nodes.feature[number], nodes.threshold[number] = feature, threshold
-            nodes.left[number], nodes.decrease[number] = left, decrease
+            number = place[number]
+            nodes.feature[number], nodes.threshold[number] = feature.int(), threshold
+            nodes.left[number], nodes.decrease[number] = place[left].to(nodes.left.dtype), decrease.float()
         return nodes
