@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RandomForest"]
 
-_ROWS, _TREES = 4096, 45  # predicted at once: 184,320 walks over values that fit the cache
+_ROWS, _TREES = 8192, 30  # predicted at once: 245,760 walks
 _DEEPEST = 2**31 - 1
 
 

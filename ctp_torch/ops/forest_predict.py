@@ -9,18 +9,16 @@ from torch import Tensor
 
 __all__ = ["PackedTrees", "leaves", "pack_trees"]
 
-_COMPACT = 3  # levels between two looks at which samples have arrived
+_COMPACT = 4  # levels between two looks at which samples have arrived
 
 
 class PackedTrees(NamedTuple):
-    """Nodes in the form that chasing needs: what a step reads lies together. A leaf leads to itself."""
+    """Nodes in the form that chasing needs: one word for feature and child. A leaf leads to itself."""
 
     threshold: Tensor
     """(nodes,); infinite for a leaf: every x is below."""
     link: Tensor
     """(nodes,), int32 or int64: ``(left child - node) * 2^shift + feature``."""
-    both: Tensor | None
-    """(nodes,), int64: threshold and link side by side, where both have 32 bits."""
     shift: int
 
 
@@ -41,11 +39,7 @@ def pack_trees(feature: Tensor, threshold: Tensor, left: Tensor) -> PackedTrees:
     ahead = (left.long() - torch.arange(len(left), device=left.device)).masked_fill_(leaf, 0)
     link = (ahead << shift) + feature.long().clamp(min=0)
     threshold = threshold.masked_fill(leaf, torch.inf)
-    if int(link.max()) >= 2**31 or threshold.dtype != torch.float32:
-        return PackedTrees(threshold, link, None, shift)
-    link = link.int()
-    both = torch.stack([threshold.view(torch.int32), link], 1).view(torch.int64).squeeze(1)
-    return PackedTrees(threshold, link, both, shift)
+    return PackedTrees(threshold, link.int() if int(link.max()) < 2**31 else link, shift)
 
 
 def leaves(X: Tensor, roots: Tensor, trees: PackedTrees) -> Tensor:
@@ -71,10 +65,7 @@ def leaves(X: Tensor, roots: Tensor, trees: PackedTrees) -> Tensor:
     mask = (1 << trees.shift) - 1
     while True:
         for _ in range(_COMPACT):
-            if trees.both is None:
-                threshold, link = trees.threshold.index_select(0, node), trees.link.index_select(0, node)
-            else:
-                threshold, link = _halves(trees.both.index_select(0, node))
+            threshold, link = trees.threshold.index_select(0, node), trees.link.index_select(0, node)
             x = values.index_select(0, torch.add(row, link & mask))
             ahead = (link >> trees.shift).to(index)
             node = torch.add(node, ahead).sub_(_minus_if_above(x, threshold))
@@ -84,11 +75,6 @@ def leaves(X: Tensor, roots: Tensor, trees: PackedTrees) -> Tensor:
             if not len(inner):
                 return result.view(len(roots), n_samples).long()
             active, node, row = active[inner], node.index_select(0, inner), row.index_select(0, inner)
-
-
-def _halves(both: Tensor) -> tuple[Tensor, Tensor]:
-    """Thresholds and links of packed nodes."""
-    return both.view(torch.float32)[::2], both.view(torch.int32)[1::2]
 
 
 def _minus_if_above(x: Tensor, threshold: Tensor) -> Tensor:
