@@ -100,7 +100,7 @@ def select_vof(
     spacing: Spacing,
     aif: Tensor | None = None,
     lag_s: float = 2.0,
-    margin_mm: float = 2.0,
+    margin_mm: float = 1.0,
     area_mm2: float = 8.0,
 ) -> VesselCurve | None:
     """The venous outflow: the largest of the late vessels, a dural sinus.
@@ -329,7 +329,8 @@ def _first_pass_centre(curves: Tensor, dt: float) -> Tensor:
 
 def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: int = 5, n_rounds: int = 20) -> Tensor:
     """Of the curves ``keep``, the k-means cluster with the smallest first moment, unless it is a low one."""
-    if keep.numel() < 4 * n_clusters:
+    n_clusters = min(n_clusters, keep.numel() // 6)
+    if n_clusters < 2:
         return keep
     start = max(0, int(float(bolus_onset(smooth[keep].mean(dim=0), dt)) / dt) - 1)
     window = smooth[keep, start : start + max(4, math.ceil(16.0 / dt))].clamp_min(0)
@@ -347,6 +348,6 @@ def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: in
     members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)
     count = members.sum(dim=0).clamp_min(1)
     height = (members.T @ smooth[keep].amax(dim=1)) / count
-    eligible = (members.sum(dim=0) >= max(4.0, 0.05 * keep.numel())) & (height >= 0.4 * height.max())
+    eligible = (members.sum(dim=0) >= max(3.0, 0.05 * keep.numel())) & (height >= 0.4 * height.max())
     mean_moment = torch.where(eligible, (members.T @ moment) / count, torch.inf)
-    return _unless_few(keep, group == mean_moment.argmin())
+    return keep[group == mean_moment.argmin()] if bool(eligible.any()) else keep

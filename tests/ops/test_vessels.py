@@ -170,7 +170,7 @@ def test_artery_of_a_human_series_is_early_high_and_narrow(third_party):
     """Concentration curves of a human DSC-MRI scan (OSIPI), 625 voxels, 40 frames; their time step doesn't matter here.
 
     Found at 1.243 s a frame: onset 19.7 s against 20.3 s of the mean of all, peak at 23.6 against 26.1 s, height .66
-    against .51, width 5.5 against 6.8 s; docs/aif_human_dsc.png shows both curves.
+    against .51, width 5.5 against 6.8 s; docs/pictures/aif_human_dsc.png shows both curves.
     """
     nibabel = pytest.importorskip("nibabel")
     image = nibabel.load(third_party / "osipi" / "dsc_concentration_patch.nii")
