@@ -1,6 +1,6 @@
 """How near the truth each deconvolution is, and how long it takes.
 
-    python benchmarks/deconvolution.py accuracy [--dt 2]   correlation, slope and error on the standard grid of tile curves
+    python benchmarks/deconvolution.py accuracy [--dt 2]   correlation, slope, error on the standard grid of tiles
     python benchmarks/deconvolution.py timing        470,000 curves against vectorised numpy and a loop over curves
     python benchmarks/deconvolution.py alone         seconds and memory of every method on them
 

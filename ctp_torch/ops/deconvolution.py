@@ -89,8 +89,7 @@ def read_filtered(
     peak, tmax = curves.new_empty(len(curves)), curves.new_empty(len(curves))
     if not residues:
         first, last = _window(lags)
-        near = slice(max(first - 1, 0), last + 2)
-        filters, lags = filters[near], lags[near]
+        filters, lags = filters[first : last + 1], lags[first : last + 1]
     transposed = filters.to(curves).T.contiguous()  # (time, lags)
     slices = list(chunks(curves, len(lags)))
     k = curves.new_empty(len(curves) if residues else slices[0].stop, len(lags))
