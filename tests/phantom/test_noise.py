@@ -22,7 +22,7 @@ def independent_noise(n, seed=0):
 
 @pytest.mark.parametrize(("size", "published"), [(512, 1.0), (256, 0.845), (128, 0.53)])
 def test_coarser_matrices_average_the_noise_of_512(size, published):
-    """Red when the spectrum is cut instead of folded at the coarse matrix' limit (tried at 256: .818 instead of .839)."""
+    """Red when the spectrum is cut, not folded, at the coarse matrix' limit (tried at 256: .818 instead of .839)."""
     images = noise_images(24, noise_amplitude(size, FOV), torch.Generator().manual_seed(0))
     k = 512 // size
     pooled = independent_noise(12).reshape(12, size, k, size, k).mean((2, 4))
