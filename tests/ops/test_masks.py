@@ -1,7 +1,7 @@
 """Masks of digital heads whose anatomy is known: any matrix, slice thickness, turn, table, gap.
 
-Mutations that these tests catch: ``fraction=0.8`` -> 0.4 in ``_enclosed`` (scalp comes in); leaving out the image's rim
-there (the cut head); no opening in ``_head`` (the head rest stays); the working grid without its factor (512 differs).
+A mutation that these tests catch: ``fraction=0.8`` -> 0.4 in ``_enclosed`` (what lies behind the bone comes in). Not
+caught, because other steps make up for them in these heads: no opening in ``_head``, no image rim in ``_enclosed``.
 """
 
 import time
