@@ -21,9 +21,9 @@ from ctp_torch.ops.ranks import min_over_ranks, n_ranks, own_rank
 __all__ = ["KernelRidge"]
 
 _PILOT_RANK = 512  # pivots beyond which auto takes a kernel for too rough to be solved by them
-_PILOT_SLACK = 3.0  # their residual is spread evenly, an iteration's sits in the few directions that predictions see
+_PILOT_SLACK = 2.0  # their residual is spread evenly, an iteration's sits in the few directions that predictions see
 _GROWN_RANK = 4096
-_ROUNDING_OF_SUMS, _ROUNDING_OF_KERNELS = 1e-4, 1e-3  # of the targets' spread: above it, float64
+_ROUNDING_OF_SUMS, _ROUNDING_OF_KERNELS = 1e-4, 2e-4  # of the targets' spread: above it, float64
 
 
 class KernelRidge(Regressor):
