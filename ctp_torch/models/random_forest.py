@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from torch import Tensor
 
-from ctp_torch.models.base import Regressor, working_dtype
+from ctp_torch.models.base import Regressor
+from ctp_torch.models.checks import working_dtype
 from ctp_torch.models.forest_parameters import (
     check_parameters,
     checked_weight,
