@@ -1,6 +1,6 @@
 """Do kernel ridge and the forest beat the linear models on patients never seen? Pooled over independent cohorts.
 
-``python benchmarks/models.py --seeds 11 12 13`` makes one cohort a seed (12 training, 6 test patients, 128 x 128), trains
+``python benchmarks/models.py --seeds 11 12 13`` makes a cohort a seed (12 training, 6 test patients, 128 x 128), trains
 the paper's four models on 4,000 pixels of each, scores the test patients, and writes the pooled table with paired
 intervals over all test patients. The cohorts' settings are the defaults of ``ctp-torch phantom cohort``; nothing is
 chosen by the result.

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ctp_torch.cli import choices, console, reading, vessels
+from ctp_torch.cli.lesion import ThresholdsOption, lesion_lines
 from ctp_torch.cli.stopwatch import Stopwatch
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
+from ctp_torch.thresholds import Thresholds, read_thresholds
 
 if TYPE_CHECKING:
+    from ctp_torch.lesion import Lesions
     from ctp_torch.maps import PerfusionMaps
     from ctp_torch.ops import RigidMotion
     from ctp_torch.pipeline import Anatomy, Registration
@@ -38,6 +41,8 @@ def maps(
         str | None,
         typer.Option(help=f"{choices.REGISTRATION_HELP} [default: the model's, else {choices.DEFAULT_REGISTRATION}]."),
     ] = None,
+    lesions: Annotated[bool, typer.Option(help="Measure core, hypoperfusion and penumbra too.")] = True,
+    thresholds: ThresholdsOption = None,
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
@@ -60,6 +65,7 @@ def maps(
     vessels.check_choice(aif, "--aif")
     vessels.check_choice(vof, "--vof")
     twice = choices.pick_duplicates(duplicates)
+    limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
     target = console.pick_device(device)
     console.claim(output, force=force)
 
@@ -101,6 +107,8 @@ def maps(
             scale_by_vof=vof_scaling,
         )
     watch.lap("maps")
+    found = _find_lesions(result, scan.anatomy, limits, warnings) if lesions else None
+    watch.lap("lesions")
     warnings += _warnings(scan.ready.notes) + _warnings(result.notes)
     settings: dict[str, object] = {
         "registration": alignment,
@@ -118,11 +126,14 @@ def maps(
             "sigma_mm": sigma_mm,
         }
     ranges = None if recipe is None else recipe.targets
-    _write(output, scan, result, ranges, {"settings": settings, "warnings": warnings, "device": str(target)}, watch)
+    record = {"settings": settings, "warnings": warnings, "device": str(target)}
+    _write(output, scan, result, found, ranges, record, watch)
     for warning in warnings:
         console.warn(warning)
     if profile:
         console.say(watch.table())
+    for line in lesion_lines(found) if found is not None else ():
+        console.say(line)
     console.say(f"wrote {', '.join(result.values)} to {output} in {watch.total:.1f} s; see montage.png")
 
 
@@ -153,10 +164,27 @@ def _prepare(source: CTPSeries, estimate: Registration | None, median_size: int,
     return _Scan(ready, motion, anatomy, quality)
 
 
+def _find_lesions(maps: PerfusionMaps, anatomy: Anatomy, limits: Thresholds, warnings: list[str]) -> Lesions | None:
+    """Core and penumbra; where they can't be told, a warning says why."""
+    from ctp_torch.lesion import find_lesions
+
+    if not {"cbf", "tmax"} <= set(maps.values):
+        warnings.append("no lesions measured: they need CBF and Tmax maps")
+        return None
+    try:
+        found = find_lesions(maps, baseline=anatomy.baseline, thresholds=limits)
+    except CTPError as error:
+        warnings.append(f"no lesions measured: {error}")
+        return None
+    warnings.extend(found.warnings)
+    return found
+
+
 def _write(
     output: Path,
     scan: _Scan,
     result: PerfusionMaps,
+    lesions: Lesions | None,
     ranges: Mapping[str, tuple[float, float]] | None,
     record: Mapping[str, object],
     watch: Stopwatch,
@@ -164,6 +192,7 @@ def _write(
     """The maps, the montage and run.json, all or nothing."""
     from ctp_torch.maps import QUANTITIES
     from ctp_torch.ops import patient_axes
+    from ctp_torch.report.lesions import write_lesions
     from ctp_torch.report.motion import write_motion
     from ctp_torch.report.result import write_record, write_result
 
@@ -171,6 +200,8 @@ def _write(
     shown = ranges or {name: QUANTITIES[name].display for name in ("cbv", "cbf", "mtt", "tmax")}
     with console.delivered(output) as folder:
         write_result(folder, result, scan.anatomy.baseline, shown)
+        if lesions is not None:
+            write_lesions(folder, lesions, result, baseline=scan.anatomy.baseline)
         if scan.motion is not None:
             in_patient = patient_axes(scan.motion, series.geometry.direction)
             write_motion(folder, in_patient, series.times.median(dim=1).values.tolist())

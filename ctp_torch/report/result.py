@@ -21,7 +21,7 @@ __all__ = ["write_record", "write_result"]
 def write_result(
     folder: Path, maps: PerfusionMaps, baseline: Tensor, ranges: Mapping[str, tuple[float, float]]
 ) -> None:
-    """``cbf.nii.gz`` and the other maps in physical units, ``mask.nii.gz`` and ``montage.png``.
+    """``cbf.nii.gz`` and the other maps in physical units, ``mask.nii.gz``, ``baseline.nii.gz``, ``montage.png``.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ def write_result(
     for name, volume in maps.values.items():
         write_volume(folder / f"{name}.nii.gz", volume.float(), maps.geometry)
     write_volume(folder / "mask.nii.gz", maps.mask.byte(), maps.geometry)
+    write_volume(folder / "baseline.nii.gz", baseline.float(), maps.geometry)
     (folder / "montage.png").write_bytes(to_png(montage_figure(baseline, maps, ranges)))
 
 

@@ -26,6 +26,7 @@ def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
     assert done.code == 0, done.err
     assert "motion estimate" in done.out
     names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names >= {"core.nii.gz", "penumbra.nii.gz", "lesion.json", "lesion.png", "baseline.nii.gz"}
     assert names >= {"cbf.nii.gz", "cbv.nii.gz", "mtt.nii.gz", "tmax.nii.gz", "mask.nii.gz", "montage.png", "run.json"}
     series = read_series(scan_folder)
     image = nibabel.load(tmp_path / "out" / "cbv.nii.gz")
