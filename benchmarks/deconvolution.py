@@ -156,13 +156,12 @@ def delay_correction():
     return rows
 
 
-def timing(repeats):
+def timing(repeats, voxels):
     """Seconds for 470,000 curves of 60 frames: ours and numpy's in turn, then every method alone with its memory."""
-    curves, aif, _ = tile_curves(BOLUSES["textbook"], 1.0, 0.5, repeats=640)
-    curves = curves[:VOXELS].contiguous()
+    curves, aif = many_curves(voxels)
     wide, wide_aif = curves.double().numpy(), aif.double().numpy()
     check(curves, aif, wide, wide_aif)
-    few = wide[:: VOXELS // LOOPED][:LOOPED]
+    few = wide[:: voxels // LOOPED][:LOOPED]
     seconds = common.interleaved(
         {
             "csvd": lambda: ops.csvd(curves, aif, 1.0),
@@ -190,25 +189,30 @@ def timing(repeats):
     return seconds
 
 
-def alone():
+def alone(voxels):
     """Seconds and memory above the data of every method, each in a process of its own."""
     rows = {}
     for name in METHODS:
-        answer = common.in_child(one_method, name, timeout_s=280.0)
+        answer = common.in_child(one_method, name, voxels, timeout_s=280.0)
         rows[name] = answer.get("result", answer)
         print(f"  {name:36s}{rows[name]}", flush=True)
     return rows
 
 
-def one_method(name):
+def one_method(name, voxels):
     """Seconds and gigabytes above the data of one method on all curves; runs in a child."""
-    curves, aif, _ = tile_curves(BOLUSES["textbook"], 1.0, 0.5, repeats=640)
-    curves = curves[:VOXELS].contiguous()
+    curves, aif = many_curves(voxels)
     METHODS[name](curves[:1000], aif, 1.0)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that making the data reached
     before = peak_bytes()
     _, seconds = common.timed(lambda: METHODS[name](curves, aif, 1.0))
     return {"seconds": round(seconds, 3), "gigabytes_above_data": round((peak_bytes() - before) / 1e9, 3)}
+
+
+def many_curves(voxels):
+    """That many noisy tile curves (voxels, time) and their AIF."""
+    curves, aif, _ = tile_curves(BOLUSES["textbook"], 1.0, 0.5, repeats=voxels // 735 + 1)
+    return curves[:voxels].contiguous(), aif
 
 
 def peak_bytes():
@@ -233,15 +237,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("accuracy", "timing", "alone"))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--curves", type=int, default=VOXELS)
     parser.add_argument("--dt", type=float, default=1.0, choices=DTS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", DeconvolutionWarning)
     if arguments.what == "accuracy":
         accuracy(arguments.dt)
     elif arguments.what == "timing":
-        common.write("deconvolution_timing", {"curves": VOXELS, "frames": 60, "seconds": timing(arguments.repeats)})
+        seconds = timing(arguments.repeats, arguments.curves)
+        common.write("deconvolution_timing", {"curves": arguments.curves, "frames": 60, "seconds": seconds})
     else:
-        common.write("deconvolution_methods", {"curves": VOXELS, "frames": 60, "methods": alone()})
+        methods = alone(arguments.curves)
+        common.write("deconvolution_methods", {"curves": arguments.curves, "frames": 60, "methods": methods})
 
 
 if __name__ == "__main__":
