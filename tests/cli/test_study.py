@@ -106,7 +106,11 @@ def test_a_model_that_does_not_fit_the_series(run, trained, tmp_path):
         (["COHORT", "-o", "OUT/m.safetensors", "--maps", "cbv,magic"], 1, "magic"),
         (["COHORT", "-o", "OUT/m.safetensors", "--kernel-param", "magic"], 1, "choose among"),
         (["COHORT", "-o", "OUT/m.safetensors", "--feature-scale", "magic"], 1, "unit or zscore"),
-        (["COHORT", "-o", "OUT/m.safetensors", "--samples", "10000000", "--registration", "none", "--keep-all"], 1, "--samples"),
+        (
+            ["COHORT", "-o", "OUT/m.safetensors", "--samples", "10000000", "--registration", "none", "--keep-all"],
+            1,
+            "--samples",
+        ),
     ],
 )
 def test_mistakes_in_training(run, cohort_folder, tmp_path, arguments, code, message):
