@@ -153,8 +153,9 @@ def _turned(field: Tensor, angle_deg: float) -> Tensor:
 def _match(field: Tensor) -> Tensor:
     """Correlation of all rows with themselves reversed, for every offset in half pixels ``(z, offsets)``."""
     n = field.shape[-1]
-    spectrum = torch.fft.rfft(field, n=2 * n - 1)
-    match: Tensor = torch.fft.irfft((spectrum * spectrum).sum(dim=1), n=2 * n - 1)
+    size = 1 << (2 * n - 1).bit_length()  # a power of two: lengths with large prime factors take many times as long
+    spectrum = torch.fft.rfft(field, n=size)
+    match: Tensor = torch.fft.irfft((spectrum * spectrum).sum(dim=1), n=size)[:, : 2 * n - 1]
     return match  # sum_x f(x) f(s - x): s = 0 .. 2 n - 2
 
 
