@@ -22,7 +22,9 @@ def machine(device="cpu"):
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
     return {

@@ -217,7 +217,9 @@ def many_curves(voxels):
 
 def peak_bytes():
     """Highest resident memory of this process since the last reset."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM")
+    )
     return 1024 * int(line.split()[1])
 
 

@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--plot", action="store_true")
     arguments = parser.parse_args()
     path = RESULTS / "forest.json"
-    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     for n_samples in arguments.samples:
         for seed in arguments.seeds:
             for name in arguments.contenders:

@@ -50,7 +50,7 @@ def train(cohort, folder, n_samples, n_centers):
 def run_ours(series, folder):
     """``ctp-torch maps``; seconds by stage."""
     maps(Path(series), Path(folder) / "ours", model=Path(folder) / "ours.safetensors", device="cpu", force=True)
-    return json.loads((Path(folder) / "ours" / "run.json").read_text())["timings_s"]
+    return json.loads((Path(folder) / "ours" / "run.json").read_text(encoding="utf-8"))["timings_s"]
 
 
 def run_peers(series, folder, n_registered):

@@ -23,7 +23,7 @@ from ctp_torch.thresholds import read_thresholds
 def measure(patient, thresholds):
     """One patient: Dice of the intracranial mask, onset and area of the arterial input, volumes [mL]."""
     truth = {name: read_volume(patient.truth_path / f"{name}.nii.gz")[0] > 0 for name in ("brain", "core", "penumbra")}
-    facts = json.loads((patient.truth_path / "truth.json").read_text())
+    facts = json.loads((patient.truth_path / "truth.json").read_text(encoding="utf-8"))
     series = read_series(patient.series_path)
     ready = pipeline.preprocess(series, registration=ops.register_rigid, median_size=1)
     anatomy = pipeline.locate(ready)

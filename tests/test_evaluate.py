@@ -109,7 +109,7 @@ def rows():
 def test_scores_survive_the_csv(rows, tmp_path):
     rows[0] = rows[0]._replace(r=math.nan)
     write_scores(rows, tmp_path / "scores.csv")
-    header = (tmp_path / "scores.csv").read_text().splitlines()[0]
+    header = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == "patient,slice,split,map,model,filter_px,ssim_frame,ssim_brain,mae,r"
     back = read_scores(tmp_path / "scores.csv")
     assert math.isnan(back[0].r)

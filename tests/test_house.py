@@ -60,25 +60,25 @@ def test_imports_run_one_way(path):
     if room in ("__init__", "__main__"):
         return
     assert room in LEVELS, f"{room}: give the new room its level in this test"
-    for module, line in imports_of(ast.parse(path.read_text()), top_level=False):
+    for module, line in imports_of(ast.parse(path.read_text(encoding="utf-8")), top_level=False):
         parts = module.split(".")
         if parts[0] == "ctp_torch" and len(parts) > 1 and parts[1] in LEVELS and parts[1] != room:
             assert LEVELS[parts[1]] <= LEVELS[room], f"{path}:{line} imports {module} upwards"
     if room in ("ops", "models"):
-        for module, line in imports_of(ast.parse(path.read_text()), top_level=False):
+        for module, line in imports_of(ast.parse(path.read_text(encoding="utf-8")), top_level=False):
             inner = module.split(".")[1] if module.startswith("ctp_torch.") else ""
             assert inner not in ("io", "series", "curves", "maps", "geometry"), f"{path}:{line}: tensors only"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_are_imported_where_they_are_used(path):
-    for module, line in imports_of(ast.parse(path.read_text()), top_level=True):
+    for module, line in imports_of(ast.parse(path.read_text(encoding="utf-8")), top_level=True):
         assert module.split(".")[0] not in HEAVY, f"{path}:{line} imports {module} at the top"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_stay_small_and_quiet(path):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 350, "split this file"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
@@ -89,7 +89,7 @@ def test_public_names_are_remembered():
     """A name that disappears breaks somebody's program: take it out of public_api.json on purpose only."""
     from ctp_torch import models, ops
 
-    remembered = json.loads((Path(__file__).parent / "public_api.json").read_text())
+    remembered = json.loads((Path(__file__).parent / "public_api.json").read_text(encoding="utf-8"))
     for module, names in (("ctp_torch", ctp_torch.__all__), ("ops", vars(ops)), ("models", vars(models))):
         missing = set(remembered[module]) - set(names)
         assert not missing, f"{module} lost {sorted(missing)}"

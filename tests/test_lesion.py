@@ -217,7 +217,7 @@ def test_thresholds_survive_their_file(tmp_path):
 def test_tables_hold_every_number(tmp_path):
     lesions = find_lesions(drawn()[0])
     write_lesion_tables(lesions, tmp_path, facts={"method": "csvd"})
-    page = json.loads((tmp_path / "lesion.json").read_text())
+    page = json.loads((tmp_path / "lesion.json").read_text(encoding="utf-8"))
     with (tmp_path / "lesion.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert page["method"] == "csvd"
@@ -253,7 +253,7 @@ def test_command_measures_a_folder_of_maps(tmp_path, capsys):
     lesion(folder, out, tmax=5.5)
     said = capsys.readouterr()
     assert "no baseline CT" in said.err
-    page = json.loads((out / "lesion.json").read_text())
+    page = json.loads((out / "lesion.json").read_text(encoding="utf-8"))
     assert f"{page['core_ml']:.1f} mL" in said.out
     assert page["thresholds"]["tmax"] == 5.5
     volume, _ = read_volume(out / "core.nii.gz")
@@ -268,4 +268,4 @@ def test_command_measures_a_folder_of_maps(tmp_path, capsys):
     write_thresholds(Thresholds(rcbf=0.2, method="csvd"), limits)
     lesion(folder, out, thresholds=limits, force=True)
     assert "baseline" not in capsys.readouterr().err
-    assert json.loads((out / "lesion.json").read_text())["thresholds"]["rcbf"] == 0.2
+    assert json.loads((out / "lesion.json").read_text(encoding="utf-8"))["thresholds"]["rcbf"] == 0.2

@@ -21,6 +21,7 @@ from ctp_torch.ops.conjugate_gradients import conjugate_gradients as conjugate_g
 from ctp_torch.ops.deconvolution import Deconvolution as Deconvolution
 from ctp_torch.ops.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd
 from ctp_torch.ops.expectation_maximization import expectation_maximization as expectation_maximization
+from ctp_torch.ops.first_pass import curve_width as curve_width
 from ctp_torch.ops.gaussian_process import gaussian_process_deconvolution as gaussian_process_deconvolution
 from ctp_torch.ops.hounsfield import hounsfield as hounsfield
 from ctp_torch.ops.hounsfield import window as window
@@ -71,7 +72,6 @@ from ctp_torch.ops.svd import ssvd as ssvd
 from ctp_torch.ops.tikhonov import tikhonov as tikhonov
 from ctp_torch.ops.vascular import vascular_model as vascular_model
 from ctp_torch.ops.vessels import VesselCurve as VesselCurve
-from ctp_torch.ops.vessels import curve_width as curve_width
 from ctp_torch.ops.vessels import scale_aif as scale_aif
 from ctp_torch.ops.vessels import select_aif as select_aif
 from ctp_torch.ops.vessels import select_vof as select_vof

@@ -26,7 +26,7 @@ def free_bytes(device: torch.device | str) -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + cached
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
-        for line in meminfo.read_text().splitlines():
+        for line in meminfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # no better guess on this system

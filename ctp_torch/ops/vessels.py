@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ctp_torch.errors import QualityError
 from ctp_torch.ops.concentration import bolus_likeness, bolus_onset, curve_noise
+from ctp_torch.ops.first_pass import curve_width, first_pass_centre
 from ctp_torch.ops.morphology import connected_components, erode
 from ctp_torch.ops.smoothing import smooth_in_time, smooth_inside
 
-__all__ = ["VesselCurve", "curve_width", "scale_aif", "select_aif", "select_vof"]
+__all__ = ["VesselCurve", "scale_aif", "select_aif", "select_vof"]
 
 Spacing = tuple[float, float, float]
 
@@ -142,10 +143,10 @@ def select_vof(
     _check(enhancement, mask)
     search = erode(mask, margin_mm, spacing)
     found = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.02, early=False)
-    centre = _first_pass_centre(found.smooth, dt)
+    centre = first_pass_centre(found.smooth, dt)
     arterial = _quantile(centre, 0.1)
     if aif is not None:
-        arterial = _first_pass_centre(smooth_in_time(aif.to(found.smooth))[None], dt)[0]
+        arterial = first_pass_centre(smooth_in_time(aif.to(found.smooth))[None], dt)[0]
     area = found.smooth.sum(dim=1)  # descending
     late = (centre >= arterial + lag_s) & (found.smooth.amax(dim=1) >= 8.0 * found.noise) & (found.likeness >= 0.9)
     late &= area >= 0.5 * area[len(area) // 4]  # a quarter of the brightest 2 % is the 99.5th percentile
@@ -204,33 +205,13 @@ def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8
     """
     if aif.shape != vof.shape:
         raise ValueError(f"AIF and VOF must have the same frames, got {tuple(aif.shape)} and {tuple(vof.shape)}")
-    centres = _first_pass_centre(smooth_in_time(torch.stack([aif, vof], dim=1)).T, 1.0)  # [frames]
+    centres = first_pass_centre(smooth_in_time(torch.stack([aif, vof], dim=1)).T, 1.0)  # [frames]
     lag = min(max(0, round(float(centres[1] - centres[0]))), len(aif) // 4)
     arterial, venous = float(aif[: len(aif) - lag].double().sum()), float(vof.double().sum())
     if not (arterial > 0 and venous > 0):
         raise ValueError(f"AIF and VOF need a positive area, got {arterial:g} and {venous:g} HU frames")
     ratio = min(max(venous / arterial, limits[0]), limits[1])
     return aif * ratio, ratio
-
-
-def curve_width(curves: Tensor, dt: float) -> Tensor:
-    """Full width of the first pass at half its height.
-
-    Parameters
-    ----------
-    curves
-        ``(..., time)`` enhancement, baseline at 0
-    dt
-        time between frames [s]
-
-    Returns
-    -------
-        ``(...)`` [s]; up to the end of the curve where it never falls to half its peak
-    """
-    rise = bolus_onset(curves, dt, fraction=0.5)
-    end = (curves.shape[-1] - 1) * dt
-    fall = end - bolus_onset(curves.flip(-1), dt, fraction=0.5, n_baseline=1)
-    return fall - rise
 
 
 def _check(enhancement: Tensor, mask: Tensor) -> None:
@@ -320,11 +301,6 @@ def _fit_consensus(curves: Tensor, noise: float) -> tuple[Tensor, Tensor]:
     rest = (curves - height[:, None] * shape).square().mean(dim=1)
     smoothed_noise = 0.375 * noise**2  # variance that 1/4, 1/2, 1/4 leaves
     return height, (rest - smoothed_noise).clamp_min(0).sqrt() / height.clamp_min(1e-12)
-
-
-def _first_pass_centre(curves: Tensor, dt: float) -> Tensor:
-    """Time of the middle of the stretch above half the peak ``(voxels,)`` [s]: steadier than the peak."""
-    return bolus_onset(curves, dt, fraction=0.5) + 0.5 * curve_width(curves, dt)
 
 
 def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: int = 5, n_rounds: int = 20) -> Tensor:

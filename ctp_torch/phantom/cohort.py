@@ -170,7 +170,9 @@ def _workplace(folder: Path, plan: _Plan) -> Path:
     work = folder.with_name(f".{folder.name}.partial")
     told = json.dumps({**plan._asdict(), "version": __version__}, indent=1)
     try:
-        if work.exists() and (not (work / "plan.json").is_file() or (work / "plan.json").read_text() != told):
+        if work.exists() and (
+            not (work / "plan.json").is_file() or (work / "plan.json").read_text(encoding="utf-8") != told
+        ):
             shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
         (work / "plan.json").write_text(told)

@@ -33,7 +33,7 @@ def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
     assert image.shape == series.geometry.shape[::-1]
     corner = image.affine @ [0, 0, 0, 1]
     np.testing.assert_allclose(corner[:3] * [-1, -1, 1], series.geometry.origin, atol=1e-3)
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    record = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert record["settings"]["method"] == "csvd"
     assert record["device"] == "cpu"
     assert {"ctp-torch", "torch"} <= set(record["versions"])
@@ -67,7 +67,7 @@ def test_a_chosen_artery_is_read_from_exactly_that_voxel(run, scan_folder, tmp_p
     x, y, z = 24, 30, 1
     done = run("maps", scan_folder, "-o", tmp_path / "out", "--aif", f"{x},{y},{z}", "--registration", "none")
     assert done.code == 0, done.err
-    note = json.loads((tmp_path / "out" / "run.json").read_text())["maps"]
+    note = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["maps"]
     assert note["aif"]["voxels_xyz"] == [[x, y, z]]
     raw = series.hu[:, z, y, x].numpy()
     np.testing.assert_allclose(note["aif"]["curve_hu"], raw - raw[: note["baseline_frames"]].mean(), atol=2e-3)
@@ -97,7 +97,7 @@ def test_a_curve_file_and_a_vessel_mask_are_taken(run, scan_folder, tmp_path):
             *("--aif", tmp_path / name, "--vof", tmp_path / "vein.nii.gz"),
         )
         assert done.code == 0, done.err
-        note = json.loads((tmp_path / name[:3] / "run.json").read_text())["maps"]
+        note = json.loads((tmp_path / name[:3] / "run.json").read_text(encoding="utf-8"))["maps"]
         np.testing.assert_allclose(note["aif"]["curve_hu"], curve, atol=2e-3)
         assert sorted(note["vof"]["voxels_xyz"]) == [[31, 52, 1], [31, 53, 1], [32, 52, 1], [32, 53, 1]]
     (tmp_path / "short.txt").write_text("1\n2\n3")
@@ -160,7 +160,7 @@ def test_a_result_is_not_overwritten(run, scan_folder, tmp_path):
     assert "--force" in done.err
     done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", "--force")
     assert done.code == 0, done.err
-    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "out" / "thesis.txt").read_text(encoding="utf-8") == "precious"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_strict_refuses_what_quality_control_flags(run, tmp_path):
     loose = run("maps", tmp_path / "cut", "-o", tmp_path / "a", "--registration", "none")
     assert loose.code == 0, loose.err
     assert "warning" in loose.err
-    assert json.loads((tmp_path / "a" / "run.json").read_text())["quality"]["flags"]
+    assert json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))["quality"]["flags"]
     strict = run("maps", tmp_path / "cut", "-o", tmp_path / "b", "--registration", "none", "--strict")
     assert strict.code == 7
     assert not (tmp_path / "b").exists()

@@ -52,8 +52,8 @@ def test_motion_is_told_frame_by_frame_and_written(run, scan_folder, tmp_path):
     assert len(found["motion"]) == 40
     assert set(found["motion"][0]) == {"frame", "time_s", "translation_mm", "rotation_deg"}
     assert all(len(row["translation_mm"]) == len(row["rotation_deg"]) == 3 for row in found["motion"])
-    assert json.loads((out / "qc.json").read_text()) == found
-    table = (out / "motion.tsv").read_text().splitlines()
+    assert json.loads((out / "qc.json").read_text(encoding="utf-8")) == found
+    table = (out / "motion.tsv").read_text(encoding="utf-8").splitlines()
     assert table[0].split("\t")[:3] == ["frame", "time_s", "rx_deg"]
     assert len(table) == 41
     assert (out / "motion.png").stat().st_size > 2000

@@ -30,7 +30,7 @@ def trained(tmp_path_factory, cohort_folder):
             str(folder / f"{name}.safetensors"),
         ]
         command += ["--model", name, "--samples", "600", "--registration", "none", "--device", "cpu", "--keep-all"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr
         if name == "krr":
             assert "effective degrees of freedom" in done.stdout
@@ -44,7 +44,7 @@ def test_a_model_file_holds_its_recipe_and_its_pixels(trained):
     assert recipe["registration"] == "none"
     assert list(recipe["targets"]) == ["cbv", "cbf", "mtt", "tmax"]
     assert model.metadata_["provenance"]["samples"] == 600
-    pixels = json.loads((trained / "krr.pixels.json").read_text())
+    pixels = json.loads((trained / "krr.pixels.json").read_text(encoding="utf-8"))
     assert set(pixels) == {"p00", "p01", "p02"}  # the training patients only
     assert sum(map(len, pixels.values())) == 600
 
@@ -63,23 +63,25 @@ def test_scores_are_complete(run, trained, cohort_folder, tmp_path):
     arguments = ["--model", trained / "linear.safetensors", "--model", trained / "krr.safetensors"]
     done = run("evaluate", cohort_folder, *arguments, "-o", tmp_path / "scores", "--filters", "0,1")
     assert done.code == 0, done.err
-    with (tmp_path / "scores" / "scores.csv").open() as file:
+    with (tmp_path / "scores" / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * 3 * 4 * 2 * 2  # patients, slices, maps, models, filters
     assert {row["split"] for row in rows} == {"train", "test"}
     assert {row["model"] for row in rows} == {"linear", "krr"}
     assert all(0 < float(row["ssim_frame"]) <= 1 for row in rows)
-    page = (tmp_path / "scores" / "summary.md").read_text()
+    page = (tmp_path / "scores" / "summary.md").read_text(encoding="utf-8")
     assert "Table 1: training SSIM (3 patients)" in page
     assert "Table 2: testing SSIM (2 patients)" in page
     assert "Pointwise" in page
-    assert sum(map(len, json.loads((tmp_path / "scores" / "test_pixels.json").read_text()).values())) > 0
+    assert (
+        sum(map(len, json.loads((tmp_path / "scores" / "test_pixels.json").read_text(encoding="utf-8")).values())) > 0
+    )
 
 
 def test_maps_with_a_model(run, trained, scan_folder, tmp_path):
     done = run("maps", scan_folder, "-o", tmp_path / "out", "--model", trained / "krr.safetensors")
     assert done.code == 0, done.err
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    record = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert record["settings"]["registration"] == "none"  # the model's own
     assert record["settings"]["model"] == "krr.safetensors"
     cbf = np.asarray(nibabel.load(tmp_path / "out" / "cbf.nii.gz").dataobj)

@@ -16,7 +16,7 @@ def test_grid_table_and_heat_map(run, cohort_folder, tmp_path):
     done = run("tune", cohort_folder, "-o", tmp_path / "out", *arguments)
     assert done.code == 0, done.err
     assert "best: ctp-torch train" in done.out
-    rows = list(csv.DictReader((tmp_path / "out" / "tune.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "out" / "tune.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["gamma"], row["alpha"]) for row in rows] == [(g, a) for g in ("0.5", "2", "8") for a in ("0.1", "10")]
     for row in rows:
         assert float(row["r2_mean"]) == pytest.approx((float(row["r2_cbv"]) + float(row["r2_cbf"])) / 2, abs=2e-4)

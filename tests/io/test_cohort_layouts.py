@@ -146,7 +146,7 @@ def test_layout_trains_and_evaluates(layout, tmp_path):
     scored = run.invoke(app, ["evaluate", str(cohort.path), "--model", model, "-o", str(tmp_path / "s"),
                               "--test-samples", "100", *options])  # fmt: skip
     assert scored.exit_code == 0, scored.output
-    assert "linear" in (tmp_path / "s" / "scores.csv").read_text()
+    assert "linear" in (tmp_path / "s" / "scores.csv").read_text(encoding="utf-8")
 
 
 def test_scalar_maps_on_another_grid_are_brought_to_that_of_the_series(tmp_path):
@@ -205,7 +205,7 @@ def test_own_index_round_trip(tmp_path):
 )
 def test_broken_index_is_refused(change, match, tmp_path):
     index = write_cohort_index(tmp_path, {"a": "train"}, RANGES)
-    changed = change(json.loads(index.read_text()))
+    changed = change(json.loads(index.read_text(encoding="utf-8")))
     index.write_text(changed if isinstance(changed, str) else json.dumps(changed))
     with pytest.raises(UnreadableFileError, match=match):
         read_cohort(tmp_path)

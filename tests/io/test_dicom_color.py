@@ -61,7 +61,7 @@ def test_the_legend_is_there_and_off_the_head(tmp_path):
 def test_dciodvfy_finds_no_error(direction, tmp_path):
     grid, _, colors = made(direction=direction)
     for path in write_color_maps(colors, RANGES, ops.jet_lut(), grid, tmp_path / "maps"):
-        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, encoding="utf-8", check=False)
         assert "Error" not in said.stderr + said.stdout
         assert "SCImage" in said.stderr + said.stdout
 

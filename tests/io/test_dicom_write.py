@@ -54,7 +54,7 @@ def test_pydicom_and_simpleitk_agree(tmp_path):
 def test_dciodvfy_finds_no_error(tmp_path):
     header = StudyHeader(patient="P-07", started=datetime(2026, 12, 31, 23, 59, 59, 900_000))
     for path in write_ct_series(made(), tmp_path / "ct", header=header, signed=True, intercept=0):
-        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, encoding="utf-8", check=False)
         assert "Error" not in said.stderr + said.stdout
         assert "CTImage" in said.stderr + said.stdout
 
@@ -143,7 +143,7 @@ def test_nothing_half_written_is_seen(tmp_path):
         partial.write_text("all")
     with pytest.raises(OutputExistsError), whole(tmp_path / "file.txt"):
         pass
-    assert (tmp_path / "file.txt").read_text() == "all"
+    assert (tmp_path / "file.txt").read_text(encoding="utf-8") == "all"
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputExistsError, match="can't be made"), whole(tmp_path / "taken" / "below"):
         pass

@@ -152,7 +152,7 @@ def test_dcm2niix_makes_the_same_of_our_files(direction, tmp_path):
     write_ct_series(series, tmp_path / "ct", header=StudyHeader(patient="P"))
     done = subprocess.run(
         ["dcm2niix", "-b", "n", "-z", "n", "-f", "out", "-o", str(tmp_path), str(tmp_path / "ct")],
-        capture_output=True, text=True, check=False,
+        capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     (path,) = tmp_path.glob("out*.nii")

@@ -140,11 +140,11 @@ def test_the_command(tmp_path, third_party):
         app, ["lut", image, "-o", str(tmp_path / "o"), "--bar", "1", "--crop", "0,0,515,512", "--range", "0,100"]
     )
     assert done.exit_code == 0, done.output
-    told = json.loads((tmp_path / "o" / "lut.json").read_text())
+    told = json.loads((tmp_path / "o" / "lut.json").read_text(encoding="utf-8"))
     assert told["overlay"] > 500
     assert told["mean_residual"] < 3
     values, _ = read_volume(tmp_path / "o" / "values.nii.gz")
     assert float(values.nan_to_num().max()) == 100.0
-    assert len((tmp_path / "o" / "lut.csv").read_text().splitlines()) == 255
+    assert len((tmp_path / "o" / "lut.csv").read_text(encoding="utf-8").splitlines()) == 255
     again = run.invoke(app, ["lut", image, "-o", str(tmp_path / "o"), "--bar", "1"])
     assert "exists already" in str(again.exception)

@@ -170,11 +170,11 @@ def test_nobodys_identity_goes_through(tmp_path):
     shown = run.invoke(app, ["info", str(tmp_path / "ct"), "--json"])
     assert shown.exit_code == 0, shown.output
     written = [gzip.decompress((tmp_path / "out" / "ctp.nii.gz").read_bytes()).decode("latin1")]
-    written += [(tmp_path / "out" / "ctp.json").read_text(), done.output, shown.output]
+    written += [(tmp_path / "out" / "ctp.json").read_text(encoding="utf-8"), done.output, shown.output]
     for text in written:
         for secret in ("SECRET", "19010203", scan.series):
             assert secret not in text.upper()
-    told = json.loads((tmp_path / "out" / "ctp.json").read_text())
+    told = json.loads((tmp_path / "out" / "ctp.json").read_text(encoding="utf-8"))
     assert told["FrameTimes"] == pytest.approx(list(scan.times[:, 0]))
     assert told["TimeSource"] == "AcquisitionTime"
     assert told["Warnings"] == []
@@ -195,7 +195,7 @@ def test_convert_keeps_what_is_there(tmp_path):
     refused = run.invoke(app, ["convert", str(tmp_path / "ct"), "-o", str(path)])
     assert refused.exit_code != 0
     assert "exists already" in str(refused.exception)
-    assert path.read_text() == "mine"
+    assert path.read_text(encoding="utf-8") == "mine"
     done = run.invoke(app, ["convert", str(tmp_path / "ct"), "-o", str(path), "--force"])
     assert done.exit_code == 0, done.output
     assert read_series(path).n_frames == 5

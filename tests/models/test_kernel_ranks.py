@@ -34,7 +34,7 @@ def test_two_processes_give_the_model_of_one(tmp_path):
         [*command, str(_WORKER), str(tmp_path)],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
         check=False,
     )
@@ -55,7 +55,7 @@ def test_a_killed_rank_ends_the_others_with_a_message(tmp_path):
             [sys.executable, str(_WORKER), str(tmp_path), "dies"],
             env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for rank in range(2)
     ]

@@ -73,7 +73,7 @@ def test_maps_are_the_teachers_and_truth_is_not(made):
 def test_truth_on_disk_is_the_rendered_one(made):
     patient = read_cohort(made[0]).patients[1]
     rendered = render_patient(4, 1, size=96, slices=3, frames=40).truth
-    told = json.loads((patient.truth_path / "truth.json").read_text())
+    told = json.loads((patient.truth_path / "truth.json").read_text(encoding="utf-8"))
     torch.testing.assert_close(torch.tensor(told["aif_hu"]), rendered.aif, atol=1e-3, rtol=0)
     moved = torch.tensor(told["motion"]["frames"], dtype=torch.float64)
     torch.testing.assert_close(moved, rendered.motion, atol=1e-4, rtol=0)
@@ -86,7 +86,7 @@ def test_truth_on_disk_is_the_rendered_one(made):
 def test_rejects_move_more(made):
     largest = []
     for patient in read_cohort(made[0]).patients:
-        frames = json.loads((patient.truth_path / "truth.json").read_text())["motion"]["frames"]
+        frames = json.loads((patient.truth_path / "truth.json").read_text(encoding="utf-8"))["motion"]["frames"]
         largest.append(max(abs(v) for row in frames for v in row))
     assert largest[2] > 2 * max(largest[:2])
 
@@ -156,7 +156,7 @@ def test_taken_place_is_refused(tmp_path):
     (tmp_path / "cohort" / "mine.txt").write_text("keep")
     with pytest.raises(OutputExistsError, match="--force"):
         write_cohort(tmp_path / "cohort", **SMALL)
-    assert (tmp_path / "cohort" / "mine.txt").read_text() == "keep"
+    assert (tmp_path / "cohort" / "mine.txt").read_text(encoding="utf-8") == "keep"
 
 
 def test_command_line_refuses_in_one_line(tmp_path):

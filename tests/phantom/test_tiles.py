@@ -70,7 +70,7 @@ def test_tiles_on_disk(tmp_path, tiles):
     cbf, geometry = read_volume(folder / "truth" / "cbf.nii.gz")
     assert torch.equal(cbf, tiles[1].maps["cbf"])
     assert geometry.matches(series.geometry)
-    told = json.loads((folder / "truth" / "truth.json").read_text())
+    told = json.loads((folder / "truth" / "truth.json").read_text(encoding="utf-8"))
     assert told["tissue_curve"] == "exponential_tissue_curve"
     with pytest.raises(OutputExistsError, match="--force"):
         write_tiles(folder, frames=30)
