@@ -103,4 +103,5 @@ def local_codes(X: Tensor, size: Tensor, n_bins: int) -> Tensor:
 
 def _rows(X: Tensor) -> tuple[Tensor, ...]:
     """Blocks of samples."""
-    return X.split(max(1, _BLOCK // X.shape[1]))
+    blocks: tuple[Tensor, ...] = X.split(max(1, _BLOCK // X.shape[1]))
+    return blocks
