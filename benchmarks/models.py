@@ -7,10 +7,13 @@ chosen by the result.
 """
 
 import argparse
+import multiprocessing
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import torch
 from common import write  # the folder of this file is on the path
 
 from ctp_torch.cli.choices import DEFAULT_REGISTRATION, make_model, pick_registration
@@ -26,8 +29,15 @@ MAPS = ("cbv", "cbf", "mtt", "tmax")
 MODELS = ("linear", "ridge", "krr", "rf")
 
 
-def study(seed, args, folder):
-    """Scores of the test patients of one cohort; the patients' names carry the seed."""
+def study(seed, args):
+    """Scores of the test patients of one cohort, made in a temporary folder; the patients' names carry the seed."""
+    torch.set_num_threads(1)  # one cohort a process
+    with tempfile.TemporaryDirectory() as folder:
+        return _study(seed, args, Path(folder))
+
+
+def _study(seed, args, folder):
+    """The cohort, the models, the scores."""
     started = time.perf_counter()
     for _ in write_cohort(
         folder / "cohort", patients=args.train + args.test, train=args.train, size=args.size, seed=seed
@@ -60,11 +70,10 @@ def main():
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--filters", type=float, nargs="+", default=[0.0, 1.0, 2.0])
+    parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    rows = []
-    for seed in args.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            rows += study(seed, args, Path(folder))
+    with ProcessPoolExecutor(args.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        rows = [row for part in pool.map(study, args.seeds, [args] * len(args.seeds)) for row in part]
     n = len({row.patient for row in rows})
     page = [f"# Test SSIM pooled over cohorts {args.seeds}: {n} test patients, {args.size} x {args.size}"]
     for width in args.filters:
