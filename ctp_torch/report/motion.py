@@ -46,7 +46,7 @@ def motion_figure(motion: RigidMotion, times: Sequence[float]) -> Figure:
 
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    parts = ((upper, motion.rotation, "rotation [degrees]"), (lower, motion.translation, "translation [mm]"))
+    parts = ((upper, motion.rotation, "rotation [°]"), (lower, motion.translation, "translation [mm]"))
     names = ("x (left)", "y (back)", "z (up)")
     for axis, values, label in parts:
         for i, (name, color) in enumerate(zip(names, ("#c0392b", "#2e8b57", "#1f5fa8"), strict=True)):
@@ -54,6 +54,7 @@ def motion_figure(motion: RigidMotion, times: Sequence[float]) -> Figure:
         axis.axhline(0.0, color="0.7", linewidth=0.6)
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    upper.legend(frameon=False, ncols=3, loc="upper left", bbox_to_anchor=(0.0, 1.18))
+    figure.legend(*upper.get_legend_handles_labels(), frameon=False, ncols=3, loc="outside upper center")
+    figure.align_ylabels()
     lower.set_xlabel("time [s]")
     return figure
