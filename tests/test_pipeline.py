@@ -64,7 +64,7 @@ def test_brain_and_baseline_are_found(case):
 
 
 def test_maps_have_the_physics_right(case, maps):
-    """The tissue is 0.03 of the artery, wider by 3 / 2.4: CBV = 100 kH / rho * 0.0375 (perfusion.md 1.2)."""
+    """The tissue is 0.03 of the artery, wider by 3 / 2.4: CBV = 100 kH / rho * 0.0375."""
     _, made = case
     tissue = maps.mask & made.brain & ~made.ventricle & ~made.artery & ~made.sinus
     inner = ops.erode(tissue, 6.0, made.spacing)

@@ -72,7 +72,7 @@ def test_integers_are_taken_as_numbers(pair):
 
 
 def test_background_lifts_the_score(pair, generator):
-    """Identical background around a crop lifts the frame score towards 1 by its share (perfusion.md 6.2)."""
+    """Identical background around a crop lifts the frame score towards 1 by its share."""
     crop = ssim(*pair, data_range=255).mean()
     framed = [torch.nn.functional.pad(t, [40] * 4) for t in pair]
     assert ssim(*framed, data_range=255).mean() > crop + 0.1
