@@ -13,6 +13,8 @@ from ctp_torch.errors import CTPError, QualityError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ctp_torch.models.base import Regressor
+
 __all__ = ["train"]
 
 
@@ -99,6 +101,7 @@ def train(
     _save_pixels(output, data.pixels)
     console.say(f"R2 on the training pixels: {regressor.score(curves, targets):.4f}")
     _describe(regressor)
+    _plot_importance(output, regressor, data.dt)
     console.say(f"wrote {output}")
 
 
@@ -126,6 +129,18 @@ def _save_pixels(output: Path, pixels: dict[str, Tensor]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({name: drawn.tolist() for name, drawn in pixels.items()}), encoding="utf-8")
     partial.replace(path)
+
+
+def _plot_importance(output: Path, regressor: Regressor, dt: float) -> None:
+    """Which moments of the bolus a forest asks about, as a picture beside the model."""
+    importance = getattr(regressor, "feature_importances_", None)
+    if importance is None:
+        return
+    from ctp_torch.report.figures import to_png, training_figure
+
+    path = output.with_suffix(".importance.png")
+    path.write_bytes(to_png(training_figure({"all maps": importance.tolist()}, dt)))
+    console.say(f"wrote {path.name}: which moments of the bolus matter")
 
 
 def _describe(regressor: object) -> None:

@@ -59,6 +59,15 @@ def test_patients_that_fail_quality_control_are_named(run, cohort_folder, tmp_pa
     assert (tmp_path / "m.safetensors").exists() == (done.code == 0)
 
 
+def test_a_forest_shows_which_moments_matter(run, cohort_folder, tmp_path):
+    done = run(
+        *("train", cohort_folder, "-o", tmp_path / "rf.safetensors", "--model", "rf", "--samples", "300"),
+        *("--trees", "3", "--depth", "4", "--registration", "none", "--keep-all"),
+    )
+    assert done.code == 0, done.err
+    assert (tmp_path / "rf.importance.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_scores_are_complete(run, trained, cohort_folder, tmp_path):
     arguments = ["--model", trained / "linear.safetensors", "--model", trained / "krr.safetensors"]
     done = run("evaluate", cohort_folder, *arguments, "-o", tmp_path / "scores", "--filters", "0,1")
