@@ -43,7 +43,7 @@ def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
 
 @pytest.mark.slow
 def test_moved_and_renamed_files_give_the_same_maps(run, scan_folder, tmp_path):
-    """Mutation seen red: sorting files by name instead of by header."""
+    """Files are found by their headers: their names, folders and order say nothing."""
     rng = np.random.default_rng(0)
     files = sorted(scan_folder.iterdir())
     elsewhere = tmp_path / "usb stick" / "export"
@@ -62,7 +62,7 @@ def test_moved_and_renamed_files_give_the_same_maps(run, scan_folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_chosen_artery_is_read_from_exactly_that_voxel(run, scan_folder, tmp_path):
-    """Mutation seen red: exchanging x and y; reading the filtered series."""
+    """Mutation seen red: exchanging x and y."""
     series = read_series(scan_folder)
     x, y, z = 24, 30, 1
     done = run("maps", scan_folder, "-o", tmp_path / "out", "--aif", f"{x},{y},{z}", "--registration", "none")
