@@ -20,7 +20,8 @@ LEVELS = {
     **dict.fromkeys(("prepared", "quality", "thresholds", "training"), 3),
     **dict.fromkeys(("calibration", "evaluate"), 4),
     "report": 5,
-    "cli": 6,
+    "study": 6,
+    "cli": 7,
 }
 HEAVY = {
     "kornia",

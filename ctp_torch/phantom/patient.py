@@ -82,6 +82,7 @@ def render_patient(
     dose: float = 1.0,
     noise_hu: float = 5.0,
     motion: MotionClass | None = None,
+    bolus_stretch: float = 1.0,
     slice_thickness_mm: float = 5.0,
     slice_spacing_mm: float = 8.0,
 ) -> Patient:
@@ -101,6 +102,8 @@ def render_patient(
         mean sd of the noise at 512 x 512, 5 mm and dose 1 [HU]; 0 for none. Patients scatter by LogN(0, .2)
     motion
         none, negligible, mild or severe; drawn from negligible and mild by default
+    bolus_stretch
+        factor on the width of the bolus, whose area stays
     slice_thickness_mm, slice_spacing_mm
         thickness of a slice and distance of the slices' centres
 
@@ -119,7 +122,9 @@ def render_patient(
     protocol = _protocol(seed, index, size, slices, frames, dt, slice_thickness_mm, slice_spacing_mm)
     if not (dose > 0 and math.isfinite(dose) and noise_hu >= 0):
         raise ValueError(f"dose must be positive and noise_hu not negative, got dose={dose} and noise_hu={noise_hu}")
-    person = draw_person(seed, index, dt=dt)
+    if not (0.2 <= bolus_stretch <= 5.0):
+        raise ValueError(f"bolus_stretch must be 0.2 to 5, got {bolus_stretch}")
+    person = draw_person(seed, index, dt=dt, bolus_stretch=bolus_stretch)
     movement = _stream(seed, index, "motion")
     kind = motion or draw_motion_class(movement)
     path = draw_motion(movement, frames, kind)
@@ -150,7 +155,7 @@ def render_patient(
     )
 
 
-def draw_person(seed: int, index: int, *, dt: float = 1.0) -> Person:
+def draw_person(seed: int, index: int, *, dt: float = 1.0, bolus_stretch: float = 1.0) -> Person:
     """Anatomy, physiology and diagnosis of patient ``index`` of the cohort ``seed``.
 
     Parameters
@@ -159,9 +164,11 @@ def draw_person(seed: int, index: int, *, dt: float = 1.0) -> Person:
         which patient
     dt
         time between frames [s]; at least 5 frames stay without contrast
+    bolus_stretch
+        factor on the width of the bolus, whose area stays
     """
     template = load_template()
-    physiology = draw_physiology(_stream(seed, index, "physiology"), dt=dt)
+    physiology = draw_physiology(_stream(seed, index, "physiology"), dt=dt, bolus_stretch=bolus_stretch)
     age = physiology.age
     shape = _stream(seed, index, "anatomy")
     head = Head(

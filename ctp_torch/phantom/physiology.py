@@ -55,7 +55,7 @@ class Blood(NamedTuple):
     """(alpha, dispersion [s]) of the bank's shapes."""
 
 
-def draw_physiology(generator: torch.Generator, *, dt: float) -> Physiology:
+def draw_physiology(generator: torch.Generator, *, dt: float, bolus_stretch: float = 1.0) -> Physiology:
     """A random patient.
 
     Cardiac output q = LogN(0, .2) (1 - .006 (age - 65)); first-pass area 2300 LogN(0, .3) / q HU s (Stewart and
@@ -67,12 +67,14 @@ def draw_physiology(generator: torch.Generator, *, dt: float) -> Physiology:
         source of randomness
     dt
         time between frames [s]; at least 5 frames stay without contrast
+    bolus_stretch
+        factor on the width of the bolus, whose area stays
     """
     n = torch.randn(10, generator=generator, dtype=torch.float64).tolist()
     u = torch.rand(14, generator=generator, dtype=torch.float64).tolist()
     age = 45.0 + 43.0 * u[0]
     q = math.exp(0.2 * n[0]) * (1.0 - 0.006 * (age - 65.0))
-    bolus = _draw_bolus(q, n[1:4], onset=0.5 + 7.5 * u[1], baseline=5.0 * dt)
+    bolus = _draw_bolus(q, n[1:4], onset=0.5 + 7.5 * u[1], baseline=5.0 * dt, stretch=bolus_stretch)
     grey = (max(58.0 + 7.0 * n[4], 38.0) * q**0.3, max(3.9 + 0.4 * n[5], 2.8))
     white = (max(24.0 + 4.0 * n[6], 14.0) * q**0.3, max(2.0 + 0.25 * n[7], 1.3))
     delays = (0.7 * u[2], 0.7 * u[3], 0.7 * u[4], 0.7 + 0.8 * u[5], 0.7 + 0.8 * u[6])
@@ -91,9 +93,9 @@ def draw_physiology(generator: torch.Generator, *, dt: float) -> Physiology:
     )
 
 
-def _draw_bolus(q: float, normals: list[float], *, onset: float, baseline: float) -> Bolus:
+def _draw_bolus(q: float, normals: list[float], *, onset: float, baseline: float, stretch: float) -> Bolus:
     """The first pass at the AIF site; it reaches 2 % of its peak no earlier than ``baseline`` seconds."""
-    time_to_peak = min(max(11.5 * math.exp(0.22 * normals[0]) / q**0.7, 7.0), 20.0)
+    time_to_peak = stretch * min(max(11.5 * math.exp(0.22 * normals[0]) / q**0.7, 7.0), 20.0)
     alpha = min(max(6.9 * math.exp(0.4 * normals[1]), 3.0), 14.0)
     unit = Bolus(onset, alpha, time_to_peak / alpha, 1.0)
     peak = 2300.0 / q * math.exp(0.3 * normals[2]) / unit.area
