@@ -163,7 +163,7 @@ def _pictures(
 
 def _page(rows: Sequence[SliceScore], sections: Mapping[str, Sequence[Picture]], facts: Mapping[str, object]) -> str:
     """The HTML report."""
-    from ctp_torch.report.page import study_page
+    from ctp_torch.report.page import report_page
     from ctp_torch.report.tables import paper_numbers, paper_table
 
     tables = []
@@ -173,7 +173,7 @@ def _page(rows: Sequence[SliceScore], sections: Mapping[str, Sequence[Picture]],
             caption = f"Table {number}: {word} SSIM, {place}"
             tables.append(paper_table(rows, split=split, score=score, caption=caption))
     tables.append(paper_numbers("test"))
-    return study_page(
+    return report_page(
         title="Perfusion maps learned from raw CT curves",
         lead="Four regressors learned the maps of a cSVD deconvolution from single time curves of training patients; "
         "here they meet patients they never saw. SSIM compares 8-bit colour indices; means over patients with 95 % "
