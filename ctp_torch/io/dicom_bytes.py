@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["HeaderTemplate"]
+__all__ = ["HeaderTemplate", "encoded_items"]
 
 _LITTLE_EXPLICIT = "1.2.840.10008.1.2.1"
 _IMPLEMENTATION = "2.25.276012357432870265424713384612934018011"
@@ -27,6 +27,21 @@ def _element(tag: int, vr: str, value: str | bytes) -> bytes:
     return head + (struct.pack("<HI", 0, len(value)) if vr in _LONG else struct.pack("<H", len(value))) + value
 
 
+def encoded_items(items: Iterable[Dataset]) -> bytes:
+    """The value of a sequence element: its items, of defined length."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    parts = []
+    for item in items:
+        with DicomBytesIO() as stream:
+            stream.is_little_endian, stream.is_implicit_VR = True, False
+            write_dataset(stream, item)
+            value = stream.getvalue()
+        parts.append(struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value)
+    return b"".join(parts)
+
+
 class HeaderTemplate:
     """The constant part of many files' headers, encoded once; ``file`` adds what changes from image to image."""
 
@@ -37,14 +52,15 @@ class HeaderTemplate:
 
         self._sop_class = str(constant.SOPClassUID)
         self._encoded: dict[int, bytes] = {}
+        charset = constant.get("SpecificCharacterSet") or "ISO_IR 6"
         for element in constant:
             with DicomBytesIO() as stream:
                 stream.is_little_endian, stream.is_implicit_VR = True, False
-                write_dataset(stream, Dataset({element.tag: element}))
+                write_dataset(stream, Dataset({element.tag: element}), charset)
                 self._encoded[int(element.tag)] = stream.getvalue()
 
     def file(
-        self, sop_instance: str, changing: Mapping[int, tuple[str, str]], pixels: bytes, *, pixel_vr: str
+        self, sop_instance: str, changing: Mapping[int, tuple[str, str | bytes]], pixels: bytes, *, pixel_vr: str
     ) -> bytes:
         """A whole DICOM file.
 
@@ -53,7 +69,7 @@ class HeaderTemplate:
         sop_instance
             SOP Instance UID
         changing
-            tag to (VR, text) of the elements of this image alone; they override constant ones
+            tag to (VR, text or bytes) of the elements of this image alone; they override constant ones
         pixels
             value of Pixel Data
         pixel_vr

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from ctp_torch.io.dicom_lookup import Lookup
 from ctp_torch.io.dicom_moments import moments, orders
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["ImageHeader", "LeftOut", "PixelLayout", "find_files", "index_files"]
+
+_PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
+"""Pixel Data of integers, of 32-bit and of 64-bit floating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class PixelLayout:
     signed: bool
     samples: int
     photometric: str
+    floating: bool = False
+    """Whether the values are floating point (32 or 64 bits), as in a Parametric Map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +136,7 @@ def _read_headers(path: Path, stream: BinaryIO) -> list[ImageHeader] | str:
     stream.seek(0)
     try:
         dataset = dcmread(stream, stop_before_pixels=True, force=bare)
-        offset, length = _pixel_data(stream, dataset)
-        return _images(path, dataset, offset, length)
+        return _images(path, dataset, _pixel_data(stream, dataset))
     except (
         InvalidDicomError,
         BytesLengthException,
@@ -151,25 +155,35 @@ def _starts_like_dicom(start: bytes) -> bool:
     return len(start) == 132 and group in (2, 8) and element < 0x100
 
 
-def _pixel_data(stream: BinaryIO, dataset: Dataset) -> tuple[int | None, int]:
-    """First byte and declared length of native pixel data; None where the pixels are encapsulated or deflated."""
+class _PixelData(NamedTuple):
+    """The value of a file's pixel data."""
+
+    offset: int | None
+    """First byte of native pixels."""
+    length: int
+    """Bytes declared."""
+    floating: bool = False
+
+
+def _pixel_data(stream: BinaryIO, dataset: Dataset) -> _PixelData:
+    """Where the pixels are; without a first byte where they are encapsulated or deflated."""
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     syntax = _transfer_syntax(dataset)
     here = stream.tell()
     if syntax == DeflatedExplicitVRLittleEndian:
-        return None, -1
+        return _PixelData(None, -1)
     implicit, little = dataset.original_encoding
     order: Literal["little", "big"] = "little" if little else "big"
     head = stream.read(12)
     tag = (int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order))
-    if tag != (0x7FE0, 0x0010):
-        return None, 0
+    if tag not in _PIXELS:
+        return _PixelData(None, 0)
     field = head[4:8] if implicit else head[8:12]
     length = int.from_bytes(field, order)
     if length == 0xFFFFFFFF:
-        return None, -1
-    return here + (8 if implicit else 12), length
+        return _PixelData(None, -1)
+    return _PixelData(here + (8 if implicit else 12), length, tag != (0x7FE0, 0x0010))
 
 
 def _transfer_syntax(dataset: Dataset) -> str:
@@ -180,14 +194,14 @@ def _transfer_syntax(dataset: Dataset) -> str:
     return str(told or ("1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")))
 
 
-def _images(path: Path, dataset: Dataset, offset: int | None, length: int) -> list[ImageHeader] | str:
+def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeader] | str:
     """A record for every frame of the file."""
     top = Lookup([dataset])
     if top.text("SOPClassUID") == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
         return "a DICOMDIR"
-    if length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
+    if pixels.length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
         return "broken DICOM file (a CT image that ends before its pixels)"
-    if length == 0 or not top.integer("Rows") or not top.integer("Columns"):
+    if pixels.length == 0 or not top.integer("Rows") or not top.integer("Columns"):
         return "no pixels (" + (_class_name(dataset) or "unknown object") + ")"
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     n_frames = max(len(groups) if groups else 1, top.integer("NumberOfFrames") or 1)
@@ -197,7 +211,7 @@ def _images(path: Path, dataset: Dataset, offset: int | None, length: int) -> li
     if groups and len(groups) != (top.integer("NumberOfFrames") or 1):
         return f"broken DICOM header ({len(groups)} frame descriptions for {top.integer('NumberOfFrames')} frames)"
     syntax = _transfer_syntax(dataset)
-    return [_image(path, k, n_frames, lookup, offset, length, syntax) for k, lookup in enumerate(lookups)]
+    return [_image(path, k, n_frames, lookup, pixels, syntax) for k, lookup in enumerate(lookups)]
 
 
 def _class_name(dataset: Dataset) -> str:
@@ -206,9 +220,7 @@ def _class_name(dataset: Dataset) -> str:
     return str(getattr(uid, "name", "") or "")
 
 
-def _image(
-    path: Path, frame: int, n_frames: int, get: Lookup, offset: int | None, length: int, syntax: str
-) -> ImageHeader:
+def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelData, syntax: str) -> ImageHeader:
     """The record of one frame."""
     bits = get.integer("BitsAllocated") or 16
     stored = get.integer("BitsStored") or bits
@@ -216,8 +228,8 @@ def _image(
         path=path,
         frame=frame,
         n_frames=n_frames,
-        offset=offset,
-        length=length,
+        offset=pixels.offset,
+        length=pixels.length,
         transfer_syntax=syntax,
         rows=get.integer("Rows") or 0,
         columns=get.integer("Columns") or 0,
@@ -227,6 +239,7 @@ def _image(
         signed=get.integer("PixelRepresentation") == 1,
         samples=get.integer("SamplesPerPixel") or 1,
         photometric=get.text("PhotometricInterpretation"),
+        floating=pixels.floating,
     )
     slope, intercept = get.number("RescaleSlope"), get.number("RescaleIntercept")
     first = get.integer("PixelPaddingValue")

@@ -71,12 +71,14 @@ def _native(layout: PixelLayout) -> Any:
     """The stored values of an uncompressed frame."""
     import numpy as np
 
-    if layout.bits_allocated not in (8, 16, 32) or layout.offset is None:
+    if layout.bits_allocated not in ((32, 64) if layout.floating else (8, 16, 32)) or layout.offset is None:
         raise UnreadableFileError(
             f"{layout.path}: {layout.bits_allocated} bits a pixel can't be read, only 8, 16 or 32"
         )
     big = layout.transfer_syntax == "1.2.840.10008.1.2.2"
-    kind = f"{'>' if big else '<'}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
+    kind = (
+        f"{'>' if big else '<'}{'f' if layout.floating else 'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
+    )
     count = layout.rows * layout.columns
     n_bytes = count * layout.bits_allocated // 8
     at = layout.offset + layout.frame * n_bytes

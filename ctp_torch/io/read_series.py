@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch.errors import CTPError, NoSeriesError, UnreadableFileError
-from ctp_torch.io.dicom_index import find_files
+from ctp_torch.errors import CTPError
 from ctp_torch.io.frame_times import read_times
+from ctp_torch.io.opened import nifti_at, opened
 from ctp_torch.io.read_dicom import read_dicom
 
 if TYPE_CHECKING:
@@ -78,35 +76,13 @@ def read_series(
         raise CTPError("give times (--times FILE) or dt (--dt S), not both")
     if dt is not None and not dt > 0:
         raise ValueError(f"dt must be a positive number of seconds, got {dt}")
-    if not place.exists():
-        raise NoSeriesError(f"{place} doesn't exist: give a DICOM folder, a zip of one, or a 4-D NIfTI")
+    volume = nifti_at(place)
     told = None if times is None else read_times(times)
+    if volume is not None:
+        from ctp_torch.io.nifti import read_nifti_series
 
-    def dicom(paths: Sequence[Path]) -> CTPSeries:
+        return read_nifti_series(volume, times=told, dt=dt)
+    with opened(place) as paths:
         return read_dicom(
             paths, place, times=told, dt=dt, series=series, drop_incomplete=drop_incomplete, duplicates=duplicates
         )
-
-    if place.is_dir():
-        files = find_files(place)
-        volumes = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
-        if len(volumes) != 1 or len(files) > 2:  # a converted series lies alone or with its JSON
-            return dicom(files)
-        place = volumes[0]
-    if place.name.lower().endswith((".nii", ".nii.gz")):
-        from ctp_torch.io.nifti import read_nifti_series
-
-        return read_nifti_series(place, times=told, dt=dt)
-    if zipfile.is_zipfile(place):
-        with tempfile.TemporaryDirectory(prefix="ctp-torch-") as folder:
-            try:
-                with zipfile.ZipFile(place) as archive:
-                    archive.extractall(folder)
-            except (zipfile.BadZipFile, OSError, RuntimeError) as error:
-                raise UnreadableFileError(f"{place} can't be unpacked ({error}); copy it again") from error
-            return dicom(find_files(Path(folder)))
-    if place.name.upper() == "DICOMDIR":
-        from ctp_torch.io.dicomdir import referenced_files
-
-        return dicom(referenced_files(place))
-    return dicom([place])

@@ -90,8 +90,8 @@ def _from_nifti(name: str, path: Path) -> ValueMap:
 
 
 def _dicom_groups(paths: list[Path]) -> dict[str, list[ImageHeader]]:
-    """Single-channel DICOM images by quantity."""
-    groups: dict[str, list[ImageHeader]] = {}
+    """Single-channel DICOM images by quantity; of one map in several forms, the floating-point one."""
+    groups: dict[str, dict[tuple[bool, str], list[ImageHeader]]] = {}
     headers, _ = index_files(paths)
     for image in headers:
         if image.pixels.samples != 1 or image.position is None or image.orientation is None:
@@ -99,8 +99,9 @@ def _dicom_groups(paths: list[Path]) -> dict[str, list[ImageHeader]]:
         words = (" ".join(image.image_type), image.description, image.path.name, image.path.parent.name)
         name = next((found for found in map(quantity_in, words) if found), None)
         if name:
-            groups.setdefault(name, []).append(image)
-    return groups
+            form = not image.pixels.floating, image.sop_class
+            groups.setdefault(name, {}).setdefault(form, []).append(image)
+    return {name: forms[min(forms)] for name, forms in groups.items()}
 
 
 def _from_dicom(name: str, images: list[ImageHeader]) -> ValueMap:

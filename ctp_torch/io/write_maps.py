@@ -1,0 +1,276 @@
+"""Maps and lesions to files: NIfTI for programs, DICOM objects for archives and viewers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ctp_torch.io.atomic import whole
+from ctp_torch.io.derived.derivation import Derivation, content_digest
+from ctp_torch.io.derived.source import Source, anonymous_source, read_source
+from ctp_torch.io.nifti import ascending, write_volume
+from ctp_torch.maps import QUANTITIES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctp_torch.geometry import Geometry
+    from ctp_torch.maps import PerfusionMaps
+
+__all__ = ["FORMATS", "Findings", "Output", "write_formats", "write_maps"]
+
+FORMATS: Mapping[str, str] = {
+    "nifti": "NIfTI, one file a map",
+    "ct": "CT images of 16 bits, for every archive and viewer",
+    "rgb": "coloured map sheets",
+    "pm": "Parametric Maps, floating point",
+    "seg": "core and penumbra as a Segmentation",
+    "sr": "volumes and mismatch as a Structured Report",
+}
+"""Names of the formats, and what they are for."""
+_OF_LESIONS = ("seg", "sr")
+
+
+class Findings(Protocol):
+    """Core, penumbra and their numbers, as `ctp_torch.lesion.Lesions` holds them."""
+
+    @property
+    def core(self) -> Tensor:
+        """``(z, y, x)`` bool."""
+
+    @property
+    def penumbra(self) -> Tensor:
+        """``(z, y, x)`` bool."""
+
+    def summary(self) -> dict[str, object]:
+        """Volumes [mL], ratios, thresholds."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What there is to write."""
+
+    maps: PerfusionMaps
+    """In the units of ``QUANTITIES``."""
+    lesions: Findings | None = None
+    """For ``seg`` and ``sr``, and the last column of the sheets."""
+    baseline: Tensor | None = None
+    """``(z, y, x)`` CT before contrast [HU], for the sheets."""
+    ranges: Mapping[str, tuple[float, float]] | None = None
+    """Quantity to the ends of its colour bar; those of ``QUANTITIES`` when None."""
+
+
+def write_maps(
+    maps: PerfusionMaps,
+    folder: str | Path,
+    *,
+    formats: Sequence[str] = ("nifti",),
+    source: str | Path | Source | None = None,
+    lesions: Findings | None = None,
+    baseline: Tensor | None = None,
+    derivation: Derivation | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Maps (and lesions) written to a folder: NIfTI in it, DICOM objects under ``dicom/``.
+
+    DICOM objects belong to the patient, study and frame of reference of their source, in new series. Their identifiers
+    follow from source, derivation and version: a second run makes the same objects. NIfTI holds no identity.
+
+    Parameters
+    ----------
+    maps
+        in the units of ``QUANTITIES``
+    folder
+        appears when all is written
+    formats
+        any of nifti, ct, rgb, pm, seg, sr
+    source
+        the DICOM series that the maps were made from; without one, DICOM objects make an anonymous study of their own
+    lesions
+        needed for seg and sr
+    baseline
+        ``(z, y, x)`` CT before contrast [HU], shown beside the maps in rgb
+    derivation
+        how the maps were made; without it their identifiers follow from the values
+    force
+        replace a folder that is not empty
+
+    Returns
+    -------
+    list
+        the files
+
+    Raises
+    ------
+    ValueError
+        when a format is unknown, or seg or sr is asked for without lesions
+    CTPError
+        when pm, seg or sr is asked for and highdicom isn't installed
+    OutputExistsError
+        when the folder holds something already
+
+    Examples
+    --------
+    >>> ctp_torch.write_maps(maps, "out", formats=("nifti", "ct", "pm"), source="DICOM_FOLDER")  # doctest: +SKIP
+    """
+    output = Output(maps, lesions, baseline)
+    check_formats(formats, lesions)
+    origin = read_source(source) if isinstance(source, str | Path) else source
+    with whole(folder, force=force) as partial:
+        partial.mkdir()
+        written = write_formats(partial, output, formats, source=origin, derivation=derivation)
+        names = [path.relative_to(partial) for path in written]
+    return [Path(folder) / name for name in names]
+
+
+def check_formats(formats: Sequence[str], lesions: Findings | None) -> None:
+    """Refuse what can't be written, before anything is.
+
+    Raises
+    ------
+    ValueError
+        when a format is unknown, or needs lesions that aren't there
+    CTPError
+        when a format needs highdicom, which isn't installed
+    """
+    from ctp_torch.io.derived.common import need_highdicom
+
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"unknown format {', '.join(unknown) or '(none given)'}; known are {', '.join(FORMATS)}")
+    wanting = [name for name in formats if name in _OF_LESIONS]
+    if wanting and lesions is None:
+        raise ValueError(f"{' and '.join(wanting)} need lesions; find them with ctp_torch.lesion.find_lesions")
+    built = [name for name in formats if name in ("pm", "seg", "sr")]
+    if built:
+        need_highdicom(", ".join(built))
+
+
+def write_formats(
+    folder: Path,
+    output: Output,
+    formats: Sequence[str],
+    *,
+    source: Source | None = None,
+    derivation: Derivation | None = None,
+) -> list[Path]:
+    """The formats written into a folder that exists; the arguments are those of ``write_maps``."""
+    paths = []
+    if "nifti" in formats:
+        paths += _write_nifti(folder, output)
+    wanted = [name for name in formats if name != "nifti"]
+    if wanted:
+        straight = _right_handed(output)
+        lesions, maps = straight.lesions, straight.maps
+        masks = () if lesions is None else (lesions.core, lesions.penumbra)
+        origin = source or anonymous_source(f"{maps.geometry}{content_digest(replace(maps, values={}))}")
+        told = derivation or Derivation(settings={"content": content_digest(maps, *masks)})
+        paths += _write_dicom(folder / "dicom", straight, wanted, origin, told)
+    return paths
+
+
+def _write_nifti(folder: Path, output: Output) -> list[Path]:
+    """Maps, mask, and the lesions' masks."""
+    maps, lesions = output.maps, output.lesions
+    volumes = {name: volume.float() for name, volume in maps.values.items()} | {"mask": maps.mask.byte()}
+    if output.baseline is not None:
+        volumes["baseline"] = output.baseline.float()
+    if lesions is not None:
+        volumes |= {"core": lesions.core.byte(), "penumbra": lesions.penumbra.byte()}
+    return [write_volume(folder / f"{name}.nii.gz", volume, maps.geometry) for name, volume in volumes.items()]
+
+
+def _write_dicom(
+    folder: Path, output: Output, formats: Sequence[str], source: Source, derivation: Derivation
+) -> list[Path]:
+    """The DICOM objects, a folder for each kind."""
+    from ctp_torch.io.derived.ct import write_ct_map
+
+    maps, lesions = output.maps, output.lesions
+    ranges = {name: (output.ranges or {}).get(name, QUANTITIES[name].display) for name in maps.values}
+    masks = None if lesions is None else {"core": lesions.core, "penumbra": lesions.penumbra}
+    paths = []
+    folder.mkdir(exist_ok=True)
+    for name in formats:
+        (folder / name).mkdir(exist_ok=True)
+    for name, values in maps.values.items():
+        if "ct" in formats:
+            paths += write_ct_map(name, values, maps.geometry, folder / "ct", source, derivation, display=ranges[name])
+        if "pm" in formats:
+            from ctp_torch.io.derived.parametric_map import write_parametric_map
+
+            paths.append(folder / "pm" / f"{name}.dcm")
+            write_parametric_map(name, values, maps.geometry, paths[-1], source, derivation, display=ranges[name])
+    if "rgb" in formats:
+        from ctp_torch.io.derived.rgb import write_sheets
+        from ctp_torch.io.derived.sheet import columns_of, draw_sheets
+
+        columns = columns_of(maps, ranges, output.baseline, masks)
+        sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(lesions, derivation))
+        paths += write_sheets(sheets, ranges, folder / "rgb", source, derivation)
+    segmentation = None
+    if "seg" in formats and masks is not None:
+        from ctp_torch.io.derived.segmentation import write_segmentation
+
+        paths.append(folder / "seg" / "lesions.dcm")
+        segmentation = write_segmentation(masks, maps.geometry, paths[-1], source, derivation)
+    if "sr" in formats and lesions is not None:
+        from ctp_torch.io.derived.measurements import write_measurements
+
+        paths.append(folder / "sr" / "lesions.dcm")
+        summary = lesions.summary()
+        write_measurements(summary, maps.geometry, paths[-1], source, derivation, segmentation=segmentation)
+    return paths
+
+
+def _lines(lesions: Findings | None, derivation: Derivation) -> list[str]:
+    """The foot of a sheet: the volumes, and how they were made."""
+    made = derivation.method or "ctp_torch"
+    flags = f"   QC: {', '.join(derivation.flags.values())}" if derivation.flags else ""
+    if lesions is None:
+        return [made + flags]
+    told = lesions.summary()
+    ratio = told.get("mismatch_ratio")
+    return [
+        f"core {told['core_ml']} mL   hypoperfusion {told['hypoperfusion_ml']} mL   mismatch {told['mismatch_ml']} mL"
+        f"   ratio {'-' if ratio is None else ratio}",
+        made + flags,
+    ]
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """Findings whose slices were turned."""
+
+    core: Tensor
+    penumbra: Tensor
+    numbers: dict[str, object]
+
+    def summary(self) -> dict[str, object]:
+        """As before."""
+        return self.numbers
+
+
+def _right_handed(output: Output) -> Output:
+    """The same with slices ascending along row direction x column direction, which is all that DICOM can say."""
+    import torch
+
+    maps = output.maps
+
+    def turned(volume: Tensor) -> tuple[Tensor, Geometry]:
+        series, _, geometry = ascending(volume[None], torch.zeros(1, volume.shape[0]), maps.geometry)
+        return series[0], geometry
+
+    mask, geometry = turned(maps.mask)
+    if geometry == maps.geometry:
+        return output
+    values = {name: turned(volume)[0] for name, volume in maps.values.items()}
+    lesions = output.lesions
+    return Output(
+        replace(maps, values=values, mask=mask, geometry=geometry),
+        None if lesions is None else _Turned(turned(lesions.core)[0], turned(lesions.penumbra)[0], lesions.summary()),
+        None if output.baseline is None else turned(output.baseline)[0],
+        output.ranges,
+    )
