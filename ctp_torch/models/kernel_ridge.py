@@ -155,11 +155,17 @@ class KernelRidge(Regressor):
     def _solved(self, X: Tensor, Y: Tensor, alphas: Tensor, gamma: float) -> Solution:
         """The weights by the planned solver; ``auto`` first tries whether the kernel is smooth."""
         solver, tolerance, seed = self.plan_["solver"], self.tolerance, self.seed
-        if solver == "pivoted" or (self.solver == "auto" and solver != "cholesky"):
-            max_rank, goal = _GROWN_RANK, tolerance
-            if solver != "pivoted":
-                max_rank, goal = _PILOT_RANK, _PILOT_SLACK * tolerance
-            found = low_rank.grown(X, Y, alphas=alphas, gamma=gamma, tolerance=goal, max_rank=max_rank, seed=seed)
+        may_be_smooth = self.solver == "auto" and solver not in ("cholesky", "pivoted")
+        max_rank, goal, first = _GROWN_RANK, tolerance, 128
+        if may_be_smooth:
+            max_rank, goal = _PILOT_RANK, _PILOT_SLACK * tolerance
+            alpha = float(alphas.min())
+            rank = low_rank.likely_rank(X, alpha=alpha, gamma=gamma, tolerance=goal, max_rank=max_rank, seed=seed)
+            may_be_smooth, first = rank is not None, rank or 0
+        if solver == "pivoted" or may_be_smooth:
+            found = low_rank.grown(
+                X, Y, alphas=alphas, gamma=gamma, tolerance=goal, max_rank=max_rank, seed=seed, first=first
+            )
             smooth = found.residual <= goal
             if smooth and solver != "pivoted":
                 reason = (

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
+from ctp_torch.ops.huge_pages import empty_matrix
 
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul"]
 
-_CACHE_SIDE = 512  # 1 MB in float32: product, exp and sum without leaving the cache of a core
+_LOG2_E = 1.4426950408889634
+_CACHE_ROWS, _CACHE_COLUMNS = 1024, 256  # 1 MB in float32: product, power and sum without leaving the cache of a core
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 
 
 def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor) -> Tensor:
     """The kernel matrix ``exp(-gamma |x - z|^2)``, of shape (..., n, m).
 
-    The squared distance comes out of one matrix product of augmented samples, ``-gamma |x - z|^2 =
-    [2 gamma x, -gamma |x|^2, 1] . [z, 1, -gamma |z|^2]``, taken about the mean of Z so that little cancels.
+    The exponent comes out of one matrix product of augmented samples, ``-gamma |x - z|^2 =
+    [2 gamma x, -gamma |x|^2, 1] . [z, 1, -gamma |z|^2]``, taken about the mean of Z so that little cancels; it is
+    scaled by log2 e, because powers of two are up to three times faster on a CPU than powers of e.
 
     Parameters
     ----------
@@ -32,7 +37,14 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor) -> Tensor:
         gamma = gamma.to(X)[..., None, None]
     shift = Z.mean(-2, keepdim=True)
     left, right = _left(X - shift, gamma), _right(Z - shift, gamma)
-    return torch.matmul(left, right.mT).clamp_max_(0.0).exp_()  # rounding must not lift an entry above 1
+    if X.ndim > 2 or Z.ndim > 2 or X.device.type != "cpu":
+        return torch.matmul(left, right.mT).clamp_max_(0.0).exp2_()  # rounding must not lift an entry above 1
+    kernel = empty_matrix(X, len(X), len(Z))
+    for block, columns in _tiles(kernel, _CACHE_ROWS, 2 * _CACHE_COLUMNS):
+        tile = kernel[block, columns]
+        torch.mm(left[block], right[columns].mT, out=tile)
+        tile.clamp_max_(0.0).exp2_()
+    return kernel
 
 
 def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> Tensor:
@@ -56,7 +68,7 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     shift = Z.mean(0)
     right = _right(Z - shift, gamma)
     W = W.mT.contiguous().mT  # column-major: a product with few columns is several times faster so
-    n_columns = min(len(Z), _CACHE_SIDE if X.device.type == "cpu" else _GPU_SIDE)
+    n_columns = min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
 
     def rows(start: int, stop: int) -> Tensor:
         left = _left(X[start:stop] - shift, gamma)
@@ -90,7 +102,7 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     left, right = _left(centred, gamma), _right(centred, gamma)
     W = W.mT.contiguous().mT
     product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
-    side = min(len(X), 8 * _CACHE_SIDE // X.element_size() if X.device.type == "cpu" else _GPU_SIDE)
+    side = min(len(X), _gram_side(X))
     buffer = X.new_empty(side * side)
     turn = 0
     for i in range(0, len(X), side):
@@ -106,25 +118,40 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
 
 
 def _left(x: Tensor, gamma: float | Tensor) -> Tensor:
-    """``[2 gamma x, -gamma |x|^2, 1]``, of shape (..., n, features + 2)."""
+    """``[2 c x, -c |x|^2, 1]`` with ``c = gamma log2 e``, of shape (..., n, features + 2)."""
+    binary = gamma * _LOG2_E
     norm = x.square().sum(-1, keepdim=True)
-    return torch.cat([2.0 * gamma * x, -gamma * norm, torch.ones_like(norm)], dim=-1)
+    return torch.cat([2.0 * binary * x, -binary * norm, torch.ones_like(norm)], dim=-1)
 
 
 def _right(z: Tensor, gamma: float | Tensor) -> Tensor:
-    """``[z, 1, -gamma |z|^2]``, of shape (..., m, features + 2)."""
+    """``[z, 1, -c |z|^2]`` with ``c = gamma log2 e``, of shape (..., m, features + 2)."""
     norm = z.square().sum(-1, keepdim=True)
-    return torch.cat([z, torch.ones_like(norm), -gamma * norm], dim=-1)
+    return torch.cat([z, torch.ones_like(norm), -gamma * _LOG2_E * norm], dim=-1)
 
 
 def _exp_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
     """The kernel block of augmented samples, in a buffer that is used again and again."""
     block = buffer[: len(left) * len(right)].view(len(left), len(right))
-    return torch.mm(left, right.mT, out=block).clamp_max_(0.0).exp_()
+    return torch.mm(left, right.mT, out=block).clamp_max_(0.0).exp2_()
+
+
+def _tiles(matrix: Tensor, n_rows: int, n_columns: int) -> Iterator[tuple[slice, slice]]:
+    """Row and column slices that cover a matrix piece by piece."""
+    for i in range(0, matrix.shape[0], n_rows):
+        for j in range(0, matrix.shape[1], n_columns):
+            yield slice(i, i + n_rows), slice(j, j + n_columns)
+
+
+def _gram_side(X: Tensor) -> int:
+    """Side of the square blocks of which each is used twice."""
+    if X.device.type != "cpu":
+        return _GPU_SIDE
+    return 1024 if X.element_size() <= 4 else 768
 
 
 def _block_rows(X: Tensor, n_columns: int) -> int:
     """Rows of a block: what the cache holds on a CPU, a quarter of the free memory elsewhere."""
     if X.device.type == "cpu":
-        return _CACHE_SIDE * _CACHE_SIDE // min(n_columns, _CACHE_SIDE)
+        return _CACHE_ROWS * _CACHE_COLUMNS // min(n_columns, _CACHE_COLUMNS)
     return max(1, min(65536, free_bytes(X.device) // (4 * X.element_size() * n_columns)))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from oracles.kernels import gaussian_kernel as oracle
 
+from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
 
 
@@ -50,3 +51,25 @@ def test_product_in_blocks_is_the_product(n, m, device, dtype):
     expected = oracle(X.cpu(), Z.cpu(), 8.0) @ W.cpu().double()
     atol = {torch.float32: 1e-3, torch.float64: 1e-10}[dtype]
     torch.testing.assert_close(gaussian_kernel_matmul(X, Z, W, gamma=8.0).cpu().double(), expected, rtol=0, atol=atol)
+
+
+def test_tiles_leave_no_seam():
+    """A matrix of many tiles, large enough for huge pages, equals explicit differences; its rows are contiguous."""
+    X, Z = _samples(4300).float(), _samples(4200, seed=1).float()
+    K = gaussian_kernel(X, Z, gamma=8.0)
+    assert K.is_contiguous()
+    some = torch.tensor([0, 1023, 1024, 2047, 2048, 4299])
+    torch.testing.assert_close(K[some].double(), oracle(X[some], Z, 8.0), rtol=0, atol=2e-6)
+    torch.testing.assert_close(K[:, some[:-1]].double(), oracle(X, Z[some[:-1]], 8.0), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("n", [3, 4200])
+def test_memory_of_a_large_matrix_is_ordinary(n):
+    """Writable, of the asked shape and dtype, and alive as long as the tensor."""
+    matrix = empty_matrix(torch.zeros(1, dtype=torch.float64), n, n + 1)
+    assert matrix.shape == (n, n + 1)
+    assert matrix.dtype == torch.float64
+    matrix.fill_(2.0)
+    part = matrix[-1]
+    del matrix
+    assert float(part.sum()) == 2.0 * (n + 1)

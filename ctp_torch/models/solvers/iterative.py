@@ -44,11 +44,7 @@ def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: floa
     """
     bulk = X.float()
     if stored:
-        rows = row_share(len(X))
-        K = bulk.new_empty(rows.stop - rows.start, len(X))
-        for start in range(0, len(K), _ROWS):
-            part = bulk[rows][start : start + _ROWS]
-            K[start : start + _ROWS] = gaussian_kernel(part, bulk, gamma=gamma)
+        K = gaussian_kernel(bulk[row_share(len(X))], bulk, gamma=gamma)
 
         def product(P: Tensor) -> Tensor:
             return rows_of_all_ranks(K @ P, len(X))
@@ -128,7 +124,7 @@ def exact_product(X: Tensor, *, gamma: float) -> Callable[[Tensor], Tensor]:
 
 def preconditioner_rank(n: int) -> int:
     """Centres of the preconditioner for n samples: the price of a few products with K."""
-    return min(n, max(256, min(n // 16, 4000)))
+    return min(n, max(256, min(n // 32, 4000)))
 
 
 def nystrom_preconditioner(
