@@ -20,7 +20,7 @@ from ctp_torch.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.prepared import PreparedPatient
 from ctp_torch.quality import assess
-from ctp_torch.study.sources import Scan, Source
+from ctp_torch.study.sources import Scan, Source, Truth
 
 if TYPE_CHECKING:
     from ctp_torch.ops.rigid import RigidMotion
@@ -58,6 +58,13 @@ class Surroundings:
     """``(z, y, x)`` bool."""
     penumbra: Tensor | None
     """``(z, y, x)`` bool."""
+
+    @property
+    def known(self) -> Truth | None:
+        """The truth in one piece, where there is one."""
+        if self.truth is None or self.labels is None or self.core is None or self.penumbra is None:
+            return None
+        return Truth(self.truth, self.labels, self.core, self.penumbra, {})
 
 
 def prepare_patient(folder: Path, *, source: Source, name: str, split: str) -> dict[str, object]:
