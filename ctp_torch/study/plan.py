@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ctp_torch.study import floors, grids, lesions, models, patients, robustness, scorecard
+from ctp_torch.study.external import score_stranger
 from ctp_torch.study.presets import Preset
 from ctp_torch.study.sources import Drawn, Source
 from ctp_torch.study.steps import Step
 
-__all__ = ["Stage", "Study", "cohort_names", "external_source", "stages"]
+__all__ = ["CALIBRATION", "Stage", "Study", "cohort_names", "external_source", "stages"]
+
+CALIBRATION = "lesions/calibration"
+"""The step that finds the lesion thresholds."""
 
 
 class Stage(NamedTuple):
@@ -50,46 +54,62 @@ def external_source(study: Study) -> Drawn | None:
     return Drawn(seed, study.preset.external, 0, study.preset.size, noise_hu=7.0, bolus_stretch=1.25)
 
 
-def stages(study: Study) -> list[Stage]:
-    """Everything but tables and pictures, in order."""
+def stages(study: Study, calibrated: Mapping[str, float]) -> list[Stage]:
+    """Everything but tables and pictures, what others build on first.
+
+    Parameters
+    ----------
+    study
+        who is in it
+    calibrated
+        result of the step ``lesions/calibration``; empty while it isn't done
+    """
+    first = _seed_stages(study, 0)
+    largest = study.preset.sizes[-1]
+    urgent = [stage._replace(steps=[s for s in stage.steps if s.settings.get("size", largest) == largest])
+              for stage in first]  # fmt: skip
     return [
-        *learning_stages(study),
+        patient_stage(study),
+        *urgent,
         *scorecard_stages(study),
-        *grid_stages(study),
+        lesion_stage(study, calibrated),
         *robustness_stages(study),
-        *repeat_stages(study),
+        *external_stages(study, calibrated),
+        *(stage for seed in range(study.preset.seeds) for stage in _seed_stages(study, seed)),
+        subtracted_stage(study),
+        *grid_stages(study),
     ]
 
 
-def learning_stages(study: Study) -> list[Stage]:
-    """Patients, pixels, and the models of the first seed."""
+def patient_stage(study: Study) -> Stage:
+    """Scans made ready."""
     people = [(name, "test") for name in study.test] + [(name, "train") for name in study.train]
-    prepared = [
-        Step(
-            f"patients/{split}/{name}", patients.prepare_patient, {"source": study.source, "name": name, "split": split}
-        )
-        for name, split in people
-    ]
-    return [Stage("scanning and preparing patients", prepared), *_seed_stages(study, 0)]
-
-
-def repeat_stages(study: Study) -> list[Stage]:
-    """The other seeds: other pixels, other forests."""
-    return [stage for seed in range(1, study.preset.seeds) for stage in _seed_stages(study, seed)]
+    steps = []
+    for name, split in people:
+        settings = {"source": study.source, "name": name, "split": split}
+        steps.append(Step(f"patients/{split}/{name}", patients.prepare_patient, settings))
+    return Stage("scanning and preparing patients", steps)
 
 
 def scorecard_stages(study: Study) -> list[Stage]:
-    """Floors, ceilings, truth and lesions."""
-    common = {**_common(study), "size": study.preset.sizes[-1], "names": study.train, "scored": _scored(study, 1)}
+    """Floors, ceilings, truth."""
+    common = _scoring(study)
     low = [Step(f"floors/{name}", floors.score_floor, {**common, "name": name}) for name in floors.FLOORS]
-    low += [Step(f"subtracted/{name}", floors.score_subtracted, {**common, "name": name}) for name in models.MODELS]
     low.append(Step("teachers", floors.score_teachers, common))
-    calibrated = Step("lesions/calibration", lesions.calibrate_teacher, {**_common(study), "names": study.train})
+    low.append(Step(CALIBRATION, lesions.calibrate_teacher, {**_common(study), "names": study.train}))
     cards = [
         Step(f"cards/{name}", scorecard.card, {**common, "name": name, "widths": study.preset.widths})
         for name in study.test
     ]
-    return [Stage("floors and ceilings", [*low, calibrated]), Stage("scorecard", cards)]
+    return [Stage("floors and ceilings", low), Stage("scorecard", cards)]
+
+
+def subtracted_stage(study: Study) -> Stage:
+    """The four models on curves without their baseline."""
+    steps = [
+        Step(f"subtracted/{name}", floors.score_subtracted, {**_scoring(study), "name": name}) for name in models.MODELS
+    ]
+    return Stage("without the baseline", steps)
 
 
 def lesion_stage(study: Study, calibrated: Mapping[str, float]) -> Stage:
@@ -156,6 +176,22 @@ def _seed_stages(study: Study, seed: int) -> list[Stage]:
     ]
 
 
+def external_stages(study: Study, calibrated: Mapping[str, float]) -> list[Stage]:
+    """The other cohort, where the preset has one."""
+    strangers = external_source(study)
+    if strangers is None:
+        return []
+    settings = {**_common(study), "strangers": strangers, "size": study.preset.sizes[-1],
+                "widths": study.preset.widths, "calibrated": dict(calibrated)}  # fmt: skip
+    names = strangers.names("test")
+    return [Stage("another cohort", [Step(f"external/{n}", score_stranger, {**settings, "name": n}) for n in names])]
+
+
+def _scoring(study: Study) -> dict[str, Any]:
+    """Settings of what is scored beside the models of the first seed."""
+    return {**_common(study), "size": study.preset.sizes[-1], "names": study.train, "scored": _scored(study, 1)}
+
+
 def _scored(study: Study, seed: int) -> models.Scored:
     """Who is scored: training patients for the first seed alone."""
     return models.Scored(study.test, [] if seed else study.scored, study.preset.widths, study.preset.curve_widths)
@@ -164,8 +200,3 @@ def _scored(study: Study, seed: int) -> models.Scored:
 def _common(study: Study) -> dict[str, Any]:
     """What everything after the patients depends on."""
     return {"source": study.source, "sizes": study.preset.sizes}
-
-
-def names_of(listed: Sequence[Stage]) -> list[str]:
-    """Names of all steps, for the record."""
-    return [step.name for stage in listed for step in stage.steps]

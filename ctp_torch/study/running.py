@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctp_torch.study.external import score_stranger
-from ctp_torch.study.plan import Stage, Study, external_source, lesion_stage, stages
-from ctp_torch.study.steps import Step, load_step, seconds_of
+from ctp_torch.study.plan import CALIBRATION, Stage, Study, stages
+from ctp_torch.study.steps import load_step, seconds_of
 from ctp_torch.study.workers import share_out
 
 __all__ = ["Findings", "collect", "run_study"]
@@ -71,28 +70,12 @@ def collect(folder: Path, study: Study) -> Findings:
 
 
 def _all_stages(folder: Path, study: Study) -> Iterator[Stage]:
-    """The stages in order; the last ones need the calibrated thresholds."""
-    yield from stages(study)
-    calibrated = _calibrated(folder, study)
-    yield lesion_stage(study, calibrated)
-    strangers = external_source(study)
-    if strangers is not None:
-        settings = {
-            "source": study.source,
-            "strangers": strangers,
-            "size": study.preset.sizes[-1],
-            "sizes": study.preset.sizes,
-            "widths": study.preset.widths,
-            "calibrated": dict(calibrated),
-        }
-        steps = [Step(f"external/{n}", score_stranger, {**settings, "name": n}) for n in strangers.names("test")]
-        yield Stage("another cohort", steps)
+    """The stages in order, each with the thresholds found by then."""
+    for number in range(len(stages(study, {}))):
+        yield stages(study, _calibrated(folder, study))[number]
 
 
 def _calibrated(folder: Path, study: Study) -> Mapping[str, float]:
     """The thresholds that the calibration step found; none while it is missing."""
-    for stage in stages(study):
-        for step in stage.steps:
-            if step.name == "lesions/calibration":
-                return load_step(folder, step) or {}
-    return {}
+    steps = (step for stage in stages(study, {}) for step in stage.steps if step.name == CALIBRATION)
+    return next((load_step(folder, step) or {} for step in steps), {})

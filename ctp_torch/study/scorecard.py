@@ -34,9 +34,8 @@ def card(folder: Path, *, name: str, widths: Sequence[float], **_: Any) -> list[
     teachers = {"teacher": ready.targets.clamp_min(0).float()}
     teachers |= {f"teacher_{label}": values.clamp_min(0).float() for label, values in around.teachers.items()}
     students = {model: _volumes(folder, model, name, ready.brain) for model in MODELS}
-    floors = {f"floor_{floor}" for floor in FLOORS} | {f"subtracted_{model}" for model in MODELS}
-    for floor in sorted(floors):
-        if (folder / "predictions" / floor / f"{name}.safetensors").is_file():
+    for floor in (f"floor_{floor}" for floor in FLOORS):
+        if (folder / "predictions" / floor / f"{name}.safetensors").is_file():  # not of the other cohort
             students[floor] = _volumes(folder, floor, name, ready.brain)
     masks = regions(ready.brain, truth)
     other = {label: values for label, values in teachers.items() if label != "teacher"}
