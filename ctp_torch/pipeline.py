@@ -129,8 +129,11 @@ def _count_baseline(series: CTPSeries) -> int:
             f"{series.n_frames} time point(s) of {series.geometry.shape[0]} slice(s): no perfusion series, which has "
             f"at least {_MIN_FRAMES}; give the folder of all its images"
         )
-    rough = ops.brain_mask(series.hu[:3].mean(dim=0), series.geometry.spacing)
-    return ops.baseline_frames(series.hu, rough, series.dt) if bool(rough.any()) else 3  # the caller refuses
+    spacing = series.geometry.spacing
+    rough = ops.brain_mask(series.hu[:3].mean(dim=0), spacing)
+    inner = ops.erode(rough, _RIM_MM, spacing)  # a jerk at the rim looks like an early bolus
+    inside = inner if bool(inner.any()) else rough
+    return ops.baseline_frames(series.hu, inside, series.dt) if bool(inside.any()) else 3  # the caller refuses
 
 
 def deconvolve(

@@ -11,8 +11,8 @@ from torch import Tensor
 from ctp_torch.errors import QualityError
 from ctp_torch.ops.concentration import bolus_likeness, bolus_onset, curve_noise
 from ctp_torch.ops.first_pass import curve_width, first_pass_centre
-from ctp_torch.ops.morphology import connected_components, erode
-from ctp_torch.ops.smoothing import smooth_in_time, smooth_inside
+from ctp_torch.ops.morphology import erode
+from ctp_torch.ops.smoothing import smooth_in_time
 
 __all__ = ["VesselCurve", "scale_aif", "select_aif", "select_vof"]
 
@@ -35,8 +35,9 @@ def select_aif(
 
     1. Of the brain, ``margin_mm`` away from the skull, keep the half per cent with the largest area under the curve
        before the tissue has risen half way: arteries are full by then, veins are not.
-    2. Keep curves that have the shape of a bolus (correlation with the tissue's, moved, above 0.75), stand eight times
-       above the noise, are no more irregular than three quarters of the brain, and 3 to 25 s wide at half height.
+    2. Keep curves that have the shape of a bolus (correlation with the tissue's, moved, above 0.9, or 0.75 where that
+       leaves too few), stand eight times above the noise, are no more irregular than three quarters of the brain, and
+       3 to 25 s wide at half height.
     3. Cluster the curves, each divided by its area, into five groups; of the groups at least 0.4 times as high as the
        highest, keep the one with the smallest first moment.
     4. The highest of what is left, ``area_mm2`` together, give the mean curve.
@@ -85,6 +86,7 @@ def select_aif(
             f"no artery found: none of the brightest curves reaches 8 times the noise ({found.noise:.1f} HU). "
             "Did contrast reach the head within the scan, and is the mask the brain? Name an artery by --aif x,y,z"
         )
+    keep = _unless_few(keep, found.likeness[keep] >= 0.9)  # a bone that jerks when the bolus comes reaches 0.8
     keep = _unless_few(keep, _roughness(smooth[keep]) <= found.rough)
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
@@ -109,8 +111,9 @@ def select_vof(
     1. Of the brain, ``margin_mm`` away from the skull, keep the fiftieth with the largest area under the curve.
     2. Keep those with the shape of a bolus whose centre lies at least ``lag_s`` after that of the arterial input, and
        whose area is at least half the brain's 99.5th percentile, or they are no veins.
-    3. Fit each by a multiple of their common shape; drop the misfits, which are edges that move.
-    4. The middle of the region that holds the largest multiple gives the mean curve.
+    3. Fit each by a multiple of their common shape; drop misfits above a twentieth, which are edges that move.
+    4. The largest multiples, ``area_mm2`` together in whatever slices, give the mean curve: pure blood is the most
+       that a voxel can hold, so that what partial volume lowers is left out.
 
     Parameters
     ----------
@@ -154,19 +157,11 @@ def select_vof(
         return None
     late = torch.nonzero(late).squeeze(-1)
     height, misfit = _fit_consensus(found.smooth[late], found.noise)
-    keep = _unless_few(torch.arange(len(late), device=late.device), misfit <= 0.1)
-    late, height = late[keep], height[keep]
-    best = int(height.argmax())
-    strong = height >= 0.5 * height[best]
-    amount = torch.zeros(mask.numel(), dtype=height.dtype, device=mask.device)
-    amount[found.voxels[late[strong]]] = height[strong]
-    amount = amount.view(mask.shape)
-    labels = connected_components(amount > 0, per_slice=spacing[0] > 3.0).flatten()[found.voxels[late]]
-    same = torch.nonzero(labels == labels[best]).squeeze(-1)
     n = min(max(3, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
-    # smoothed, so that the middle of the sinus wins and not the luck of the noise
-    middle = smooth_inside(amount, amount > 0, spacing, 1.0).flatten()[found.voxels[late[same]]]
-    return found.mean(late[same[_largest(middle, n)]], mask)
+    for limit in (0.1, 0.05):
+        keep = _unless_few(torch.arange(len(late), device=late.device), misfit <= limit)
+        late, height, misfit = late[keep], height[keep], misfit[keep]
+    return found.mean(late[_largest(height, n)], mask)
 
 
 def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8.0)) -> tuple[Tensor, float]:
