@@ -17,15 +17,24 @@ MISSING = -32768
 
 
 class Chunk(NamedTuple):
-    """An array of 16-bit numbers, deflated."""
+    """A stack of slices of 16-bit numbers, each slice deflated by itself."""
 
-    data: bytes
-    """zlib stream of all low bytes, then all high bytes, of the zigzag-coded differences."""
+    streams: tuple[bytes, ...]
+    """One a slice, as `pack` makes them."""
     shape: tuple[int, ...]
-    axis: int
-    """Along which neighbours were subtracted."""
+    """Of one slice: ``(y, x)`` or ``(time, y, x)``."""
     step: float
     """Physical value of 1."""
+
+    @property
+    def data(self) -> bytes:
+        """All streams in a row."""
+        return b"".join(self.streams)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Bytes of each stream."""
+        return [len(stream) for stream in self.streams]
 
 
 def quantize(values: Tensor, step: float, mask: Tensor | None = None) -> Tensor:
@@ -45,34 +54,31 @@ def quantize(values: Tensor, step: float, mask: Tensor | None = None) -> Tensor:
     return torch.where(known, whole, whole.new_tensor(MISSING))
 
 
-def pack(values: Tensor, step: float, *, axis: int = -1) -> Chunk:
-    """An int16 array made small: neighbours along an axis subtracted, small numbers of either sign told by low bytes.
+def pack(values: Tensor, *, axes: Sequence[int] = (-1, -2)) -> bytes:
+    """An int16 array made small: neighbours subtracted along axes, small numbers of either sign told by low bytes.
 
-    d = v[i] - v[i-1] (mod 2^16), code = 2 d for d >= 0 and -2 d - 1 below, low bytes first, then high bytes, deflated.
+    d = v[i] - v[i-1] (mod 2^16) along one axis, then of these along the next; code = 2 d for d >= 0 and -2 d - 1
+    below; low bytes first, then high bytes, as one zlib stream.
 
     Parameters
     ----------
     values
         int16, any shape
-    step
-        physical value of 1
-    axis
-        along which neighbours are alike
+    axes
+        along which neighbours are alike, one after the other
     """
     import numpy as np
 
     numbers = np.ascontiguousarray(values.cpu().numpy())  # (...) int16
-    axis %= numbers.ndim
-    change = numbers.copy()
-    later, earlier = [slice(None)] * numbers.ndim, [slice(None)] * numbers.ndim
-    later[axis], earlier[axis] = slice(1, None), slice(None, -1)
-    change[tuple(later)] -= numbers[tuple(earlier)]  # wraps
+    change = numbers
+    for axis in axes:
+        change = np.diff(change, axis=axis, prepend=np.int16(0))  # wraps
     code = ((change << 1) ^ (change >> 15)).view(np.uint16).reshape(-1)
     planes = np.empty(2 * code.size, dtype=np.uint8)
     planes[: code.size] = code & 0xFF
     planes[code.size :] = code >> 8
     deflate = zlib.compressobj(6, zlib.DEFLATED, strategy=zlib.Z_RLE)  # as small as the default here, in half the time
-    return Chunk(deflate.compress(planes.data) + deflate.flush(), tuple(numbers.shape), axis, step)
+    return deflate.compress(planes.data) + deflate.flush()
 
 
 def round_step(limits: tuple[float, float], *, levels: int = 1000) -> float:
@@ -90,22 +96,26 @@ def round_step(limits: tuple[float, float], *, levels: int = 1000) -> float:
     return float(f"{max(f * power for f in (1, 2, 5) if f * power <= fine):.1g}")
 
 
-def shrink(volumes: Tensor, edge: int) -> Tensor:
+def shrink(images: Tensor, edge: int) -> Tensor:
     """Images of at most ``edge`` rows and columns, each pixel the mean of those it covers; smaller ones as they are.
 
     Parameters
     ----------
-    volumes
-        ``(time, z, y, x)``
+    images
+        ``(n, y, x)``
     edge
         pixels of the longer side
     """
-    rows, columns = volumes.shape[-2:]
-    size = _shrunk(rows, columns, edge)
-    if size == (rows, columns):
-        return volumes
-    frames: Sequence[Tensor] = volumes.unbind(0)
-    return torch.stack([torch.nn.functional.adaptive_avg_pool2d(frame.float(), size) for frame in frames])
+    n, rows, columns = images.shape
+    height, width = _shrunk(rows, columns, edge)
+    if (height, width) == (rows, columns):
+        return images
+    if rows % height or columns % width:
+        return torch.nn.functional.adaptive_avg_pool2d(images.float(), (height, width))
+    tall = (
+        images.float().reshape(n, height, rows // height, columns).mean(dim=2)
+    )  # (n, height, x), 3 x the pool's speed
+    return tall.reshape(n, height, width, columns // width).mean(dim=3)
 
 
 def _shrunk(rows: int, columns: int, edge: int) -> tuple[int, int]:

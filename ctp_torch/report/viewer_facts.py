@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ctp_torch import ops
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ctp_torch.quality import Quality
     from ctp_torch.series import CTPSeries
 
-__all__ = ["Orientation", "curves_of", "flat", "map_values", "motion_of", "orientation", "quality_of"]
+__all__ = ["Orientation", "curves_of", "flat", "head_box", "map_values", "motion_of", "orientation", "quality_of"]
 
 _LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 """What lies at the positive and the negative end of LPS x, y and z."""
@@ -67,6 +68,35 @@ def orientation(direction: tuple[float, ...]) -> Orientation:
     return Orientation(tuple(sorted(axes)), ends[0], ends[1])
 
 
+def head_box(head: Tensor, spacing: tuple[float, float, float], *, margin_mm: float = 6.0) -> list[float]:
+    """The square in the plane that holds the head of all slices: first row, column, number of rows, columns.
+
+    Parameters
+    ----------
+    head
+        ``(z, y, x)`` bool; the whole image where it is empty
+    spacing
+        distance between voxel centres along z, y, x [mm]
+    margin_mm
+        around the head [mm]
+    """
+    rows, columns = head.shape[1:]
+    seen = head.any(dim=0)
+    if not bool(seen.any()):
+        return [0, 0, rows, columns]
+    ends = []
+    for profile, step in ((seen.any(dim=1), spacing[1]), (seen.any(dim=0), spacing[2])):
+        inside = profile.nonzero()
+        ends.append((float(inside[0]) - margin_mm / step, float(inside[-1]) + 1 + margin_mm / step))
+    edge_mm = max((high - low) * step for (low, high), step in zip(ends, spacing[1:], strict=True))
+    box = []
+    for (low, high), step, n in zip(ends, spacing[1:], (rows, columns), strict=True):
+        length = min(float(n), edge_mm / step)
+        box.append((min(max(0.0, (low + high - length) / 2), n - length), length))
+    (top, height), (left, width) = box
+    return [round(v, 2) for v in (top, left, height, width)]
+
+
 def curves_of(
     series: CTPSeries, maps: Mapping[str, PerfusionMaps], anatomy: Anatomy
 ) -> dict[str, dict[str, object] | None]:
@@ -93,11 +123,13 @@ def motion_of(motion: RigidMotion, times: Tensor) -> dict[str, object]:
 
 
 def quality_of(quality: Quality) -> list[dict[str, object]]:
-    """One entry a check: flag, name, raised, message."""
+    """One entry a check: flag, name, result (flagged, passed or not measured), message."""
     rows = []
     for check in quality.checks:
         told = check.as_dict()
-        rows.append({"flag": check.flag, **{name: told[name] for name in ("name", "raised", "message")}})
+        measured = bool(check.reason) or any(value is not None for value in check.values.values())
+        result = "flagged" if check.raised else "passed" if measured else "not measured"
+        rows.append({"flag": check.flag, "name": told["name"], "result": result, "message": told["message"]})
     return rows
 
 
@@ -152,11 +184,11 @@ def _vessel(curve: list[float], voxels: list[list[int]], series: CTPSeries, sour
 
 def _search(series: CTPSeries, anatomy: Anatomy) -> dict[str, dict[str, object] | None]:
     """Vessels of a scan whose maps needed none, on small images: for the plot alone."""
-    hu = shrink(series.hu, _SEARCH_EDGE)
+    hu = torch.stack([shrink(slab, _SEARCH_EDGE) for slab in series.hu.unbind(1)], dim=1)
     rows, columns = series.geometry.shape[1:]
     scale = (rows / hu.shape[2], columns / hu.shape[3])
     spacing = (series.geometry.spacing[0], series.geometry.spacing[1] * scale[0], series.geometry.spacing[2] * scale[1])
-    brain = shrink(anatomy.brain[None].float(), _SEARCH_EDGE)[0] > 0.99
+    brain = shrink(anatomy.brain.float(), _SEARCH_EDGE) > 0.99
     if not bool(brain.any()):
         return {"aif": None, "vof": None}
     change = ops.enhancement(hu, anatomy.n_baseline)

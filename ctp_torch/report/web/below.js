@@ -32,22 +32,23 @@ function lesionTable(header) {
   if (!sets.length) return null;
   const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals))]);
   rows.push(["side", ...sets.map((set) => set.lesion.side)]);
-  rows.push(["thresholds", ...sets.map((set) => `rCBF < ${number(100 * set.lesion.thresholds.rcbf, 0)} %, Tmax > ${set.lesion.thresholds.tmax} s`)]);
+  rows.push(["core: CBF below [% of normal]", ...sets.map((set) => number(100 * set.lesion.thresholds.rcbf, 0))]);
+  rows.push(["hypoperfusion: Tmax above [s]", ...sets.map((set) => set.lesion.thresholds.tmax)]);
   return tableOf("Core and penumbra", ["", ...sets.map((set) => set.label)], rows);
 }
 
-function valueTables(header) {
-  return header.sets.map((set) => tableOf(`Maps in numbers: ${set.label}`, ["map", "region", "voxels", "mean", "sd", "median"],
+function valueTable(header, set) {
+  return tableOf(`Maps in numbers: ${set.label}`, ["map", "region", "voxels", "mean", "sd", "median"],
     set.values.map((row) => {
       const q = header.quantities[row.map];
       return [`${q.label} [${q.unit}]`, row.region, row.voxels, number(row.mean, 2), number(row.sd, 2), number(row.median, 2)];
-    })));
+    }));
 }
 
 function qualityTable(checks) {
   if (!checks) return make("p", { className: "small" }, "Quality was not looked at.");
   return tableOf("Quality control", ["flag", "result", "measured (limit)"], checks.map((check) =>
-    [`${check.flag} ${check.name}`, make("td", { className: check.raised ? "bad" : "" }, check.raised ? "flagged" : "passed"),
+    [`${check.flag} ${check.name}`, make("td", { className: check.result === "flagged" ? "bad" : "" }, check.result),
       check.message.replace(/^[^:]*: /, "")]), true);
 }
 
@@ -56,7 +57,7 @@ function tilesOf(header, set) {
   const tile = (kind, title, value, more) => make("div", { className: `tile ${kind}`, data: { tile: kind } },
     make("span", {}, title), make("b", {}, value), make("span", {}, more));
   const limits = lesion && lesion.thresholds;
-  const raised = (checks || []).filter((check) => check.raised);
+  const raised = (checks || []).filter((check) => check.result === "flagged");
   return [
     tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)} mL` : "-", lesion ? `rCBF < ${number(100 * limits.rcbf, 0)} %` : "not measured"),
     tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? `Tmax > ${limits.tmax} s` : "not measured"),
@@ -64,6 +65,10 @@ function tilesOf(header, set) {
     tile(!checks ? "unseen" : raised.length ? "bad" : "good", "Quality", !checks ? "-" : raised.length ? `${raised.length} flagged` : "passed",
       !checks ? "not looked at" : raised.length ? raised.map((check) => check.flag).join(", ") : "no flags"),
   ];
+}
+
+function warningList(warnings) {
+  return warnings.length ? make("ul", { className: "warnings" }, ...warnings.map((line) => make("li", {}, line))) : null;
 }
 
 function roundingText(header) {

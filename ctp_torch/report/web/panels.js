@@ -8,18 +8,18 @@ class Panel {
     this.key = kind === "map" ? `map/${set}/${quantity}` : kind === "ct" ? "series" : "ct";
     this.canvas = make("canvas", { width: columns, height: rows, tabIndex: 0 });
     this.canvas.setAttribute("role", "img");
-    this.canvas.style.aspectRatio = `${columns * header.spacing_mm[2]} / ${rows * header.spacing_mm[1]}`;
     this.title = title;
     this.value = make("output", { className: "value" }, "-");
     this.cross = make("span", { className: "cross", hidden: true });
     this.large = make("button", { type: "button", title: "Larger or smaller" }, "+");
     this.large.setAttribute("aria-label", `Enlarge ${title}`);
     this.large.setAttribute("aria-pressed", "false");
-    const frame = make("div", { className: "frame" }, this.canvas, this.cross,
+    this.sheet = make("div", { className: "sheet" }, this.canvas, this.cross);
+    this.frame = make("div", { className: "frame" }, this.sheet,
       make("span", { className: "edge left" }, header.orientation.left), make("span", { className: "edge top" }, header.orientation.top));
     this.scale = make("div", { className: "scale" });
     this.element = make("figure", { className: "panel", data: { kind, set: String(set), quantity: quantity || "" } },
-      make("header", {}, make("b", { title }, title), this.value, this.large), frame, this.scale);
+      make("header", {}, make("b", { title }, title), this.value, this.large), this.frame, this.scale);
     this.large.addEventListener("click", () => {
       const large = this.element.classList.toggle("large");
       this.large.textContent = large ? "-" : "+";
@@ -31,6 +31,15 @@ class Panel {
       this.small = make("canvas", { width: patient.small[1], height: patient.small[0] });
       this.smallImage = new ImageData(patient.small[1], patient.small[0]);
     }
+  }
+
+  // the head alone, or the whole image
+  crop(whole) {
+    const { rows, columns, header } = this.patient;
+    const [top, left, height, width] = whole ? [0, 0, rows, columns] : header.head;
+    this.frame.style.aspectRatio = `${width * header.spacing_mm[2]} / ${height * header.spacing_mm[1]}`;
+    Object.assign(this.sheet.style, { width: `${(100 * columns) / width}%`, height: `${(100 * rows) / height}%`,
+      left: `${(-100 * left) / width}%`, top: `${(-100 * top) / height}%` });
   }
 
   range(state) {
@@ -94,7 +103,7 @@ class Panel {
       if (value !== null && this.kind === "map") {
         text = `${value.toFixed(patient.header.quantities[this.quantity].decimals)}`;
       } else if (value !== null) {
-        text = `${value.toFixed(0)} HU${["", ", penumbra", ", core"][patient.mark(this.set, z, y, x)]}`;
+        text = [`${value.toFixed(0)} HU`, "penumbra", "core"][patient.mark(this.set, z, y, x)];
       }
     }
     this.value.textContent = text;

@@ -15,9 +15,8 @@ class Patient {
     const rank = (key) => ["ct", "map/0", "lesion/0", "series"].findIndex((start) => key.startsWith(start)) + 9 * !/^(ct|map\/0|lesion\/0|series)/.test(key);
     const keys = Object.keys(this.header.steps).sort((a, b) => rank(a) - rank(b));
     for (const key of keys) {
-      const series = key === "series";
-      const shape = series ? [this.slices, this.header.series.frames, ...this.small] : this.header.shape;
-      const layer = await unpack(document.getElementById(`p${this.number}/${key}`), shape, series ? 1 : 2);
+      const shape = key === "series" ? [this.header.series.frames, ...this.small] : [1, this.rows, this.columns];
+      const layer = await unpack(document.getElementById(`p${this.number}/${key}`), this.header.lengths[key], shape);
       if (this.closed) return;
       this.layers[key] = layer;
       onLayer(key);

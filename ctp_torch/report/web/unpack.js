@@ -25,21 +25,28 @@ async function inflate(bytes) {
   return whole;
 }
 
-function numbersOf(bytes, shape, axis) {
-  const size = bytes.length / 2;
-  const out = new Int16Array(size); // additions wrap as they must
-  const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const run = stride * shape[axis];
-  for (let start = 0; start < size; start += run) {
-    for (let i = start; i < start + run; i++) {
-      const code = bytes[i] | (bytes[size + i] << 8);
-      const change = (code >>> 1) ^ -(code & 1);
-      out[i] = i < start + stride ? change : out[i - stride] + change;
-    }
+// a slice [frames, rows, columns]: differences over time where there are several frames, else along rows and columns
+function numbersInto(out, bytes, [frames, rows, columns]) {
+  const size = bytes.length / 2; // low bytes, then high bytes; additions wrap in 16 bits as they must
+  const back = frames > 1 ? rows * columns : columns;
+  let along = 0;
+  for (let i = 0; i < size; i++) {
+    const code = bytes[i] | (bytes[size + i] << 8);
+    const change = (code >>> 1) ^ -(code & 1);
+    along = frames > 1 || i % columns === 0 ? change : along + change;
+    out[i] = i < back ? along : out[i - back] + along;
   }
-  return out;
 }
 
-async function unpack(element, shape, axis) {
-  return numbersOf(await inflate(bytesOf(element.textContent)), shape, axis);
+// a stack of slices, each deflated by itself
+async function unpack(element, lengths, shape) {
+  const bytes = bytesOf(element.textContent), size = shape[0] * shape[1] * shape[2];
+  const out = new Int16Array(lengths.length * size);
+  let at = 0;
+  for (let z = 0; z < lengths.length; z++) {
+    const raw = await inflate(bytes.subarray(at, at + lengths[z]));
+    numbersInto(out.subarray(z * size, (z + 1) * size), raw, shape);
+    at += lengths[z];
+  }
+  return out;
 }

@@ -4,11 +4,11 @@ const byId = (id) => document.getElementById(id);
 const headers = [...document.querySelectorAll("script.patient")].map((e) => JSON.parse(e.textContent));
 const table = colorTable(JSON.parse(byId("luts").textContent));
 const state = { z: 0, t: 0, y: null, x: null, held: null, set: 0, view: "maps", level: 40, width: 80,
-  core: true, penumbra: true, outlines: false, vessels: true };
+  core: true, penumbra: true, outlines: false, vessels: true, whole: false };
 let patient = null, panels = [], toTime = null, drawMotion = () => {}, timer = null, queued = false;
 
 function panelsOf(header) {
-  const set = header.sets[state.set], lesion = (i) => ({ kind: "lesion", set: i, title: "Core and penumbra" });
+  const set = header.sets[state.set], lesion = (i) => ({ kind: "lesion", set: i, title: "Core + penumbra" });
   const ct = { kind: "ct", set: state.set, title: "CT over time" };
   if (state.view === "maps") {
     const order = ["cbf", "cbv", "mtt", "tmax", "ttp"].filter((q) => set.maps.includes(q));
@@ -27,6 +27,7 @@ function build() {
   byId("panels").replaceChildren(...panels.map((panel) => panel.element));
   for (const panel of panels) {
     panel.drawBar(state, table);
+    panel.crop(state.whole);
     const { canvas } = panel;
     canvas.addEventListener("pointermove", (event) => { if (!state.held) point(...panel.place(event)); });
     canvas.addEventListener("click", (event) => { state.held = panel.place(event); point(...state.held); });
@@ -38,6 +39,7 @@ function build() {
     }, { passive: false });
   }
   byId("tiles").replaceChildren(...tilesOf(patient.header, state.set));
+  byId("numbers-tables").replaceChildren(...[lesionTable(patient.header), valueTable(patient.header, patient.header.sets[state.set])].filter((one) => one));
   refresh();
 }
 
@@ -132,24 +134,26 @@ function fill(header) {
   byId("view").parentElement.hidden = !several.length;
   byId("slice").max = header.shape[0] - 1;
   byId("time").max = header.series.frames - 1;
-  byId("numbers-tables").replaceChildren(...[lesionTable(header), ...valueTables(header)].filter((one) => one));
-  byId("quality-table").replaceChildren(qualityTable(header.quality));
+  byId("quality-table").replaceChildren(...[warningList(header.warnings), qualityTable(header.quality)].filter((one) => one));
   byId("settings").replaceChildren(...header.settings.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   byId("rounding").textContent = roundingText(header);
   drawMotion = motionPlots(header.motion, byId("motion-plots"));
   drawMotion();
 }
 
-// the slice with most lesion, else the middle
-function firstSlice() {
+// the slice with most lesion and a pixel in the midst of it; without a lesion things stay where they are
+function showLesion() {
   const marks = patient.layers["lesion/0"];
-  let best = patient.slices >> 1, most = 0;
-  for (let z = 0; marks && z < patient.slices; z++) {
-    let n = 0;
-    for (let i = z * patient.pixels; i < (z + 1) * patient.pixels; i++) n += marks[i];
-    if (n > most) { most = n; best = z; }
+  let most = 0;
+  for (let z = 0; z < patient.slices; z++) {
+    const found = [];
+    for (let i = 0; i < patient.pixels; i++) if (marks[z * patient.pixels + i]) found.push(i);
+    if (found.length <= most) continue;
+    most = found.length;
+    const middle = found[most >> 1]; // of its middle row, by area
+    Object.assign(state, { z, y: Math.floor(middle / patient.columns), x: middle % patient.columns });
   }
-  return best;
+  byId("slice").value = state.z;
 }
 
 async function open(number) {
@@ -163,7 +167,7 @@ async function open(number) {
   build();
   byId("status").textContent = "opening ...";
   await mine.open((key) => {
-    if (key === "lesion/0") { state.z = firstSlice(); byId("slice").value = state.z; }
+    if (key === "lesion/0") showLesion();
     refresh();
   });
   if (mine.closed) return;
@@ -195,6 +199,7 @@ function connect() {
     listen(name, "input", (input) => { state[name] = Number(input.value); byId("preset").value = ""; windowChanged(); });
   for (const name of ["core", "penumbra", "outlines", "vessels"])
     listen(`show-${name}`, "change", (input) => { state[name] = input.checked; refresh(); });
+  listen("show-whole", "change", (input) => { state.whole = input.checked; for (const panel of panels) panel.crop(state.whole); });
   byId("curve").addEventListener("click", (event) => {
     if (!toTime) return;
     const wanted = toTime(event.offsetX), times = patient.header.times_s[state.z];

@@ -1,0 +1,142 @@
+"""The scan, maps and lesions of a patient to packed slices, as many as a page's size allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ctp_torch.report.packing import Chunk, pack, quantize, round_step, shrink
+
+if TYPE_CHECKING:
+    from ctp_torch.lesion import Lesions
+    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.series import CTPSeries
+
+__all__ = ["FLOOR_HU", "SERIES_EDGE", "Voxels", "pack_slices"]
+
+SERIES_EDGE = 128
+"""Rows and columns of the time series in a page."""
+FLOOR_HU = -250.0
+"""Air is shown as this [HU]: its noise would be most of the file."""
+_CT_STEP_HU = 1.0
+_SERIES_STEPS_HU = (0.5, 1.0)
+"""The finer one where the page has room for it."""
+_TRIED = 6
+"""Slices that tell how large the others will be."""
+_SPARE = 0.97
+"""Other slices may be larger than those tried."""
+
+Slice = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """What a viewer shows, in its full matrix."""
+
+    series: CTPSeries
+    """Aligned [HU]."""
+    maps: Mapping[str, PerfusionMaps]
+    """By the label of the set."""
+    lesions: Mapping[str, Lesions]
+    """By the label of the set, where there are any."""
+    baseline: Tensor
+    """``(z, y, x)`` [HU]."""
+    limits: Mapping[str, tuple[float, float]]
+    """Quantity to display range, which sets the step."""
+    flips: tuple[int, ...]
+    """Axes of ``(z, y, x)`` to flip, of 1 and 2."""
+
+    def turned(self, image: Tensor) -> Tensor:
+        """``(..., y, x)`` as a radiologist looks at it."""
+        return image.flip([axis - 3 for axis in self.flips])
+
+    def images(self, z: int) -> Slice:
+        """Packed slices of the CT, the maps and the lesions."""
+        found = {"ct": pack(quantize(self.turned(self.baseline[z]).clamp_min(FLOOR_HU), _CT_STEP_HU))}
+        for i, (label, maps) in enumerate(self.maps.items()):
+            mask = self.turned(maps.mask[z])
+            for quantity, volume in maps.values.items():
+                step = round_step(self.limits[quantity])
+                found[f"map/{i}/{quantity}"] = pack(quantize(self.turned(volume[z]), step, mask))
+            if label in self.lesions:
+                lesions = self.lesions[label]
+                marks = lesions.hypoperfusion[z].to(torch.int16) + (lesions.hypoperfusion[z] & lesions.core[z])
+                found[f"lesion/{i}"] = pack(self.turned(marks).to(torch.int16))  # 1 penumbra, 2 core
+        return found
+
+    def frames(self, z: int, step: float) -> bytes:
+        """A packed slice of the series ``(time, y, x)``, reduced."""
+        small = self.turned(shrink(self.series.hu[:, z], SERIES_EDGE))
+        return pack(quantize(small.clamp_min(FLOOR_HU), step), axes=(0,))
+
+    def chunks(self, packed: Mapping[int, Slice], step: float) -> dict[str, Chunk]:
+        """The slices put together, in ascending order."""
+        _, rows, columns = self.series.geometry.shape
+        small = tuple(shrink(self.series.hu[:1, 0], SERIES_EDGE).shape[1:])
+        found = {}
+        for key in next(iter(packed.values())):
+            streams = tuple(packed[z][key] for z in sorted(packed))
+            if key == "series":
+                found[key] = Chunk(streams, (self.series.n_frames, *small), step)
+            else:
+                units = {"ct": _CT_STEP_HU, "lesion": 1.0}
+                kind, _, quantity = key.partition("/")
+                chosen = units.get(kind) or round_step(self.limits[quantity.partition("/")[2]])
+                found[key] = Chunk(streams, (rows, columns), chosen)
+        return found
+
+
+def pack_slices(voxels: Voxels, limit: float) -> tuple[dict[str, Chunk], list[int]]:
+    """Everything packed, and the slices that were taken.
+
+    A few slices tell the size of the rest. Where all of them would pass the limit the series is rounded to whole HU,
+    and where that isn't enough only slices spread evenly over the volume are taken, at least one.
+
+    Parameters
+    ----------
+    voxels
+        what to pack
+    limit
+        bytes of base64
+    """
+    n = voxels.series.geometry.shape[0]
+    tried = _spread(n, _TRIED)
+    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+
+        def encode(slices: Iterable[int], step: float, known: dict[int, Slice]) -> dict[int, Slice]:
+            new = [z for z in slices if z not in known]
+            images, frames = pool.map(voxels.images, new), pool.map(lambda z: voxels.frames(z, step), new)
+            made = zip(new, images, frames, strict=True)
+            return known | {z: {**image, "series": frame} for z, image, frame in made}
+
+        step = _SERIES_STEPS_HU[0]
+        packed = encode(tried, step, {})
+        if _size(packed.values()) / len(tried) * n > limit:
+            step = _SERIES_STEPS_HU[1]
+            rougher = pool.map(lambda z: voxels.frames(z, step), tried)
+            packed = {z: {**packed[z], "series": frame} for z, frame in zip(tried, rougher, strict=True)}
+        mean = _size(packed.values()) / len(tried)
+        slices = _spread(n, n if mean * n <= limit else max(1, int(_SPARE * limit / mean)))
+        while True:
+            packed = encode(slices, step, packed)
+            size = _size(packed[z] for z in slices)
+            if size <= limit or len(slices) == 1:
+                return voxels.chunks({z: packed[z] for z in slices}, step), slices
+            slices = _spread(n, min(len(slices) - 1, int(_SPARE * len(slices) * limit / size)))
+
+
+def _size(packed: Iterable[Slice]) -> float:
+    """Bytes of base64 of packed slices."""
+    return sum(len(stream) for one in packed for stream in one.values()) * 4 / 3
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many slice numbers, at least one, evenly over all."""
+    if n <= most:
+        return list(range(n))
+    return [int((i + 0.5) * n / most) for i in range(max(1, most))]
