@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ctp_torch.geometry import Geometry as Geometry
     from ctp_torch.io import read_cohort as read_cohort
     from ctp_torch.io import read_series as read_series
+    from ctp_torch.io import write_maps as write_maps
     from ctp_torch.maps import QUANTITIES as QUANTITIES
     from ctp_torch.maps import PerfusionMaps as PerfusionMaps
     from ctp_torch.models.base import load_model as load_model
@@ -54,6 +55,7 @@ _HOMES = {
     "sample_pixels": "sampling",
     "score_maps": "evaluate",
     "score_patient": "evaluate",
+    "write_maps": "io",
 }
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "sample_pixels",
     "score_maps",
     "score_patient",
+    "write_maps",
 ]
 
 

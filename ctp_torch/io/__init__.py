@@ -5,6 +5,8 @@ from ctp_torch.io.cohort import Cohort as Cohort
 from ctp_torch.io.cohort import CohortPatient as CohortPatient
 from ctp_torch.io.cohort import read_cohort as read_cohort
 from ctp_torch.io.cohort import write_cohort_index as write_cohort_index
+from ctp_torch.io.derived.derivation import Derivation as Derivation
+from ctp_torch.io.derived.source import read_source as read_source
 from ctp_torch.io.dicom_color import ColorMaps as ColorMaps
 from ctp_torch.io.dicom_color import read_color_maps as read_color_maps
 from ctp_torch.io.dicom_color import write_color_maps as write_color_maps
@@ -18,3 +20,4 @@ from ctp_torch.io.target_maps import read_target_indices as read_target_indices
 from ctp_torch.io.uids import make_uid as make_uid
 from ctp_torch.io.value_maps import ValueMap as ValueMap
 from ctp_torch.io.value_maps import read_value_maps as read_value_maps
+from ctp_torch.io.write_maps import write_maps as write_maps

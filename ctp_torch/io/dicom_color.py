@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from torch import Tensor
 
-__all__ = ["SECONDARY_CAPTURE_STORAGE", "ColorMaps", "read_color_maps", "write_color_maps"]
+__all__ = ["SECONDARY_CAPTURE_STORAGE", "ColorMaps", "patient_letters", "read_color_maps", "write_color_maps"]
 
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 _PRIVATE_GROUP, _PRIVATE_CREATOR = 0x0077, "CTP_TORCH"
@@ -132,7 +132,7 @@ def _constant_elements(
     elements.BurnedInAnnotation = "NO"  # of a patient's identity
     elements.DerivationDescription = f"{quantity.label} {limits[0]:g} to {limits[1]:g} {quantity.unit} in colours"
     d = geometry.direction
-    elements.PatientOrientation = [_letters(d[0], d[3], d[6]), _letters(d[1], d[4], d[7])]
+    elements.PatientOrientation = [patient_letters(d[0], d[3], d[6]), patient_letters(d[1], d[4], d[7])]
     elements.SamplesPerPixel = 3
     elements.PhotometricInterpretation = "RGB"
     elements.PlanarConfiguration = 0
@@ -144,7 +144,7 @@ def _constant_elements(
     return elements
 
 
-def _letters(x: float, y: float, z: float) -> str:
+def patient_letters(x: float, y: float, z: float) -> str:
     """The way a direction points in the patient: left, posterior, head ... the largest part first."""
     parts = sorted([(abs(x), "RL"[x > 0]), (abs(y), "AP"[y > 0]), (abs(z), "FH"[z > 0])], reverse=True)
     return "".join(letter for size, letter in parts if size > 0.1)

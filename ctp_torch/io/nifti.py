@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["read_nifti_series", "read_volume", "write_nifti_series", "write_volume"]
 
 
-def write_volume(path: str | Path, volume: Tensor, geometry: Geometry, *, dt: float = 1.0, force: bool = False) -> Path:
+def write_volume(
+    path: str | Path, volume: Tensor, geometry: Geometry, *, dt: float = 1.0, note: str = "", force: bool = False
+) -> Path:
     """A volume ``(z, y, x)``, or a series of them ``(time, z, y, x)``, written as NIfTI.
 
     Parameters
@@ -35,6 +37,8 @@ def write_volume(path: str | Path, volume: Tensor, geometry: Geometry, *, dt: fl
         the grid
     dt
         time between volumes [s] that the header of a series tells
+    note
+        what the values are and their unit, at most 79 characters of the header's ``descrip``
     force
         replace a file that is there
 
@@ -53,6 +57,8 @@ def write_volume(path: str | Path, volume: Tensor, geometry: Geometry, *, dt: fl
     if volume.ndim not in (3, 4) or tuple(volume.shape[-3:]) != geometry.shape:
         raise ValueError(f"volume {tuple(volume.shape)} doesn't lie on the grid {geometry.shape}")
     image = to_image(volume, geometry, dt=dt)
+    if note:
+        image.SetMetaData("ITK_FileNotes", note[:79])
     with whole(path, force=force) as partial:
         SimpleITK.WriteImage(image, str(partial))
     return path

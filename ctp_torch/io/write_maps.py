@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ctp_torch.geometry import Geometry
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["FORMATS", "Findings", "Output", "write_formats", "write_maps"]
+__all__ = ["FORMATS", "Findings", "Output", "check_formats", "write_formats", "write_maps", "write_masks"]
 
 FORMATS: Mapping[str, str] = {
     "nifti": "NIfTI, one file a map",
@@ -43,6 +43,10 @@ class Findings(Protocol):
     @property
     def penumbra(self) -> Tensor:
         """``(z, y, x)`` bool."""
+
+    @property
+    def hypoperfusion(self) -> Tensor:
+        """``(z, y, x)`` bool: core and penumbra."""
 
     def summary(self) -> dict[str, object]:
         """Volumes [mL], ratios, thresholds."""
@@ -107,7 +111,7 @@ def write_maps(
     ValueError
         when a format is unknown, or seg or sr is asked for without lesions
     CTPError
-        when pm, seg or sr is asked for and highdicom isn't installed
+        when pm, seg or sr is asked for and highdicom isn't installed, or the maps lie elsewhere than the source
     OutputExistsError
         when the folder holds something already
 
@@ -157,6 +161,8 @@ def write_formats(
     derivation: Derivation | None = None,
 ) -> list[Path]:
     """The formats written into a folder that exists; the arguments are those of ``write_maps``."""
+    if source is not None:
+        source.check_place(output.maps.geometry)
     paths = []
     if "nifti" in formats:
         paths += _write_nifti(folder, output)
@@ -177,9 +183,24 @@ def _write_nifti(folder: Path, output: Output) -> list[Path]:
     volumes = {name: volume.float() for name, volume in maps.values.items()} | {"mask": maps.mask.byte()}
     if output.baseline is not None:
         volumes["baseline"] = output.baseline.float()
-    if lesions is not None:
-        volumes |= {"core": lesions.core.byte(), "penumbra": lesions.penumbra.byte()}
-    return [write_volume(folder / f"{name}.nii.gz", volume, maps.geometry) for name, volume in volumes.items()]
+    paths = [
+        write_volume(folder / f"{name}.nii.gz", volume, maps.geometry, note=_note(name))
+        for name, volume in volumes.items()
+    ]
+    return paths + ([] if lesions is None else write_masks(folder, lesions, maps.geometry))
+
+
+def write_masks(folder: Path, lesions: Findings, geometry: Geometry) -> list[Path]:
+    """``core.nii.gz``, ``penumbra.nii.gz`` and ``hypoperfusion.nii.gz`` in a folder that exists."""
+    masks = {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
+    return [write_volume(folder / f"{name}.nii.gz", mask.byte(), geometry, note=name) for name, mask in masks.items()]
+
+
+def _note(name: str) -> str:
+    """What a NIfTI header says of its values."""
+    if name in QUANTITIES:
+        return f"{QUANTITIES[name].label} [{QUANTITIES[name].unit}]"
+    return "CT before contrast [HU]" if name == "baseline" else name
 
 
 def _write_dicom(
@@ -232,12 +253,9 @@ def _lines(lesions: Findings | None, derivation: Derivation) -> list[str]:
     if lesions is None:
         return [made + flags]
     told = lesions.summary()
+    volumes = [f"{name} {told[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "mismatch")]
     ratio = told.get("mismatch_ratio")
-    return [
-        f"core {told['core_ml']} mL   hypoperfusion {told['hypoperfusion_ml']} mL   mismatch {told['mismatch_ml']} mL"
-        f"   ratio {'-' if ratio is None else ratio}",
-        made + flags,
-    ]
+    return ["   ".join([*volumes, f"ratio {'-' if ratio is None else f'{ratio:.1f}'}"]), made + flags]
 
 
 @dataclass(frozen=True)
@@ -246,6 +264,7 @@ class _Turned:
 
     core: Tensor
     penumbra: Tensor
+    hypoperfusion: Tensor
     numbers: dict[str, object]
 
     def summary(self) -> dict[str, object]:
@@ -267,10 +286,14 @@ def _right_handed(output: Output) -> Output:
     if geometry == maps.geometry:
         return output
     values = {name: turned(volume)[0] for name, volume in maps.values.items()}
-    lesions = output.lesions
+    found = output.lesions
+    lesions: Findings | None = None
+    if found is not None:
+        core, penumbra, slow = (turned(mask)[0] for mask in (found.core, found.penumbra, found.hypoperfusion))
+        lesions = _Turned(core, penumbra, slow, found.summary())
     return Output(
         replace(maps, values=values, mask=mask, geometry=geometry),
-        None if lesions is None else _Turned(turned(lesions.core)[0], turned(lesions.penumbra)[0], lesions.summary()),
+        lesions,
         None if output.baseline is None else turned(output.baseline)[0],
         output.ranges,
     )

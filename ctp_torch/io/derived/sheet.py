@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ctp_torch.io.dicom_color import patient_letters
 from ctp_torch.maps import QUANTITIES
 from ctp_torch.ops.colormap import jet_lut, paint
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "columns_of", "draw_sheets"]
 
-_TILE, _GAP, _SIDE, _HEAD, _FOOT = 240, 12, 76, 92, 44
+_TILE, _GAP, _SIDE, _HEAD, _FOOT = 240, 12, 76, 92, 58
 """Height of a tile, space between tiles, caption of a row, space above and below the tiles [pixels]."""
 _BAR = 256
 """Length of a colour bar: one pixel a colour, so that each of the 256 can be read back [pixels]."""
@@ -90,7 +91,7 @@ def draw_sheets(columns: Sequence[Column], mask: Tensor, geometry: Geometry, *, 
     geometry
         the grid
     lines
-        one or two lines of words at the foot, without identity
+        at most two lines of words at the foot, without identity
     """
     import numpy as np
     import torch
@@ -179,12 +180,14 @@ def _write_words(
             low, high = column.limits
             pen.text((left, _HEAD - 19), f"{low:g}", _GREY, small)
             pen.text((left + _BAR, _HEAD - 19), f"{high:g}", _GREY, small, anchor="ra")
+    d, sign = geometry.direction, -1 if geometry.direction[0] >= 0 else 1
+    side = patient_letters(sign * d[0], sign * d[3], sign * d[6])
     for r, z in enumerate(page):
         top = _HEAD + r * (height + _GAP)
         along = geometry.position(z, 0, 0)[2]
         pen.text((10, top + 6), f"slice {z + 1}", _WHITE, small)
         pen.text((10, top + 22), f"{along:.1f} mm", _GREY, small)
-        pen.text((_SIDE - 6, top + height // 2), "R", _WHITE, small, anchor="rm")
+        pen.text((_SIDE - 6, top + height // 2), side, _WHITE, small, anchor="rm")
     foot = _HEAD + len(page) * (height + _GAP) + 6
     pen.text((10, foot), "RESEARCH USE ONLY - NOT FOR DIAGNOSIS", _YELLOW, big)
     for k, line in enumerate(lines):

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ctp_torch.errors import CTPError
 from ctp_torch.io.derived.identity import anonymous_elements, identity_elements
 from ctp_torch.io.uids import make_uid
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from ctp_torch.geometry import Geometry
     from ctp_torch.io.dicom_index import ImageHeader
 
 __all__ = ["Source", "SourceImage", "anonymous_source", "read_source"]
@@ -63,6 +65,31 @@ class Source:
             return ()
         along = sum(float(p) * n for p, n in zip(position, self.normal, strict=True))
         return min(self.slices, key=lambda one: abs(one[0] - along))[1]
+
+    def check_place(self, geometry: Geometry) -> None:
+        """Refuse a grid whose slices don't lie where the images lie: results would join the wrong study.
+
+        Raises
+        ------
+        CTPError
+            naming both ranges
+        """
+        if not self.slices:
+            return
+        d, n = geometry.direction, self.normal
+        places = [place for place, _ in self.slices]
+        wanted = [
+            sum(p * c for p, c in zip(geometry.position(z, 0, 0), n, strict=True)) for z in range(geometry.shape[0])
+        ]
+        reach = 0.6 * geometry.spacing[0]
+        far = max(min(abs(place - one) for place in places) for one in wanted)
+        turned = abs(d[2] * n[0] + d[5] * n[1] + d[8] * n[2]) < 0.999
+        if turned or (far > reach and len(places) > 1):
+            raise CTPError(
+                f"the maps lie elsewhere than the images of the source: slices from {min(wanted):.1f} to "
+                f"{max(wanted):.1f} mm, images from {min(places):.1f} to {max(places):.1f} mm along their normal"
+                f"{', and turned' if turned else ''}; give the series that the maps were made from"
+            )
 
 
 def read_source(path: str | Path, *, series: str | None = None) -> Source:
