@@ -19,6 +19,7 @@ from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
+from ctp_torch.cli.reproduce import reproduce
 from ctp_torch.cli.train import train
 from ctp_torch.cli.tune import tune
 from ctp_torch.errors import CTPError
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, doctor):
+for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, reproduce, doctor):
     app.command()(command)
 app.add_typer(phantom, name="phantom")
 
