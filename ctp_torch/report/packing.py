@@ -90,7 +90,14 @@ def round_step(limits: tuple[float, float], *, levels: int = 1000) -> float:
         low and high of the range
     levels
         wanted; up to 5 % fewer may come out
+
+    Raises
+    ------
+    ValueError
+        the range is empty
     """
+    if not limits[0] < limits[1]:
+        raise ValueError(f"a display range needs low < high, got {limits[0]} and {limits[1]}")
     fine = (limits[1] - limits[0]) / levels * 1.05
     power = 10.0 ** math.floor(math.log10(fine))
     return float(f"{max(f * power for f in (1, 2, 5) if f * power <= fine):.1g}")
