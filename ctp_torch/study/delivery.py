@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ctp_torch.io.atomic import whole
 from ctp_torch.report.page import Picture, report_page
@@ -116,7 +117,7 @@ def deliver(
 
 def _raw(found: Findings) -> dict[str, str]:
     """Every row behind the tables, by file name."""
-    kinds = {
+    kinds: dict[str, tuple[Any, list[Any]]] = {
         "scores": (ScoreRow, score_rows(found)),
         "card": (CardRow, card_rows(found)),
         "robustness": (StandRow, stand_rows(found)),

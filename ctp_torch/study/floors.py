@@ -61,18 +61,18 @@ def score_floor(
             feature[rows, 0] = one_number(pool.curves[rows], name, n)
         knows, wanted = None, RandomForest(30, min_samples_leaf=_LEAF).fit(feature, pool.targets)
     found = []
-    for patient in scored.test:
-        ready, around = load_patient(folder, patient, "test")
+    for one in scored.test:
+        ready, around = load_patient(folder, one, "test")
         if wanted is not None:
-            number = one_number(ready.curves, name, baseline_frames(folder, "test", patient))
+            number = one_number(ready.curves, name, baseline_frames(folder, "test", one))
             values = wanted.predict(number[:, None])
         elif knows is not None:
             label = torch.zeros(len(ready.curves), dtype=torch.int64)
             if name == "tissue" and around.labels is not None:
                 label = around.labels[ready.brain].long()
             values = knows[label]
-        keep_prediction(folder, f"floor_{name}", patient, values)
-        found += score_values(folder, (f"floor_{name}", 0, size), values, (patient, "test"), scored.widths)
+        keep_prediction(folder, f"floor_{name}", one, values)
+        found += score_values(folder, (f"floor_{name}", 0, size), values, (one, "test"), scored.widths)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,8 @@ class Pool(NamedTuple):
     """``(samples,)`` number of the patient, in the order of the names."""
     pixel: Tensor
     """``(samples,)`` flat index into the patient's volume."""
+    dt: Tensor
+    """``(1,)`` time between frames [s]."""
 
 
 class Scored(NamedTuple):
@@ -75,7 +77,8 @@ def draw_pool(folder: Path, *, names: Sequence[str], n_samples: int, seed: int, 
     pixel = torch.cat([data.pixels[name] for name in names])
     tensors = {"curves": data.curves, "targets": data.targets, "patient": patient, "pixel": pixel}
     with whole(_pool_file(folder, seed), force=True) as partial:
-        save_file({name: values[order].contiguous() for name, values in tensors.items()}, partial)
+        shuffled = {name: values[order].contiguous() for name, values in tensors.items()}
+        save_file({**shuffled, "dt": torch.tensor([data.dt], dtype=torch.float64)}, partial)
     return {"samples": n_samples, "pixels": fingerprint(data.pixels), "frames": data.curves.shape[1], "dt": data.dt}
 
 
@@ -123,8 +126,8 @@ def score_kernel_ridge(
 ) -> list[list[Any]]:
     """Rows of scores of one patient for kernel ridge of all sizes, or of the largest for a training patient."""
     model = load_model(folder / "models" / f"krr-sizes-{seed}.safetensors")
-    ready, _ = load_patient(folder, name, split)
-    if split == "train":
+    ready, _around = load_patient(folder, name, split)
+    if split == "train" and isinstance(model, models.KernelRidge):
         fitted = {max(sizes): _last(model).predict(ready.curves)}
     else:
         fitted = dict(zip(sizes, model.predict(ready.curves), strict=True))
@@ -166,7 +169,7 @@ def spread_out(values: Tensor, brain: Tensor) -> Tensor:
 
 def made(name: str, seed: int) -> Regressor:
     """An unfitted model with the paper's settings."""
-    table = {
+    table: dict[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
         "ridge": lambda: models.Ridge(alpha=0.1),
         "krr": lambda: models.KernelRidge(alpha=0.1, gamma=8.0),
@@ -188,7 +191,7 @@ def _keep(folder: Path, name: str, model: Regressor, pool: Pool) -> None:
     """Write a model with its recipe, so that ``ctp-torch maps --model`` takes it."""
     recipe = Recipe(
         frames=pool.curves.shape[1],
-        dt=1.0,
+        dt=float(pool.dt),
         targets={quantity: QUANTITIES[quantity].display for quantity in MAPS},
         registration="torch",
     )

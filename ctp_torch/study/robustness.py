@@ -16,6 +16,7 @@ from ctp_torch.curves import TissueCurves
 from ctp_torch.errors import QualityError
 from ctp_torch.io.atomic import whole
 from ctp_torch.phantom.noise import noise_amplitude, noise_images
+from ctp_torch.recipe import Recipe
 from ctp_torch.series import CTPSeries
 from ctp_torch.study.comparison import against, compare, regions
 from ctp_torch.study.models import MODELS, spread_out, stored_model
@@ -142,9 +143,9 @@ def _students(folder: Path, series: CTPSeries, anatomy: Anatomy) -> dict[str, Te
     found = {}
     for name in MODELS:
         model = stored_model(folder, name)
-        wanted = torch.arange(model.n_features_in_, dtype=torch.float64)
-        curves = tissue.values
-        if curves.shape[1] != len(wanted) or abs(series.dt - 1.0) > 0.05:
+        recipe, curves = Recipe.of(model), tissue.values
+        if curves.shape[1] != recipe.frames or abs(series.dt - recipe.dt) > 0.05 * recipe.dt:
+            wanted = recipe.dt * torch.arange(recipe.frames, dtype=torch.float64)
             curves = ops.resample_curves(curves, series.times[:, 0] - series.times[0, 0], wanted)  # ends are held
         found[name] = spread_out(model.predict(curves).clamp(0, 255), anatomy.brain)
     return found

@@ -77,7 +77,8 @@ Row = TypeVar("Row", ScoreRow, CardRow, StandRow, LesionRow)
 
 def named(kind: type[Row], rows: Iterable[Sequence[Any]]) -> list[Row]:
     """Rows of a kind; what JSON couldn't hold is NaN again."""
-    return [kind(*(math.nan if value is None else value for value in row)) for row in rows]
+    make: Callable[..., Row] = kind
+    return [make(*(math.nan if value is None else value for value in row)) for row in rows]
 
 
 def per_patient(rows: Iterable[Row], value: Callable[[Row], float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
+from operator import attrgetter
 
 from ctp_torch.evaluate import bootstrap_mean
 from ctp_torch.maps import QUANTITIES
@@ -98,14 +99,11 @@ def floor_table(rows: Sequence[ScoreRow], *, filter_px: float, caption: str = ""
         line = [label_of(name)]
         for quantity in MAPS:
             part = [row for row in chosen if row.model == name and row.map == quantity]
-            frame, inside = (over_patients(part, lambda row, k=k: float(getattr(row, k))) for k in SCORES_OF_FLOORS)
+            frame, inside = (over_patients(part, attrgetter(score)) for score in ("ssim_frame", "ssim_brain"))
             line += [short(frame, percent=True, ends=False), short(inside, percent=True, ends=False)]
             line.append(short(over_patients(part, lambda row: row.r), ends=False))
         body.append(line)
     return Table(caption, header, body)
-
-
-SCORES_OF_FLOORS = ("ssim_frame", "ssim_brain")
 
 
 def difference_table(rows: Sequence[ScoreRow], *, caption: str = "") -> Table:
@@ -126,7 +124,7 @@ def difference_table(rows: Sequence[ScoreRow], *, caption: str = "") -> Table:
         sides = []
         for model in (better, plain):
             part = [r for r in chosen if (r.model, r.map, r.filter_px) == (model, quantity, width)]
-            sides.append(per_patient(part, lambda row, k=score: float(getattr(row, k))))
+            sides.append(per_patient(part, attrgetter(score)))
         gap = bootstrap_mean([100 * (sides[0][name] - sides[1][name]) for name in sides[0] if name in sides[1]])
         if gap.n:
             where = [f"{width:g} px", SCORE_LABELS[score], QUANTITIES[quantity].label, f"{better} - {plain}"]

@@ -142,7 +142,8 @@ def _similarity(against: Yardstick, first: Tensor) -> Tensor:
     spread = square - mean.square() + against.spread
     both = mean * against.mean
     likeness = (2 * both + _C1) * (2 * (product - both) + _C2)
-    return likeness / ((mean.square() + against.mean.square() + _C1) * (spread + _C2))
+    values: Tensor = likeness / ((mean.square() + against.mean.square() + _C1) * (spread + _C2))
+    return values
 
 
 def _interior(against: Yardstick, values: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class FromFolder(NamedTuple):
 
     path: str
     lut: str
-    index: str
+    listing: str
     """Hash of the list of patients, so that another cohort in the same place is not taken for this one."""
 
     def names(self, split: str) -> list[str]:
@@ -137,8 +137,8 @@ def open_folder(path: Path, *, lut: str = "jet") -> FromFolder:
 
     cohort = read_cohort(path, lut=lut)
     for split in ("train", "test"):
-        if len(cohort.of(split)) < 2:  # type: ignore[arg-type]
-            raise CTPError(f"{path} holds {len(cohort.of(split))} {split} patients; a study needs two of each")  # type: ignore[arg-type]
+        if len(cohort.of(split)) < 2:
+            raise CTPError(f"{path} holds {len(cohort.of(split))} {split} patients; a study needs two of each")
     for name in MAPS:
         if tuple(cohort.ranges.get(name, ())) != QUANTITIES[name].display:
             raise CTPError(f"{path}: {name} is coloured over {cohort.ranges.get(name)}, not {QUANTITIES[name].display}")
