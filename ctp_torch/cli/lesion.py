@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctp_torch.cli import console
+from ctp_torch.cli import console, formats, reading
 from ctp_torch.errors import CTPError, NoSeriesError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.geometry import Geometry
+    from ctp_torch.io.derived.source import Source
     from ctp_torch.lesion import Lesions
     from ctp_torch.maps import PerfusionMaps
 
@@ -26,7 +28,9 @@ ThresholdsOption = Annotated[
 
 
 def lesion(
-    maps: Annotated[Path, typer.Argument(help="Folder with cbf.nii.gz and tmax.nii.gz, as ctp-torch maps writes it.")],
+    maps: Annotated[
+        Path, typer.Argument(help="Folder of CBF and Tmax maps, NIfTI or DICOM, as ctp-torch maps writes it.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, lesion.json, .csv and .png.")],
     thresholds: ThresholdsOption = None,
     rcbf: Annotated[float | None, typer.Option(help="Core: CBF below this fraction of normal.")] = None,
@@ -37,6 +41,13 @@ def lesion(
     slice_mm: Annotated[
         float | None, typer.Option(min=0.01, help="Height given to a slice [default: the slices' distance].")
     ] = None,
+    write: formats.FormatsOption = "nifti",
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", help="The series the maps were made from, whose study DICOM results join."),
+    ] = None,
+    uid: reading.UidOption = None,
+    keep_identity: formats.KeepIdentityOption = False,
     force: console.ForceOption = False,
 ) -> None:
     """Measure core (low CBF), hypoperfusion (late Tmax), penumbra and mismatch in maps.
@@ -44,11 +55,16 @@ def lesion(
     Example: ctp-torch lesion maps -o lesions
 
     Example: ctp-torch lesion maps -o lesions --thresholds csvd.json
+
+    Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
+    from ctp_torch.io.derived.derivation import content_digest
+    from ctp_torch.io.write_maps import Output, write_masks
     from ctp_torch.lesion import find_lesions
     from ctp_torch.report.lesions import write_lesions
     from ctp_torch.thresholds import Thresholds, read_thresholds
 
+    wanted = formats.pick_formats(write)
     console.claim(output, force=force)
     limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
     if rcbf is not None:
@@ -58,13 +74,40 @@ def lesion(
     found = read_maps_folder(maps)
     plain = _read_baseline(baseline, maps, found.geometry)
     lesions = find_lesions(found, baseline=plain, thresholds=limits, slice_mm=slice_mm)
+    study = _study(source, uid, wanted, keep=keep_identity)
+    told = _settings_of(maps) | {"thresholds": asdict(limits), "slice_mm": slice_mm}
+    derivation = formats.derivation_of(told | {"maps": content_digest(found)}, files=(baseline,))
+    delivery = formats.Delivery(wanted, study, derivation, None, keep_identity)
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, found, baseline=plain)
+        write_lesions(folder, lesions, found, baseline=plain, facts=delivery.identity())
+        if "nifti" in wanted:
+            write_masks(folder, lesions, found.geometry)
+        others = tuple(name for name in wanted if name != "nifti")
+        formats.write_outputs(folder, Output(found, lesions, plain), delivery._replace(formats=others))
     for warning in lesions.warnings:
         console.warn(warning)
     for line in lesion_lines(lesions):
         console.say(line)
-    console.say(f"wrote masks, lesion.json, lesion.csv and lesion.png to {output}")
+    console.say(f"wrote {', '.join(wanted)}, lesion.json, lesion.csv and lesion.png to {output}")
+
+
+def _study(source: Path | None, uid: str | None, wanted: tuple[str, ...], *, keep: bool) -> Source | None:
+    """The study of DICOM results; without a source one of their own, and a word about it."""
+    if source is not None:
+        return formats.find_source(source, uid, wanted, keep=keep)
+    if set(wanted) - {"nifti"}:
+        console.warn("no --source was given: DICOM results make an anonymous study of their own")
+    return None
+
+
+def _settings_of(folder: Path) -> dict[str, object]:
+    """How the maps were made, from the record beside them."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        settings = record["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(settings) if isinstance(settings, dict) else {}
 
 
 def read_maps_folder(folder: Path) -> PerfusionMaps:
@@ -75,6 +118,8 @@ def read_maps_folder(folder: Path) -> PerfusionMaps:
     if not folder.is_dir():
         raise NoSeriesError(f"{folder} is no folder; give the folder that ctp-torch maps wrote")
     files = {name: path for name in QUANTITIES if (path := _volume_file(folder, name)) is not None}
+    if not files:
+        return _read_other_maps(folder)
     missing = [name for name in ("cbf", "tmax") if name not in files]
     if missing:
         raise NoSeriesError(
@@ -94,6 +139,32 @@ def read_maps_folder(folder: Path) -> PerfusionMaps:
     if (path := _volume_file(folder, "mask")) is not None:
         mask = _read_on_grid(path, geometry) > 0
     return PerfusionMaps({name: volume.float() for name, volume in volumes.items()}, mask, geometry)
+
+
+def _read_other_maps(folder: Path) -> PerfusionMaps:
+    """Maps as DICOM objects, or as NIfTI of longer names; the mask is where CBF or Tmax is above 0."""
+    from ctp_torch.io import read_value_maps
+    from ctp_torch.maps import PerfusionMaps
+
+    # a folder of folders may hold several patients: only those that ctp-torch maps makes are searched
+    places = [place for name in ("dicom/pm", "dicom/ct", "perf") if (place := folder / name).is_dir()]
+    if not any(path.is_dir() for path in folder.iterdir()):
+        places.append(folder)
+    try:
+        found = read_value_maps(places[0]) if places else {}
+    except NoSeriesError:
+        found = {}
+    if not {"cbf", "tmax"} <= set(found):
+        raise NoSeriesError(
+            f"{folder} holds no cbf.nii.gz and no tmax.nii.gz, nor such maps as DICOM; "
+            "make the maps by ctp-torch maps SERIES -o MAPS"
+        )
+    geometry = found["cbf"].geometry
+    for name, one in found.items():
+        if not one.geometry.matches(geometry):
+            raise CTPError(f"the {name} map in {folder} doesn't lie on the grid of the cbf map")
+    values = {name: one.values for name, one in found.items()}
+    return PerfusionMaps(values, (values["cbf"] > 0) | (values["tmax"] > 0), geometry)
 
 
 def lesion_lines(lesions: Lesions) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ctp_torch.cli import choices, console, reading, vessels
+from ctp_torch.cli import choices, console, formats, reading, vessels
 from ctp_torch.cli.lesion import ThresholdsOption, lesion_lines
 from ctp_torch.cli.stopwatch import Stopwatch
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
@@ -43,11 +44,17 @@ def maps(
     ] = None,
     lesions: Annotated[bool, typer.Option(help="Measure core, hypoperfusion and penumbra too.")] = True,
     thresholds: ThresholdsOption = None,
+    report: Annotated[
+        bool, typer.Option(help="Write report.html too: a page to look through the scan and its maps.")
+    ] = True,
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    write: formats.FormatsOption = "nifti",
+    bids: formats.BidsOption = None,
+    keep_identity: formats.KeepIdentityOption = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a series that fails quality control.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
     device: console.DeviceOption = "auto",
@@ -58,6 +65,8 @@ def maps(
     Example: ctp-torch maps DICOM_FOLDER -o maps
 
     Example: ctp-torch maps DICOM_FOLDER -o maps --model krr.safetensors
+
+    Example: ctp-torch maps DICOM_FOLDER -o maps --formats nifti,ct,rgb,seg,sr
     """
     if model is not None and method is not None:
         raise CTPError("--model and --method exclude each other: predict with a model, or deconvolve with a method")
@@ -66,11 +75,14 @@ def maps(
     vessels.check_choice(vof, "--vof")
     twice = choices.pick_duplicates(duplicates)
     limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
+    wanted, tree = formats.pick_formats(write, lesions=lesions), formats.pick_bids(bids)
     target = console.pick_device(device)
-    console.claim(output, force=force)
+    place = output if tree is None else output / tree.folder
+    console.claim(place, force=force)
 
     from ctp_torch import pipeline
     from ctp_torch.io import read_series
+    from ctp_torch.io.bids import describe_dataset
     from ctp_torch.models import load_model
     from ctp_torch.recipe import Recipe
 
@@ -87,6 +99,7 @@ def maps(
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
     inside = None if mask is None else vessels.read_mask(mask, source)
+    study = formats.find_source(series, uid, wanted, keep=keep_identity)
     watch.lap("read")
     scan = _prepare(source, estimate, median_size, watch)
     if not scan.anatomy.brain.any() and inside is None:
@@ -127,14 +140,24 @@ def maps(
         }
     ranges = None if recipe is None else recipe.targets
     record = {"settings": settings, "warnings": warnings, "device": str(target)}
-    _write(output, scan, result, found, ranges, record, watch)
+    derivation = formats.derivation_of(
+        {**settings, "dt": dt, "drop_incomplete": drop_incomplete, "duplicates": twice, "thresholds": asdict(limits)},
+        model=model,
+        files=(mask, times, aif, vof),
+        flags=scan.quality.flags,
+    )
+    delivery = formats.Delivery(wanted, study, derivation, tree, keep_identity)
+    _write(place, scan, result, found, ranges, record, watch, delivery, page=report)
+    if tree is not None:
+        describe_dataset(output)
     for warning in warnings:
         console.warn(warning)
     if profile:
         console.say(watch.table())
     for line in lesion_lines(found) if found is not None else ():
         console.say(line)
-    console.say(f"wrote {', '.join(result.values)} to {output} in {watch.total:.1f} s; see montage.png")
+    look = "report.html" if report else "montage.png"
+    console.say(f"wrote {', '.join(result.values)} to {place} in {watch.total:.1f} s; see {look}")
 
 
 class _Scan(NamedTuple):
@@ -188,26 +211,37 @@ def _write(
     ranges: Mapping[str, tuple[float, float]] | None,
     record: Mapping[str, object],
     watch: Stopwatch,
+    delivery: formats.Delivery,
+    *,
+    page: bool,
 ) -> None:
-    """The maps, the montage and run.json, all or nothing."""
+    """The maps, the montage, the page and run.json, all or nothing."""
+    from ctp_torch.io.write_maps import Output
     from ctp_torch.maps import QUANTITIES
     from ctp_torch.ops import patient_axes
+    from ctp_torch.report.figures import montage_figure, to_png
     from ctp_torch.report.lesions import write_lesions
     from ctp_torch.report.motion import write_motion
-    from ctp_torch.report.result import write_record, write_result
+    from ctp_torch.report.result import write_record
 
     series = scan.ready
     shown = ranges or {name: QUANTITIES[name].display for name in ("cbv", "cbf", "mtt", "tmax")}
+    in_patient = None if scan.motion is None else patient_axes(scan.motion, series.geometry.direction)
     with console.delivered(output) as folder:
-        write_result(folder, result, scan.anatomy.baseline, shown)
+        formats.write_outputs(folder, Output(result, lesions, scan.anatomy.baseline, ranges), delivery)
+        (folder / "montage.png").write_bytes(to_png(montage_figure(scan.anatomy.baseline, result, shown)))
         if lesions is not None:
             write_lesions(folder, lesions, result, baseline=scan.anatomy.baseline)
-        if scan.motion is not None:
-            in_patient = patient_axes(scan.motion, series.geometry.direction)
+        if in_patient is not None:
             write_motion(folder, in_patient, series.times.median(dim=1).values.tolist())
         watch.lap("write")
+        if page:
+            _write_page(folder, scan, result, lesions, in_patient, shown, record)
+            watch.lap("report")
         told = {
             "command": "maps",
+            **delivery.identity(),
+            "formats": delivery.formats,
             "versions": console.versions(),
             **record,
             "series": {
@@ -221,6 +255,36 @@ def _write(
             "timings_s": watch.laps,
         }
         write_record(folder, told)
+
+
+def _write_page(
+    folder: Path,
+    scan: _Scan,
+    result: PerfusionMaps,
+    lesions: Lesions | None,
+    motion: RigidMotion | None,
+    ranges: Mapping[str, tuple[float, float]],
+    record: Mapping[str, Any],
+) -> None:
+    """report.html, and its numbers in report/."""
+    from ctp_torch.report.files import write_report
+    from ctp_torch.report.viewer import patient_view
+
+    series, settings = scan.ready, record["settings"]
+    label = str(settings.get("model") or settings["method"])
+    notes = {name: value for name, value in series.notes.items() if name not in ("motion", "warnings")}
+    view = patient_view(
+        name="Patient",
+        series=series,
+        maps={label: result},
+        lesions={} if lesions is None else {label: lesions},
+        anatomy=scan.anatomy,
+        ranges=ranges,
+        motion=motion,
+        quality=scan.quality,
+        settings={**settings, "device": record["device"], "series": {"dt_s": series.dt, **notes}},
+    )
+    write_report(folder, title="CT perfusion of the brain", facts=console.versions(), patients=[view])
 
 
 def _warnings(notes: Mapping[str, object]) -> list[str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ctp_torch.io import write_volume
 from ctp_torch.lesion import write_lesion_tables
 from ctp_torch.report.figures import to_png
 
@@ -90,7 +89,7 @@ def write_lesions(
     baseline: Tensor | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> None:
-    """Three masks as NIfTI (core, penumbra, hypoperfusion), ``lesion.json``, ``lesion.csv`` and ``lesion.png``.
+    """``lesion.json``, ``lesion.csv`` and ``lesion.png``; `ctp_torch.io` writes the masks.
 
     Parameters
     ----------
@@ -105,9 +104,6 @@ def write_lesions(
     facts
         more for the JSON, such as the method
     """
-    masks = {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
-    for name, mask in masks.items():
-        write_volume(folder / f"{name}.nii.gz", mask.byte(), maps.geometry)
     write_lesion_tables(lesions, folder, facts=facts)
     shown = (maps["cbf"], (0.0, 80.0)) if baseline is None else (baseline, (0.0, 80.0))
     (folder / "lesion.png").write_bytes(to_png(lesion_figure(lesions, *shown)))

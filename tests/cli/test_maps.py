@@ -142,7 +142,8 @@ def test_no_identity_anywhere(run, scan_folder, tmp_path):
     done = run("maps", folder, "-o", tmp_path / "out", "--registration", "none")
     info = run("info", folder, "--json")
     assert done.code == info.code == 0, done.err + info.err
-    written = b"".join(p.read_bytes() for p in (tmp_path / "out").iterdir()) + "".join([*done[1:], *info[1:]]).encode()
+    files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    written = b"".join(p.read_bytes() for p in files) + "".join([*done[1:], *info[1:]]).encode()
     for path in (tmp_path / "out").glob("*.nii.gz"):
         import gzip
 

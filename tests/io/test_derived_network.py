@@ -44,7 +44,15 @@ def test_every_object_arrives_unchanged(tmp_path):
                 assert time.monotonic() < deadline, "storescp doesn't listen"
                 time.sleep(0.05)
         sent = subprocess.run(
-            ["storescu", "--required", "--scan-directories", "--recurse", "127.0.0.1", str(port), str(tmp_path / "out" / "dicom")],
+            [
+                "storescu",
+                "--required",
+                "--scan-directories",
+                "--recurse",
+                "127.0.0.1",
+                str(port),
+                str(tmp_path / "out" / "dicom"),
+            ],
             capture_output=True,
             encoding="utf-8",
             check=False,
