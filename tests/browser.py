@@ -22,7 +22,7 @@ class Browser:
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
         command += ["--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe"]
         command += [f"--user-data-dir={self._profile.name}", "about:blank"]
-        shell = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", *command]
+        shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(shell, pass_fds=(to_browser, from_browser), stdout=quiet, stderr=quiet)
         os.close(to_browser)
