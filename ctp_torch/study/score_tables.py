@@ -17,7 +17,8 @@ from ctp_torch.study.rows import ScoreRow, over_patients, per_patient, short
 
 __all__ = ["difference_table", "floor_table", "label_of", "score_table"]
 
-SCORE_LABELS = {"ssim_frame": "whole frame", "ssim_brain": "brain only", "r": "correlation r in the brain"}
+SCORE_LABELS = {"ssim_frame": "SSIM [%], whole frame", "ssim_brain": "SSIM [%], brain only", "r": "r in the brain"}
+"""What a score is called in captions."""
 
 _FLOOR_LABELS = {
     "floor_constant": "one constant",

@@ -76,7 +76,7 @@ def test_what_is_there_is_delivered_and_what_is_missing_is_said(study, tmp_path)
     deliver(folder / "steps", out, known, facts={"machine": "test"})
     summary = (out / "results.md").read_text(encoding="utf-8")
     assert "Missing steps" in summary
-    assert "Table 2: testing SSIM, whole frame, unfiltered, 2 patients" in summary
+    assert "Table 2: testing SSIM [%], whole frame, unfiltered, 2 patients" in summary
     told = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert "table2_ssim_frame_0px" in told["tables"]
     assert (out / "tables" / "table2_ssim_frame_0px.csv").is_file()
