@@ -70,9 +70,7 @@ def _paper_tables(rows: list[ScoreRow], widths: tuple[float, ...]) -> dict[str, 
         for width in widths:
             told = "unfiltered" if not width else f"every model filtered, Gaussian {width:g} px"
             for score, label in SCORE_LABELS.items():
-                caption = (
-                    f"Table {number}: {_WORDS[split]} {'SSIM, ' if score != 'r' else ''}{label}, {told}, {n} patients"
-                )
+                caption = f"Table {number}: {_WORDS[split]} {label}, {told}, {n} patients"
                 tables[f"table{number}_{score}_{width:g}px"] = score_table(
                     rows, split=split, score=score, filter_px=width, caption=caption,
                     paper=score == "ssim_frame" and width == 0,
@@ -90,12 +88,12 @@ def _honest_tables(found: Findings) -> dict[str, Table]:
     for width in found.study.preset.widths:
         told = "unfiltered" if not width else f"all filtered, Gaussian {width:g} px"
         tables[f"floors_{width:g}px"] = floor_table(
-            rows, filter_px=width, caption=f"Floors and ceilings against the teacher (SSIM in %, r), {told}"
+            rows, filter_px=width, caption=f"Floors and ceilings against the teacher (SSIM [%] and r), {told}"
         )
     for region in ("brain", "tissue", "lesion"):
         for width in (0.0, 2.0):
             told = "unfiltered" if not width else f"all filtered, Gaussian {width:g} px"
-            for score, label in (("r", "r"), ("ssim", "SSIM")):
+            for score, label in (("r", "r"), ("ssim", "SSIM [%]")):
                 tables[f"truth_{region}_{score}_{width:g}px"] = accounting_table(
                     cards, region=region, filter_px=width, score=score,
                     caption=f"{label} against teacher and truth in the {region}, {told}",
