@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from ctp_torch.evaluate import SliceScore
     from ctp_torch.io import Cohort
+    from ctp_torch.lesion import Lesions
+    from ctp_torch.maps import PerfusionMaps
     from ctp_torch.models.base import Regressor
     from ctp_torch.report.page import Picture
+    from ctp_torch.report.viewer import PatientView
     from ctp_torch.training import TrainingSet
 
 __all__ = ["demo"]
@@ -60,6 +63,7 @@ def demo(
             models = _fit(data, source, folder / "models", seed, target)
             rows = _score(files, models)
             pictures = _pictures(source, files, models, rows)
+            views = _views(source, files, models)
         facts = {
             "patients": f"{_TRAIN} training and {_PATIENTS - _TRAIN} test, {_SIZE} x {_SIZE}, digital (seed {seed})",
             "training pixels": f"{len(data.curves):,} curves of {data.curves.shape[1]} frames",
@@ -70,7 +74,7 @@ def demo(
         }
         write_scores(rows, folder / "scores.csv")
         (folder / "summary.md").write_text(summary(rows, title="Demo", facts=facts), encoding="utf-8")
-        (folder / "report.html").write_text(_page(rows, pictures, facts), encoding="utf-8")
+        _write_page(folder, rows, pictures, facts, views)
     for number, split in ((1, "train"), (2, "test")):
         word = "training" if split == "train" else "testing"
         for score, place in (("ssim_frame", "whole frame"), ("ssim_brain", "brain only")):
@@ -161,9 +165,71 @@ def _pictures(
     return sections
 
 
-def _page(rows: Sequence[SliceScore], sections: Mapping[str, Sequence[Picture]], facts: Mapping[str, object]) -> str:
-    """The HTML report."""
-    from ctp_torch.report.page import report_page
+def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor]) -> list[PatientView]:
+    """The test patients for the page's viewer: the scan, the teacher's maps and every model's, and their lesions."""
+    from ctp_torch import ops, pipeline
+    from ctp_torch.evaluate import predict_indices
+    from ctp_torch.io import read_series
+    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.quality import assess
+    from ctp_torch.report.tables import MODEL_LABELS
+    from ctp_torch.report.viewer import patient_view
+
+    views = []
+    for patient, file in console.track([*zip(source.patients, files, strict=True)], "writing the report"):
+        if patient.split != "test":
+            continue
+        ready, scan = PreparedPatient.load(file), read_series(patient.series_path)
+        motion = pipeline.estimate_motion(scan, ops.register_rigid)
+        scan = pipeline.align(scan, motion)
+        anatomy = pipeline.locate(scan)
+        indices = {"Teacher (cSVD)": dict(zip(ready.quantities, ready.targets.clamp_min(0).float(), strict=True))}
+        indices |= {MODEL_LABELS[name]: predict_indices(ready, model) for name, model in models.items()}
+        maps = {}
+        for label, volumes in indices.items():
+            values = {
+                n: low + volumes[n] / 255 * (high - low) for n, (low, high) in source.ranges.items() if n in volumes
+            }
+            maps[label] = PerfusionMaps({n: v * ready.brain for n, v in values.items()}, ready.brain, scan.geometry)
+        views.append(
+            patient_view(
+                name=f"Test patient {patient.name}",
+                series=scan,
+                maps=maps,
+                lesions=_lesions(maps, anatomy.baseline),
+                anatomy=anatomy,
+                ranges=source.ranges,
+                motion=ops.patient_axes(motion, scan.geometry.direction),
+                quality=assess(scan, motion, anatomy=anatomy),
+            )
+        )
+    return views
+
+
+def _lesions(maps: Mapping[str, PerfusionMaps], baseline: torch.Tensor) -> dict[str, Lesions]:
+    """Core and penumbra of every set of maps that has normal tissue to compare with."""
+    from ctp_torch.errors import CTPError
+    from ctp_torch.lesion import find_lesions
+
+    found = {}
+    for label, one in maps.items():
+        try:
+            found[label] = find_lesions(one, baseline=baseline)
+        except CTPError as error:
+            console.warn(f"no lesions measured in the maps of {label}: {error}")
+    return found
+
+
+def _write_page(
+    folder: Path,
+    rows: Sequence[SliceScore],
+    sections: Mapping[str, Sequence[Picture]],
+    facts: Mapping[str, object],
+    views: Sequence[PatientView],
+) -> None:
+    """The HTML report, and its numbers beside it."""
+    from ctp_torch.report.files import write_report
     from ctp_torch.report.tables import paper_numbers, paper_table
 
     tables = []
@@ -173,7 +239,8 @@ def _page(rows: Sequence[SliceScore], sections: Mapping[str, Sequence[Picture]],
             caption = f"Table {number}: {word} SSIM, {place}"
             tables.append(paper_table(rows, split=split, score=score, caption=caption))
     tables.append(paper_numbers("test"))
-    return report_page(
+    write_report(
+        folder,
         title="Perfusion maps learned from raw CT curves",
         lead="Four regressors learned the maps of a cSVD deconvolution from single time curves of training patients; "
         "here they meet patients they never saw. SSIM compares 8-bit colour indices; means over patients with 95 % "
@@ -182,4 +249,5 @@ def _page(rows: Sequence[SliceScore], sections: Mapping[str, Sequence[Picture]],
         tables=tables,
         sections=sections,
         facts=facts,
+        patients=views,
     )

@@ -270,8 +270,11 @@ def _write_page(
     from ctp_torch.report.files import write_report
     from ctp_torch.report.viewer import patient_view
 
-    series, settings = scan.ready, record["settings"]
+    series, settings = scan.ready, dict(record["settings"])
     label = str(settings.get("model") or settings["method"])
+    for vessel in ("aif", "vof"):
+        if vessel in settings:
+            settings[vessel] = Path(settings[vessel]).name  # folders may be named after people
     notes = {name: value for name, value in series.notes.items() if name not in ("motion", "warnings")}
     view = patient_view(
         name="Patient",
@@ -282,7 +285,12 @@ def _write_page(
         ranges=ranges,
         motion=motion,
         quality=scan.quality,
-        settings={**settings, "device": record["device"], "series": {"dt_s": series.dt, **notes}},
+        settings={
+            **settings,
+            "device": record["device"],
+            "series": {"dt_s": series.dt, **notes},
+            "warnings": record["warnings"],
+        },
     )
     write_report(folder, title="CT perfusion of the brain", facts=console.versions(), patients=[view])
 
