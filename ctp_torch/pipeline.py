@@ -208,6 +208,7 @@ def deconvolve(
         "vof_to_aif_ratio": round(ratio, 4),
         "tissue": {"curve_hu": [round(v, 4) for v in tissue.values.mean(dim=0).tolist()]},
         "baseline_frames": anatomy.n_baseline,
+        "times": ops.time_route(method, series.dt, uneven=_is_uneven(series)),
         "warnings": said,
     }
     return PerfusionMaps(maps, inside, series.geometry, notes)
@@ -251,10 +252,7 @@ def _in_chunks(
     method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
 ) -> dict[str, Tensor]:
     """Maps ``(voxels,)`` of a method; negative flows, volumes and times are noise and become 0."""
-    times = series.times.to(tissue.values.device)
-    uneven = bool((times - times[:, :1]).abs().max() > _JITTER * series.dt) or bool(
-        (times.diff(dim=0) - series.dt).abs().max() > _JITTER * series.dt
-    )
+    times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
     slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
     artery = aif.mask.nonzero()[:, 0].to(times.device)
     found: dict[str, list[Tensor]] = {}
@@ -270,6 +268,12 @@ def _in_chunks(
             if values is not None:
                 found.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _is_uneven(series: CTPSeries) -> bool:
+    """Whether slices or frames are further from one even grid than jitter."""
+    off = (series.times - series.times[:, :1]).abs().max(), (series.times.diff(dim=0) - series.dt).abs().max()
+    return bool(max(off) > _JITTER * series.dt)
 
 
 def _described(vessel: VesselCurve) -> Mapping[str, object]:

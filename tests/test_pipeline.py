@@ -75,6 +75,7 @@ def test_maps_have_the_physics_right(case, maps):
     assert set(maps.values) == {"cbv", "cbf", "mtt", "tmax", "ttp"}
     assert all(bool((maps[name][~maps.mask] == 0).all()) for name in maps.values)
     assert maps.notes["vof_to_aif_ratio"] == pytest.approx(1.0, abs=0.6)
+    assert maps.notes["times"] == "as acquired"
 
 
 def test_the_noted_artery_is_one(case, maps):
