@@ -34,7 +34,7 @@ def scene(*, place, n=96):
 @pytest.mark.parametrize("place", [(48, 48), (20, 30), (78, 70)])
 @pytest.mark.parametrize("width", [0.0, 1.0, 4.0])
 def test_the_quick_scores_are_those_of_score_maps(place, width):
-    """Mutation seen red: counting the pixels outside the crop once too often; a margin of 5 pixels."""
+    """Mutation seen red: a margin of 5 pixels around the crop."""
     reference, prediction, brain, head = scene(place=place)
     got = measure(yardstick(reference, brain, head), prediction, filter_px=width)
     for m in range(4):

@@ -75,7 +75,7 @@ def test_a_failed_step_leaves_nothing(tmp_path):
 def test_a_killed_run_goes_on_where_it_was(tmp_path, processes):
     """kill -9 of the run: its workers end too; the second run computes only what is missing, with the same numbers.
 
-    Mutation seen red: writing results to one file at the end.
+    Mutation seen red: ``perform`` computing again what is there.
     """
     code = RUNNER.format(here=str(Path(__file__).parent))
     script = tmp_path / "runner.py"
