@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +34,8 @@ FORMATS: Mapping[str, str] = {
 }
 """Names of the formats, and what they are for."""
 _OF_LESIONS = ("seg", "sr")
+_Task = Callable[[], list[Path]]
+"""Writes something, and tells which files."""
 
 
 class Findings(Protocol):
@@ -122,10 +127,10 @@ def write_maps(
     output = Output(maps, lesions, baseline)
     check_formats(formats, lesions)
     origin = read_source(source) if isinstance(source, str | Path) else source
-    with whole(folder, force=force) as partial:
-        partial.mkdir()
-        written = write_formats(partial, output, formats, source=origin, derivation=derivation)
-        names = [path.relative_to(partial) for path in written]
+    with whole(folder, force=force) as place:
+        place.mkdir()
+        written = write_formats(place, output, formats, source=origin, derivation=derivation)
+        names = [path.relative_to(place) for path in written]
     return [Path(folder) / name for name in names]
 
 
@@ -163,9 +168,9 @@ def write_formats(
     """The formats written into a folder that exists; the arguments are those of ``write_maps``."""
     if source is not None:
         source.check_place(output.maps.geometry)
-    paths = []
+    tasks: list[_Task] = []
     if "nifti" in formats:
-        paths += _write_nifti(folder, output)
+        tasks += _nifti_tasks(folder, output)
     wanted = [name for name in formats if name != "nifti"]
     if wanted:
         straight = _right_handed(output)
@@ -173,21 +178,24 @@ def write_formats(
         masks = () if lesions is None else (lesions.core, lesions.penumbra)
         origin = source or anonymous_source(f"{maps.geometry}{content_digest(replace(maps, values={}))}")
         told = derivation or Derivation(settings={"content": content_digest(maps, *masks)})
-        paths += _write_dicom(folder / "dicom", straight, wanted, origin, told)
-    return paths
+        tasks += _dicom_tasks(folder / "dicom", straight, wanted, origin, told)
+    # numpy, zlib and the file system work outside Python's lock
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        return [path for paths in pool.map(lambda task: task(), tasks) for path in paths]
 
 
-def _write_nifti(folder: Path, output: Output) -> list[Path]:
-    """Maps, mask, and the lesions' masks."""
+def _nifti_tasks(folder: Path, output: Output) -> list[_Task]:
+    """Maps, mask, baseline, and the lesions' masks."""
     maps, lesions = output.maps, output.lesions
-    volumes = {name: volume.float() for name, volume in maps.values.items()} | {"mask": maps.mask.byte()}
+    volumes = {**maps.values, "mask": maps.mask.byte()}
     if output.baseline is not None:
-        volumes["baseline"] = output.baseline.float()
-    paths = [
-        write_volume(folder / f"{name}.nii.gz", volume, maps.geometry, note=_note(name))
-        for name, volume in volumes.items()
-    ]
-    return paths + ([] if lesions is None else write_masks(folder, lesions, maps.geometry))
+        volumes["baseline"] = output.baseline
+
+    def written(name: str, volume: Tensor) -> list[Path]:
+        return [write_volume(folder / f"{name}.nii.gz", volume, maps.geometry, note=_note(name))]
+
+    tasks: list[_Task] = [partial(written, name, volume) for name, volume in volumes.items()]
+    return tasks if lesions is None else [*tasks, partial(write_masks, folder, lesions, maps.geometry)]
 
 
 def write_masks(folder: Path, lesions: Findings, geometry: Geometry) -> list[Path]:
@@ -203,46 +211,69 @@ def _note(name: str) -> str:
     return "CT before contrast [HU]" if name == "baseline" else name
 
 
-def _write_dicom(
+def _dicom_tasks(
     folder: Path, output: Output, formats: Sequence[str], source: Source, derivation: Derivation
-) -> list[Path]:
+) -> list[_Task]:
     """The DICOM objects, a folder for each kind."""
-    from ctp_torch.io.derived.ct import write_ct_map
-
-    maps, lesions = output.maps, output.lesions
+    maps = output.maps
     ranges = {name: (output.ranges or {}).get(name, QUANTITIES[name].display) for name in maps.values}
-    masks = None if lesions is None else {"core": lesions.core, "penumbra": lesions.penumbra}
-    paths = []
     folder.mkdir(exist_ok=True)
     for name in formats:
         (folder / name).mkdir(exist_ok=True)
+    tasks: list[_Task] = []
     for name, values in maps.values.items():
-        if "ct" in formats:
-            paths += write_ct_map(name, values, maps.geometry, folder / "ct", source, derivation, display=ranges[name])
+        common = (name, values, maps.geometry)
         if "pm" in formats:
             from ctp_torch.io.derived.parametric_map import write_parametric_map
 
-            paths.append(folder / "pm" / f"{name}.dcm")
-            write_parametric_map(name, values, maps.geometry, paths[-1], source, derivation, display=ranges[name])
-    if "rgb" in formats:
-        from ctp_torch.io.derived.rgb import write_sheets
-        from ctp_torch.io.derived.sheet import columns_of, draw_sheets
+            place = folder / "pm" / f"{name}.dcm"
+            tasks.append(partial(write_parametric_map, *common, place, source, derivation, display=ranges[name]))
+        if "ct" in formats:
+            from ctp_torch.io.derived.ct import write_ct_map
 
-        columns = columns_of(maps, ranges, output.baseline, masks)
-        sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(lesions, derivation))
-        paths += write_sheets(sheets, ranges, folder / "rgb", source, derivation)
-    segmentation = None
-    if "seg" in formats and masks is not None:
+            tasks.append(partial(write_ct_map, *common, folder / "ct", source, derivation, display=ranges[name]))
+    if "rgb" in formats:
+        tasks.append(partial(_sheets, folder / "rgb", output, ranges, source, derivation))
+    if output.lesions is not None and set(formats) & set(_OF_LESIONS):
+        tasks.append(partial(_lesions, folder, output.lesions, maps.geometry, formats, source, derivation))
+    return tasks
+
+
+def _sheets(
+    folder: Path,
+    output: Output,
+    ranges: Mapping[str, tuple[float, float]],
+    source: Source,
+    derivation: Derivation,
+) -> list[Path]:
+    """The map sheets."""
+    from ctp_torch.io.derived.rgb import write_sheets
+    from ctp_torch.io.derived.sheet import columns_of, draw_sheets
+
+    maps, found = output.maps, output.lesions
+    masks = None if found is None else {"core": found.core, "penumbra": found.penumbra}
+    columns = columns_of(maps, ranges, output.baseline, masks)
+    sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(found, derivation))
+    return write_sheets(sheets, ranges, folder, source, derivation)
+
+
+def _lesions(
+    folder: Path, lesions: Findings, geometry: Geometry, formats: Sequence[str], source: Source, derivation: Derivation
+) -> list[Path]:
+    """The segmentation, then the report, which refers to it."""
+    paths, segmentation = [], None
+    if "seg" in formats:
         from ctp_torch.io.derived.segmentation import write_segmentation
 
         paths.append(folder / "seg" / "lesions.dcm")
-        segmentation = write_segmentation(masks, maps.geometry, paths[-1], source, derivation)
-    if "sr" in formats and lesions is not None:
+        masks = {"core": lesions.core, "penumbra": lesions.penumbra}
+        segmentation = write_segmentation(masks, geometry, paths[-1], source, derivation)
+    if "sr" in formats:
         from ctp_torch.io.derived.measurements import write_measurements
 
         paths.append(folder / "sr" / "lesions.dcm")
         summary = lesions.summary()
-        write_measurements(summary, maps.geometry, paths[-1], source, derivation, segmentation=segmentation)
+        write_measurements(summary, geometry, paths[-1], source, derivation, segmentation=segmentation)
     return paths
 
 

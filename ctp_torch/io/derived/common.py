@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import CTPError
-from ctp_torch.io.derived.derivation import Code
+from ctp_torch.io.derived.derivation import Code, package_version
+from ctp_torch.io.dicom_bytes import encoded_items
 from ctp_torch.io.dicom_header import ds
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "need_highdicom",
     "planes",
     "references",
+    "references_at",
 ]
 
 MAKER = "ctp_torch"
@@ -89,7 +90,7 @@ def common_elements(source: Source, derivation: Derivation, *, kind: str, offset
     elements.BodyPartExamined = "HEAD"
     elements.PatientPosition = source.position
     elements.Manufacturer = elements.ManufacturerModelName = MAKER
-    elements.SoftwareVersions = elements.DeviceSerialNumber = version("ctp-torch")
+    elements.SoftwareVersions = elements.DeviceSerialNumber = package_version()
     if source.scanner[0]:
         scanner = Dataset()
         scanner.PurposeOfReferenceCodeSequence = [code_item(_ACQUISITION)]
@@ -114,6 +115,20 @@ def references(images: Iterable[SourceImage], *, purpose: bool = True) -> list[D
             item.PurposeOfReferenceCodeSequence = [code_item(_IMAGE_PROCESSING)]
         items.append(item)
     return items
+
+
+def references_at(source: Source, position: Sequence[float]) -> bytes | None:
+    """The encoded items that refer to the images of the slice at a position; None where there are none.
+
+    Encoded once for all maps of a source.
+    """
+    images = source.images_at(position)
+    if not images:
+        return None
+    key = images[0].uid, images[0].frame
+    if key not in source.encoded:
+        source.encoded[key] = encoded_items(references(images))
+    return source.encoded[key]
 
 
 def carrier(source: Source, geometry: Geometry) -> Dataset:

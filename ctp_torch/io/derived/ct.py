@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.io.derived.common import TECHNIQUE, code_item, common_elements, references
+from ctp_torch.io.derived.common import TECHNIQUE, code_item, common_elements, references_at
 from ctp_torch.io.derived.quantities import quantity_definition, unit_code
-from ctp_torch.io.dicom_bytes import HeaderTemplate, encoded_items
+from ctp_torch.io.dicom_bytes import HeaderTemplate
 from ctp_torch.io.dicom_header import ds, plane_elements
 from ctp_torch.io.dicom_write import CT_IMAGE_STORAGE
 from ctp_torch.maps import QUANTITIES
@@ -58,11 +58,15 @@ def write_ct_map(
     display
         window [unit of the quantity]
     """
+    import numpy as np
     import torch
 
-    known = torch.nan_to_num(values.detach().double().cpu(), nan=0.0, posinf=0.0, neginf=0.0)
-    slope, intercept = precision(float(known.min()), float(known.max()))
-    stored = ((known - intercept) / slope).round().clamp(0, _TOP).numpy().astype("<u2")
+    known = values.detach().float().cpu()
+    low, high = (float(v) for v in known.aminmax())
+    if not math.isfinite(high - low):
+        known = torch.nan_to_num(known, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = (float(v) for v in known.aminmax())
+    slope, intercept = precision(low, high)
     offset = list(QUANTITIES).index(name)
     common = common_elements(source, derivation, kind=f"ct {name}", offset=offset, what=QUANTITIES[name].label)
     constant = _elements(common, name, geometry, derivation, (slope, intercept), display)
@@ -77,11 +81,13 @@ def write_ct_map(
             0x00200032: ("DS", "\\".join(ds(p) for p in position)),
             0x00201041: ("DS", ds(along)),
         }
-        if images := source.images_at(position):
-            changing[0x00082112] = ("SQ", encoded_items(references(images)))
+        if (told := references_at(source, position)) is not None:
+            changing[0x00082112] = ("SQ", told)
+        stored = ((known[z] - intercept) / slope).numpy()
+        np.clip(np.rint(stored, out=stored), 0, _TOP, out=stored)
         uid = derivation.uid(source, "ct", name, z + 1)
         path = folder / f"{name}_{z + 1:04d}.dcm"
-        path.write_bytes(template.file(uid, changing, stored[z].tobytes(), pixel_vr="OW"))
+        path.write_bytes(template.file(uid, changing, stored.astype("<u2").tobytes(), pixel_vr="OW"))
         paths.append(path)
     return paths
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ctp_torch.io.derived.source import Source
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["Code", "Derivation", "content_digest", "file_digest"]
+__all__ = ["Code", "Derivation", "content_digest", "file_digest", "package_version"]
 
 _LONG_STRING, _SHORT_TEXT = 64, 1024
 """Most characters of the value representations LO and ST."""
@@ -49,11 +51,11 @@ class Derivation:
     def uid(self, source: Source, *words: object) -> str:
         """The UID of a part of this result: the same source, settings and version give the same."""
         told = json.dumps([self.method, self.model_sha256, self.settings], sort_keys=True, default=str)
-        return make_uid("ctp_torch", _version(), source.key, told, *words)
+        return make_uid("ctp_torch", package_version(), source.key, told, *words)
 
     def describe(self, what: str) -> str:
         """What, by which method, model, version and settings, in at most 1024 characters."""
-        parts = [f"{what} by {self.method}" if self.method else what, f"ctp_torch {_version()}"]
+        parts = [f"{what} by {self.method}" if self.method else what, f"ctp_torch {package_version()}"]
         parts += [f"model sha256 {self.model_sha256}"] if self.model_sha256 else []
         parts += [f"quality flags: {', '.join(f'{k} {v}' for k, v in self.flags.items())}"] if self.flags else []
         parts += ["research use only"]
@@ -86,8 +88,7 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _version() -> str:
-    """Of this package."""
-    from importlib.metadata import version
-
+@cache
+def package_version() -> str:
+    """Of this package; asking the metadata for every image would take longer than writing it."""
     return version("ctp-torch")

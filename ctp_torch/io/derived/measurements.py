@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctp_torch.io.derived.common import MAKER, carrier, common_elements, need_highdicom, references
-from ctp_torch.io.derived.derivation import Code
+from ctp_torch.io.derived.derivation import Code, package_version
 from ctp_torch.io.derived.segmentation import ABNORMAL, BRAIN, SEGMENTS, tracking
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _group(
     told = thresholds if isinstance(thresholds, Mapping) else {}
     algorithm = sr.AlgorithmIdentification(
         name="ctp_torch lesion",
-        version=_version(),
+        version=package_version(),
         parameters=[derivation.describe("lesions"), *(f"{k}={v}" for k, v in told.items() if v != "")],
     )
     shared: dict[str, Any] = {
@@ -195,10 +195,3 @@ def _add_evidence(built: Dataset, source: Source, segmentation: Dataset | None) 
         one.ReferencedSOPSequence = list(members.values())
         study.ReferencedSeriesSequence.append(one)
     built.CurrentRequestedProcedureEvidenceSequence = [study]
-
-
-def _version() -> str:
-    """Of this package."""
-    from importlib.metadata import version
-
-    return version("ctp-torch")

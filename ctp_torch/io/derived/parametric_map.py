@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def write_parametric_map(
     derivation: Derivation,
     *,
     display: tuple[float, float],
-) -> None:
+) -> list[Path]:
     """One map as one Parametric Map object, a frame for every slice; the arguments are those of ``write_ct_map``.
 
     Raises
@@ -48,14 +49,16 @@ def write_parametric_map(
         when highdicom isn't installed
     """
     highdicom = need_highdicom("a parametric map (pm)")
+    import numpy as np
     from highdicom.pm import ParametricMap, RealWorldValueMapping
     from pydicom.sr.coding import Code as SrCode
 
     quantity, series = QUANTITIES[name], derivation.uid(source, f"pm {name}")
     array = values.detach().float().cpu().contiguous().numpy()
-    known = array[abs(array) < float("inf")]
-    last = float(known.max()) if known.size else 0.0
-    first = float(known.min()) if known.size else 0.0
+    first, last = float(array.min()), float(array.max())
+    if not math.isfinite(last - first):
+        known = array[np.isfinite(array)]
+        first, last = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     mapping = RealWorldValueMapping(
         lut_label=name.upper(),
         lut_explanation=f"{quantity.label} [{quantity.unit}]",
@@ -92,3 +95,4 @@ def write_parametric_map(
     built.DerivationCodeSequence = [code_item(TECHNIQUE)]
     finish(built, common, source, uid=derivation.uid(source, "pm", name, "dimensions"), step=TECHNIQUE)
     built.save_as(path, enforce_file_format=True)
+    return [path]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ctp_torch.geometry import Geometry
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["Column", "columns_of", "draw_sheets"]
+__all__ = ["Column", "columns_of", "draw_sheets", "shown_slices"]
 
 _TILE, _GAP, _SIDE, _HEAD, _FOOT = 240, 12, 76, 92, 58
 """Height of a tile, space between tiles, caption of a row, space above and below the tiles [pixels]."""
@@ -37,7 +37,7 @@ class Column(NamedTuple):
 
     title: str
     pictures: Tensor
-    """``(z, y, x, 3)`` uint8."""
+    """``(slices shown, y, x, 3)`` uint8."""
     limits: tuple[float, float] | None
     """What the ends of its colour bar mean; None for a column without bar."""
     note: str
@@ -50,26 +50,27 @@ def columns_of(
     baseline: Tensor | None,
     masks: Mapping[str, Tensor] | None,
 ) -> list[Column]:
-    """The CT, the maps in JET, and core and penumbra over the CT, as far as they are there."""
+    """The CT, the maps in JET, and core and penumbra over the CT, as far as they are there, on the slices shown."""
     import torch
 
-    shape = (*maps.geometry.shape, 3)
+    shown = shown_slices(maps.geometry)
+    shape = (len(shown), *maps.geometry.shape[1:], 3)
     plain = torch.zeros(shape, dtype=torch.uint8)
     columns = []
     if baseline is not None:
         low, high = _GREY_HU
-        level = ((torch.nan_to_num(baseline.cpu().float()) - low) / (high - low)).clamp(0, 1) * 255
+        level = ((torch.nan_to_num(baseline[shown].cpu().float()) - low) / (high - low)).clamp(0, 1) * 255
         plain = level.round().to(torch.uint8)[..., None].expand(shape)
         columns.append(Column("CT", plain, None, f"{low:g} to {high:g} HU"))
     for name, volume in maps.values.items():
         limits = ranges.get(name, QUANTITIES[name].display)
-        known = torch.nan_to_num(volume.cpu().float())
-        colors = paint(known, limits, maps.mask.cpu(), jet_lut())
+        known = torch.nan_to_num(volume[shown].cpu().float())
+        colors = paint(known, limits, maps.mask[shown].cpu(), jet_lut())
         columns.append(Column(QUANTITIES[name].label, colors, limits, QUANTITIES[name].unit))
     if masks is not None:
         tinted = plain.clone()
         for name, color in (("penumbra", _SLOW), ("core", _CORE)):
-            mask = masks[name].cpu()
+            mask = masks[name][shown].cpu()
             if bool(mask.any()):
                 mixed = 0.35 * plain[mask].float() + 0.65 * torch.tensor(color, dtype=torch.float32)
                 tinted[mask] = mixed.round().to(torch.uint8)
@@ -98,26 +99,27 @@ def draw_sheets(columns: Sequence[Column], mask: Tensor, geometry: Geometry, *, 
     from PIL import Image
 
     tile = _tiling(mask, geometry)
-    shown = _shown_slices(geometry)
-    pages = [shown[k : k + _ROWS] for k in range(0, len(shown), _ROWS)]
+    shown = shown_slices(geometry)
+    pages = [list(enumerate(shown))[k : k + _ROWS] for k in range(0, len(shown), _ROWS)]
     rows = len(pages[0])
     height, width = len(tile.rows), max(len(tile.columns), _BAR)
     size = (_SIDE + len(columns) * (width + _GAP), _HEAD + rows * (height + _GAP) + _FOOT)  # (x, y)
     sheets = []
     for number, page in enumerate(pages, start=1):
         canvas = Image.new("RGB", size)
-        _write_words(canvas, columns, page, geometry, (height, width), [*lines, f"page {number} of {len(pages)}"])
+        _write_words(
+            canvas, columns, [z for _, z in page], geometry, (height, width), [*lines, f"page {number} of {len(pages)}"]
+        )
         picture = torch.from_numpy(np.array(canvas))
         for c, column in enumerate(columns):
             left = _SIDE + c * (width + _GAP)
             if column.limits is not None:
                 picture[_HEAD - 34 : _HEAD - 22, left : left + _BAR] = jet_lut()[None]
             left += (width - len(tile.columns)) // 2
-            for r, z in enumerate(page):
+            for r, (k, _) in enumerate(page):
                 top = _HEAD + r * (height + _GAP)
-                picture[top : top + height, left : left + len(tile.columns)] = column.pictures[z][tile.rows][
-                    :, tile.columns
-                ]
+                chosen = column.pictures[k][tile.rows][:, tile.columns]
+                picture[top : top + height, left : left + len(tile.columns)] = chosen
         sheets.append(picture)
     return sheets
 
@@ -151,7 +153,7 @@ def _tiling(mask: Tensor, geometry: Geometry) -> _Tiling:
     return _Tiling(rows if rows_down else rows.flip(0), columns if columns_left else columns.flip(0))
 
 
-def _shown_slices(geometry: Geometry) -> list[int]:
+def shown_slices(geometry: Geometry) -> list[int]:
     """All slices, or of many thin ones one every 5 mm."""
     n = geometry.shape[0]
     step = max(1, round(_STEP_MM / geometry.spacing[0])) if n > _MANY else 1

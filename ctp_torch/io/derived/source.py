@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,6 +58,8 @@ class Source:
     """Row direction x column direction."""
     key: str = ""
     """What tells this source from others: a digest of all its images."""
+    encoded: dict[tuple[str, int], bytes] = field(default_factory=dict, repr=False, compare=False)
+    """References to the images of a slice as bytes, kept from one map to the next."""
 
     def images_at(self, position: Sequence[float]) -> Sequence[SourceImage]:
         """The images of the source slice nearest to an LPS position [mm]."""
