@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch import pipeline
 from ctp_torch.maps import QUANTITIES
-from ctp_torch.report.packing import Chunk, round_step
+from ctp_torch.report.packing import Chunk
 from ctp_torch.report.viewer_facts import curves_of, flat, head_box, map_values, motion_of, orientation, quality_of
 from ctp_torch.report.voxels import FLOOR_HU, Voxels, pack_slices
 
@@ -113,7 +113,7 @@ def patient_view(
         "series": {"frames": frames[0], "shape": list(frames[1:]), "floor_hu": FLOOR_HU},
         "steps": {key: chunk.step for key, chunk in chunks.items()},
         "lengths": {key: chunk.lengths for key, chunk in chunks.items()},
-        "quantities": {q: _quantity(q, limits[q]) for q in limits},
+        "quantities": {q: _quantity(q, limits[q], chunks) for q in limits},
         "sets": [_described(label, found, lesions.get(label)) for label, found in maps.items()],
         "n_baseline": anatomy.n_baseline,
         "curves": curves_of(series, maps, anatomy),
@@ -151,9 +151,9 @@ def _holds(maps: Mapping[str, PerfusionMaps], quantity: str) -> bool:
     return any(quantity in found.values for found in maps.values())
 
 
-def _quantity(name: str, limits: tuple[float, float]) -> dict[str, object]:
+def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk]) -> dict[str, object]:
     """How a map is labelled, coloured and rounded."""
-    step = round_step(limits)
+    step = next(chunk.step for key, chunk in chunks.items() if key.endswith(f"/{name}"))
     return {
         "label": QUANTITIES[name].label,
         "unit": QUANTITIES[name].unit,

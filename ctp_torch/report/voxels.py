@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,21 +17,32 @@ if TYPE_CHECKING:
     from ctp_torch.maps import PerfusionMaps
     from ctp_torch.series import CTPSeries
 
-__all__ = ["FLOOR_HU", "SERIES_EDGE", "Voxels", "pack_slices"]
+__all__ = ["FLOOR_HU", "ROUNDINGS", "SERIES_EDGE", "Rounding", "Voxels", "pack_slices"]
 
 SERIES_EDGE = 128
 """Rows and columns of the time series in a page."""
 FLOOR_HU = -250.0
 """Air is shown as this [HU]: its noise would be most of the file."""
 _CT_STEP_HU = 1.0
-_SERIES_STEPS_HU = (0.5, 1.0)
-"""The finer one where the page has room for it."""
 _TRIED = 6
 """Slices that tell how large the others will be."""
 _SPARE = 0.97
 """Other slices may be larger than those tried."""
 
 Slice = dict[str, bytes]
+
+
+class Rounding(NamedTuple):
+    """How exactly values are kept."""
+
+    levels: int
+    """Steps within a map's display range; a colour bar has 256."""
+    series_hu: float
+    """Step of the time series [HU]."""
+
+
+ROUNDINGS = (Rounding(1000, 0.5), Rounding(1000, 1.0), Rounding(400, 2.0))
+"""The first that lets all slices into the page."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,13 @@ class Voxels:
         """``(..., y, x)`` as a radiologist looks at it."""
         return image.flip([axis - 3 for axis in self.flips])
 
-    def images(self, z: int) -> Slice:
+    def images(self, z: int, levels: int) -> Slice:
         """Packed slices of the CT, the maps and the lesions."""
         found = {"ct": pack(quantize(self.turned(self.baseline[z]).clamp_min(FLOOR_HU), _CT_STEP_HU))}
         for i, (label, maps) in enumerate(self.maps.items()):
             mask = self.turned(maps.mask[z])
             for quantity, volume in maps.values.items():
-                step = round_step(self.limits[quantity])
+                step = round_step(self.limits[quantity], levels=levels)
                 found[f"map/{i}/{quantity}"] = pack(quantize(self.turned(volume[z]), step, mask))
             if label in self.lesions:
                 lesions = self.lesions[label]
@@ -74,7 +85,11 @@ class Voxels:
         small = self.turned(shrink(self.series.hu[:, z], SERIES_EDGE))
         return pack(quantize(small.clamp_min(FLOOR_HU), step), axes=(0,))
 
-    def chunks(self, packed: Mapping[int, Slice], step: float) -> dict[str, Chunk]:
+    def packed(self, z: int, rounding: Rounding) -> Slice:
+        """Everything of a slice."""
+        return {**self.images(z, rounding.levels), "series": self.frames(z, rounding.series_hu)}
+
+    def chunks(self, packed: Mapping[int, Slice], rounding: Rounding) -> dict[str, Chunk]:
         """The slices put together, in ascending order."""
         _, rows, columns = self.series.geometry.shape
         small = tuple(shrink(self.series.hu[:1, 0], SERIES_EDGE).shape[1:])
@@ -82,20 +97,21 @@ class Voxels:
         for key in next(iter(packed.values())):
             streams = tuple(packed[z][key] for z in sorted(packed))
             if key == "series":
-                found[key] = Chunk(streams, (self.series.n_frames, *small), step)
+                found[key] = Chunk(streams, (self.series.n_frames, *small), rounding.series_hu)
             else:
                 units = {"ct": _CT_STEP_HU, "lesion": 1.0}
                 kind, _, quantity = key.partition("/")
-                chosen = units.get(kind) or round_step(self.limits[quantity.partition("/")[2]])
-                found[key] = Chunk(streams, (rows, columns), chosen)
+                limits = self.limits.get(quantity.partition("/")[2], (0.0, 1.0))
+                step = units.get(kind) or round_step(limits, levels=rounding.levels)
+                found[key] = Chunk(streams, (rows, columns), step)
         return found
 
 
 def pack_slices(voxels: Voxels, limit: float) -> tuple[dict[str, Chunk], list[int]]:
     """Everything packed, and the slices that were taken.
 
-    A few slices tell the size of the rest. Where all of them would pass the limit the series is rounded to whole HU,
-    and where that isn't enough only slices spread evenly over the volume are taken, at least one.
+    A few slices tell the size of the rest. Where all of them would pass the limit, values are rounded more roughly, and
+    where that isn't enough only slices spread evenly over the volume are taken, at least one.
 
     Parameters
     ----------
@@ -105,28 +121,24 @@ def pack_slices(voxels: Voxels, limit: float) -> tuple[dict[str, Chunk], list[in
         bytes of base64
     """
     n = voxels.series.geometry.shape[0]
-    tried = _spread(n, _TRIED)
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
 
-        def encode(slices: Iterable[int], step: float, known: dict[int, Slice]) -> dict[int, Slice]:
+        def encode(slices: Iterable[int], rounding: Rounding, known: dict[int, Slice]) -> dict[int, Slice]:
             new = [z for z in slices if z not in known]
-            images, frames = pool.map(voxels.images, new), pool.map(lambda z: voxels.frames(z, step), new)
-            made = zip(new, images, frames, strict=True)
-            return known | {z: {**image, "series": frame} for z, image, frame in made}
+            return known | dict(zip(new, pool.map(lambda z: voxels.packed(z, rounding), new), strict=True))
 
-        step = _SERIES_STEPS_HU[0]
-        packed = encode(tried, step, {})
-        if _size(packed.values()) / len(tried) * n > limit:
-            step = _SERIES_STEPS_HU[1]
-            rougher = pool.map(lambda z: voxels.frames(z, step), tried)
-            packed = {z: {**packed[z], "series": frame} for z, frame in zip(tried, rougher, strict=True)}
-        mean = _size(packed.values()) / len(tried)
-        slices = _spread(n, n if mean * n <= limit else max(1, int(_SPARE * limit / mean)))
+        tried = _spread(n, _TRIED)
+        for rounding in ROUNDINGS:
+            packed = encode(tried, rounding, {})
+            mean = _size(packed.values()) / len(tried)
+            if mean * n <= limit:
+                break
+        slices = _spread(n, n if mean * n <= limit else int(_SPARE * limit / mean))
         while True:
-            packed = encode(slices, step, packed)
+            packed = encode(slices, rounding, packed)
             size = _size(packed[z] for z in slices)
             if size <= limit or len(slices) == 1:
-                return voxels.chunks({z: packed[z] for z in slices}, step), slices
+                return voxels.chunks({z: packed[z] for z in slices}, rounding), slices
             slices = _spread(n, min(len(slices) - 1, int(_SPARE * len(slices) * limit / size)))
 
 
