@@ -225,10 +225,7 @@ def test_frames_of_an_enhanced_source_are_named(tmp_path):
 
 
 def test_a_second_run_makes_the_same_objects(result, tmp_path):
-    """Byte for byte, from moved and renamed files too; other settings make others.
-
-    Mutation seen red: leaving highdicom's clock in Instance Creation Time.
-    """
+    """Byte for byte, from moved and renamed files too; other settings make others."""
     _, maps, lesions, folder = result
     shutil.copytree(folder / "ct", tmp_path / "deep" / "ct")
     for k, path in enumerate(sorted((tmp_path / "deep" / "ct").iterdir())):

@@ -30,10 +30,7 @@ def sheets(maps, **options):
 
 @pytest.mark.parametrize("n", [64, 128, 300, 512])
 def test_bars_and_pixels_invert(n):
-    """The bar gives all 256 indices in order; each column's pixels are indices that its map has.
-
-    Mutation seen red: bilinear instead of nearest pixels.
-    """
+    """The bar gives all 256 indices in order; each column's pixels are indices that its map has."""
     maps = head(n=n)
     (sheet,) = sheets(maps)
     bars = [bar for bar in find_color_bars(sheet) if len(bar.lut) == 256]
@@ -53,7 +50,6 @@ def test_bars_and_pixels_invert(n):
 
 @pytest.mark.parametrize(("sign_x", "sign_y"), [(1, 1), (-1, 1), (1, -1), (-1, -1)])
 def test_the_patients_left_is_at_the_right(sign_x, sign_y):
-    """Mutation seen red: showing columns as they are stored."""
     maps = head(direction=(sign_x, 0, 0, 0, sign_y, 0, 0, 0, sign_x * sign_y))
     (sheet,) = sheets(maps)
     cbf, tmax = find_color_bars(sheet)[:2]

@@ -28,10 +28,7 @@ def lps(geometry, z, y, x):
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("form", ["nifti", "ct", "pm"])
 def test_round_trip(orientation, form, tmp_path):
-    """Exact for NIfTI and Parametric Maps, within half a step for CT images, in the same place.
-
-    Mutations seen red: swapped pixel spacing; positions that leave out the origin; slope without intercept.
-    """
+    """Exact for NIfTI and Parametric Maps, within half a step for CT images, in the same place."""
     made_scan(tmp_path / "ct", orientation=orientation)
     maps, _ = made_maps(tmp_path / "ct")
     maps = replace(maps, values={**maps.values, "tmax": maps["tmax"] - 3.3})  # below 0 too
@@ -192,7 +189,6 @@ def test_one_slice_and_what_isnt_finite(tmp_path):
     ("low", "high"), [(0, 0), (0, 1e-9), (0, 7.9), (0, 65.534), (0, 1e6), (-3, 9), (-1e4, 0), (5, 6)]
 )
 def test_precision_holds_the_range(low, high):
-    """Mutation seen red: a slope of one decade less."""
     slope, intercept = precision(low, high)
     for value in (low, high, 0.0):
         stored = (value - intercept) / slope
