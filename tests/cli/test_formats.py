@@ -49,7 +49,7 @@ def texts(folder):
 
 @pytest.mark.slow
 def test_all_formats_of_a_patient(run, identified, tmp_path):
-    """DICOM objects carry the patient; NIfTI, pictures, record and output don't; a second run makes the same objects."""
+    """DICOM objects carry the patient, nothing else does; a second run makes the same objects."""
     common = ("--registration", "none", "--no-report")
     done = run("maps", identified, "-o", tmp_path / "a", "--formats", "all", *common)
     assert done.code == 0, done.err
