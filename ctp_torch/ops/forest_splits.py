@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ctp_torch.ops.forest_sort import running_sums, sort_columns
 
-__all__ = ["NO_WEIGHT", "Splits", "best_slot", "first_slot", "gains", "sorted_splits"]
+__all__ = ["FORBIDDEN", "NO_WEIGHT", "Splits", "best_slot", "first_slot", "gains", "sorted_splits"]
 
 NO_WEIGHT = 2.0**-80
 """Weight of members that only fill up: no division by zero alone, and lost beside any whole number."""
-_FORBIDDEN = 2.0**400  # larger than any gain
+FORBIDDEN = 2.0**400
+"""Larger than any gain: what is taken off where no split is allowed."""
 
 
 class Splits(NamedTuple):
@@ -98,7 +99,7 @@ def sorted_splits(
     gain = gains((weights.sum(0)[:, None] - left_weight).mul_(left_weight), left_moments)
     value = keys >> 8
     tied = torch.eq(value[1:], value[:-1], out=torch.empty_like(value[1:]))  # no split between equal codes
-    gain.sub_(tied.double(), alpha=_FORBIDDEN)
+    gain.sub_(tied.double(), alpha=FORBIDDEN)
     if min_samples_leaf > 1:
         real = (weights >= 1.0).double()
         left = running_sums(real.view(-1).index_select(0, order).view(shape))

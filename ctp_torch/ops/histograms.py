@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.forest_splits import Splits, best_slot, gains
+from ctp_torch.ops.forest_splits import FORBIDDEN, Splits, best_slot, gains
 
 __all__ = ["histogram_splits", "node_histograms"]
 
@@ -101,7 +101,8 @@ def histogram_splits(
     total = left[0, :, :, -1:].clone()  # (features, nodes, 1)
     area = (total - left[0]).mul_(left[0])
     forbidden = torch.eq(area, 0.0, out=torch.empty_like(area))  # one side is empty
-    gain = gains(area.add_(forbidden), list(left[1 : 1 + len(moments)])).sub_(forbidden)
+    gain = gains(area.add_(forbidden), list(left[1 : 1 + len(moments)]))
+    gain.sub_(forbidden, alpha=FORBIDDEN)  # moments rounded to the unit need not add up to 0 over the whole node
     if min_samples_leaf > 1:
         small = (left[-1] < min_samples_leaf) | (left[-1, :, :, -1:] - left[-1] < min_samples_leaf)
         gain.masked_fill_(small, -1.0)

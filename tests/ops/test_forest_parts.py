@@ -166,6 +166,15 @@ def test_nodes_that_cannot_be_split_have_negative_gain(generator):
     assert float(sorted_splits(codes, rows[at], padded, moments[:, at] * real).gain) < 0
 
 
+def test_rounded_moments_allow_no_empty_side(generator):
+    """Moments rounded to a unit need not sum to 0. Red when only 1 is taken off where one side is empty."""
+    codes, rows, weights, moments = split_problem(generator)
+    codes.fill_(3)
+    moments += 5.0
+    found = histogram_splits(codes, rows, torch.zeros_like(rows), weights, moments, n_bins=6, n_nodes=1)
+    assert float(found.gain) < 0
+
+
 def test_histograms_hold_every_member(generator):
     codes, rows, weights, moments = split_problem(generator)
     node = (torch.arange(37) >= 20).long()
