@@ -75,9 +75,10 @@ def stages(study: Study, calibrated: Mapping[str, float]) -> list[Stage]:
         lesion_stage(study, calibrated),
         *robustness_stages(study),
         *external_stages(study, calibrated),
-        *(stage for seed in range(study.preset.seeds) for stage in _seed_stages(study, seed)),
+        *first,
         subtracted_stage(study),
         *grid_stages(study),
+        *(stage for seed in range(1, study.preset.seeds) for stage in _seed_stages(study, seed)),
     ]
 
 
