@@ -1,15 +1,22 @@
-"""``ctp-torch info``: what a folder holds, without computing anything."""
+"""``ctp-torch info``: what a folder holds, and whether it is good enough for perfusion maps."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ctp_torch.cli import choices, console, reading
 
+if TYPE_CHECKING:
+    from ctp_torch.quality import Quality
+    from ctp_torch.series import CTPSeries
+
 __all__ = ["info"]
+
+_FEWEST_FRAMES, _FEWEST_PIXELS = 4, 32
 
 
 def info(
@@ -19,11 +26,16 @@ def info(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    quality: Annotated[
+        bool, typer.Option("--qc/--no-qc", help="Also measure motion and check the quality (a few seconds).")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Show a series: slices, frames, times, spacing, vendor, and what was inferred or left out.
+    """Show a series: slices, frames, times, spacing, vendor, what was inferred or left out, and its quality.
 
     Example: ctp-torch info DICOM_FOLDER
+
+    Example: ctp-torch info DICOM_FOLDER --no-qc --json
     """
     from ctp_torch.io import read_series
 
@@ -53,7 +65,11 @@ def info(
         "hu_range": [round(float(found.hu.min()), 1), round(float(found.hu.max()), 1)],
         **found.notes,
     }
+    judgeable = found.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
+    checked = _checked(found, series, uid) if quality and judgeable else None
     if as_json:
+        if checked is not None:
+            facts["quality"] = checked.as_dict()
         facts["frame_times_s"] = [round(t, 4) for t in found.times.median(dim=1).values.tolist()]
         console.say(json.dumps(facts, indent=2))
         return
@@ -61,6 +77,21 @@ def info(
     for name, value in list(facts.items())[4:]:
         if value not in (None, [], {}):
             console.say(f"  {name.replace('_', ' '):<18} {_line(value)}")
+    if checked is not None:
+        lines = checked.lines()
+        console.say(f"  {'quality':<18} " + (_line(lines) if lines else "no flag raised"))
+    elif quality:
+        console.say(f"  {'quality':<18} not checked: too few frames or pixels to judge a bolus on")
+
+
+def _checked(source: CTPSeries, path: Path, uid: str | None) -> Quality:
+    """The quality of what was read, on the device that ``auto`` picks."""
+    from ctp_torch.io.slice_locations import read_slice_locations
+    from ctp_torch.quality import inspect
+
+    estimate = choices.pick_registration(choices.DEFAULT_REGISTRATION)
+    ready = source.to(console.pick_device("auto"))
+    return inspect(ready, registration=estimate, locations=read_slice_locations(path, series=uid)).quality
 
 
 def _line(value: object) -> str:

@@ -23,7 +23,7 @@ def register_rigid(
     spacing: tuple[float, float, float],
     n_reference_frames: int,
     *,
-    n_points: int = 30_000,
+    n_points: int = 15_000,
     max_iterations: int = 20,
     tolerance_mm: float = 0.002,
 ) -> RigidMotion:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ctp_torch.geometry import Geometry
     from ctp_torch.ops import RigidMotion
     from ctp_torch.pipeline import Registration
+    from ctp_torch.series import CTPSeries
 
-__all__ = ["Examination", "examine"]
+__all__ = ["Examination", "examine", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,40 @@ def examine(
         raise IncompleteSeriesError(
             f"{path} has {source.n_frames} whole frame(s); a bolus can't be judged on fewer than 4"
         )
-    source = source.to(device)
-    motion = None if registration is None else pipeline.estimate_motion(source, registration)
-    ready = pipeline.preprocess(source)
-    ready = ready if motion is None else pipeline.align(ready, motion)
-    found = assess(
-        ready,
-        motion,
+    return inspect(
+        source.to(device),
+        registration=registration,
         locations=locations,
         maps_geometry=None if maps_path is None else _grid_of_maps(maps_path),
         expected_frames=expected_frames,
     )
+
+
+def inspect(
+    source: CTPSeries,
+    *,
+    registration: Registration | None,
+    locations: torch.Tensor | None = None,
+    maps_geometry: Geometry | None = None,
+    expected_frames: int | None = None,
+) -> Examination:
+    """Preprocess and assess a series that was read already.
+
+    Parameters
+    ----------
+    source
+        as read, HU, at least four frames
+    registration
+        as in `ctp_torch.pipeline.preprocess`; None leaves motion unmeasured
+    locations, maps_geometry, expected_frames
+        as in `ctp_torch.quality.assess`
+    """
     from ctp_torch.ops import patient_axes
 
+    motion = None if registration is None else pipeline.estimate_motion(source, registration)
+    ready = pipeline.preprocess(source)
+    ready = ready if motion is None else pipeline.align(ready, motion)
+    found = assess(ready, motion, locations=locations, maps_geometry=maps_geometry, expected_frames=expected_frames)
     in_patient = None if motion is None else patient_axes(motion, source.geometry.direction)
     return Examination(found, in_patient, source.times.median(dim=1).values.tolist())
 

@@ -45,6 +45,9 @@ def test_info_tells_what_a_series_is(run, scan_folder):
     assert facts["frames"] == 40
     assert facts["dt_s"] == 1.0
     assert len(facts["frame_times_s"]) == 40
+    assert set(facts["quality"]["checks"]) == {"q1", "q2", "q3", "q4", "q5", "q6", "q7"}
+    assert len([line for line in done.out.splitlines() if line.startswith("  quality")]) == 1
+    assert "quality" not in json.loads(run("info", scan_folder, "--json", "--no-qc").out)
 
 
 def test_info_on_nothing(run, tmp_path):
