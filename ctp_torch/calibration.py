@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.errors import CTPError
@@ -17,6 +18,7 @@ __all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "com
 
 _TMAX_GRID = tuple(2.0 + 0.5 * i for i in range(29))  # 2 to 16 s
 _RCBF_GRID = tuple(0.10 + 0.025 * i for i in range(31))  # 10 to 85 %
+_RCBV_GRID = (0.0, *(0.45 + 0.05 * i for i in range(11)))  # not asked, or 45 to 95 %
 
 
 class CalibrationCase(NamedTuple):
@@ -56,7 +58,9 @@ class Calibration:
     tmax_errors: dict[float, float]
     """Tmax threshold [s] to mean absolute error of the hypoperfusion [mL]; empty where its truth is unknown."""
     rcbf_errors: dict[float, float]
-    """rCBF threshold to mean absolute error of the core [mL], at the Tmax threshold found."""
+    """rCBF threshold to mean absolute error of the core [mL], with the Tmax first found."""
+    rcbv_errors: dict[float, float]
+    """rCBV threshold (0: not asked) to mean absolute error of the core [mL], at any flow; empty where CBV lacks."""
 
 
 def calibrate(
@@ -66,12 +70,13 @@ def calibrate(
     start: Thresholds | None = None,
     tmax_grid: Sequence[float] = _TMAX_GRID,
     rcbf_grid: Sequence[float] = _RCBF_GRID,
+    rcbv_grid: Sequence[float] = _RCBV_GRID,
 ) -> Calibration:
-    """The Tmax threshold with the right volume of hypoperfusion, then the rCBF threshold with the right core in it.
+    """The Tmax threshold with the right volume of hypoperfusion, and the rCBF and rCBV thresholds with the right core.
 
     SVD compresses rCBF and inflates Tmax, the more so the wider the bolus, so that the same physiology needs other
-    thresholds with another deconvolution. Of several thresholds with the same error, the one nearest to the
-    conventional is taken.
+    thresholds with another deconvolution; it leaves CBV as it is. The core is sought by flow alone, and by volume then
+    flow; the better of both stays. Of several with the same error, the one nearest to the conventional is taken.
 
     Parameters
     ----------
@@ -80,11 +85,12 @@ def calibrate(
     method
         name of the deconvolution, kept with the thresholds
     start
-        everything that isn't calibrated: sizes of regions, smoothing; conventional when None
+        everything that isn't calibrated: sizes of regions, smoothing, reference; conventional when None, but for flow
+        and volume measured against the mirrored place
     tmax_grid
         tried [s]
-    rcbf_grid
-        tried, fractions of normal
+    rcbf_grid, rcbv_grid
+        tried, fractions of normal; an rCBV of 0 leaves it out
 
     Returns
     -------
@@ -101,22 +107,25 @@ def calibrate(
         raise CTPError(
             f"none of the {len(cases)} patients has a true core, so that no threshold can be told from another"
         )
-    limits = replace(start or Thresholds(), method=method)
-    tmax_errors: dict[float, float] = {}
+    limits = replace(start or Thresholds(mirror_mm=4.0), method=method)
     known = [case for case in cases if case.hypoperfusion is not None]
-    if known:
-        least = max(float(case.survey.tmax[case.survey.tissue].median()) for case in known)
-        for tmax in (value for value in tmax_grid if value > least):  # half of a brain is never hypoperfused
-            tried = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
-            rows = compare(known, tried)
-            tmax_errors[tmax] = _mean(abs(row.hypoperfusion - row.hypoperfusion_true) for row in rows)
-        tmax = _best(tmax_errors, limits.tmax)
-        limits = replace(limits, tmax=tmax, severe_tmax=max(tmax * 10.0 / 6.0, tmax))
-    rcbf_errors = {}
-    for rcbf in rcbf_grid:
-        rows = compare(cases, replace(limits, rcbf=rcbf))
-        rcbf_errors[rcbf] = _mean(abs(row.core - row.core_true) for row in rows)
-    return Calibration(replace(limits, rcbf=_best(rcbf_errors, limits.rcbf)), tmax_errors, rcbf_errors)
+    least = max((float(case.survey.tmax[case.survey.tissue].median()) for case in known), default=0.0)
+    tmax_grid = [value for value in tmax_grid if value > least]  # half of a brain is never hypoperfused
+    if any(case.survey.cbv_ratio is None for case in cases):
+        rcbv_grid = ()
+    tmax_errors = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in tmax_grid} if known else {}
+    if tmax_errors:
+        limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
+    limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid)
+    if tmax_errors:  # low flow has joined what is late: once more, nearby
+        near = _nearby(tmax_grid, limits.tmax)
+        tmax_errors |= {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in near}
+        limits = _with_tmax(limits, _best({t: tmax_errors[t] for t in near}, Thresholds.tmax))
+    if limits.rcbv:
+        near = _nearby(rcbv_grid, limits.rcbv)
+        settled = {value: _core_error(cases, replace(limits, rcbv=value)) for value in near}
+        limits = replace(limits, rcbv=_best(settled, limits.rcbv))
+    return Calibration(limits, tmax_errors, rcbf_errors, rcbv_errors)
 
 
 def compare(cases: Sequence[CalibrationCase], thresholds: Thresholds) -> list[CalibrationRow]:
@@ -139,10 +148,42 @@ def compare(cases: Sequence[CalibrationCase], thresholds: Thresholds) -> list[Ca
     return rows
 
 
-def _mean(values: object) -> float:
-    """The mean of some numbers."""
-    listed = [float(value) for value in values]  # type: ignore[attr-defined]
-    return sum(listed) / len(listed)
+def _search_core(
+    cases: Sequence[CalibrationCase], limits: Thresholds, rcbf_grid: Sequence[float], rcbv_grid: Sequence[float]
+) -> tuple[Thresholds, dict[float, float], dict[float, float]]:
+    """The rCBF and rCBV thresholds with the right core, and the errors of both: flow alone, or volume and then flow."""
+    rcbf_errors = {value: _core_error(cases, replace(limits, rcbf=value)) for value in rcbf_grid}
+    by_flow = replace(limits, rcbf=_best(rcbf_errors, Thresholds.rcbf))
+    if not rcbv_grid:
+        return by_flow, rcbf_errors, {}
+    open_flow = replace(limits, rcbf=max(rcbf_grid))  # from flow's own optimum, volume would never get its turn
+    rcbv_errors = {value: _core_error(cases, replace(open_flow, rcbv=value)) for value in rcbv_grid}
+    by_volume = replace(open_flow, rcbv=_best(rcbv_errors, Thresholds.rcbv))
+    again = {value: _core_error(cases, replace(by_volume, rcbf=value)) for value in rcbf_grid}
+    if by_volume.rcbv and min(again.values()) < min(rcbf_errors.values()):
+        return replace(by_volume, rcbf=_best(again, Thresholds.rcbf)), again, rcbv_errors
+    return by_flow, rcbf_errors, rcbv_errors
+
+
+def _core_error(cases: Sequence[CalibrationCase], limits: Thresholds) -> float:
+    """Mean absolute error of the core [mL]."""
+    return fmean(abs(row.core - row.core_true) for row in compare(cases, limits))
+
+
+def _hypoperfusion_error(cases: Sequence[CalibrationCase], limits: Thresholds) -> float:
+    """Mean absolute error of the hypoperfusion [mL]."""
+    return fmean(abs(row.hypoperfusion - row.hypoperfusion_true) for row in compare(cases, limits))
+
+
+def _with_tmax(limits: Thresholds, tmax: float) -> Thresholds:
+    """Another Tmax, and severe in the usual proportion."""
+    return replace(limits, tmax=tmax, severe_tmax=tmax * 10.0 / 6.0)
+
+
+def _nearby(grid: Sequence[float], value: float) -> list[float]:
+    """The value with up to two neighbours on either side."""
+    at = min(range(len(grid)), key=lambda i: abs(grid[i] - value))
+    return list(grid[max(0, at - 2) : at + 3])
 
 
 def _best(errors: dict[float, float], usual: float) -> float:

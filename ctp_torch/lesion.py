@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.errors import CTPError
+from ctp_torch.survey import Survey, survey
 from ctp_torch.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ __all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey", "write_le
 
 _FEW_ML = 20.0
 """Less normal tissue than this is no reference [mL]."""
-
-Spacing = tuple[float, float, float]
+_LATE_SHARE = 0.25
+"""Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Lesions:
     """Masks ``(z, y, x)`` bool and the numbers that a stroke team reads."""
 
     core: Tensor
-    """rCBF below its threshold, within the hypoperfusion."""
+    """rCBF (and rCBV, where asked) below its threshold, within the hypoperfusion."""
     hypoperfusion: Tensor
-    """Tmax above its threshold."""
+    """Tmax above its threshold, and low flow around it."""
     severe: Tensor
     """Tmax above ``severe_tmax``, within the hypoperfusion."""
     reference: Tensor
@@ -102,10 +103,15 @@ def find_lesions(
     """Core and hypoperfusion of a set of maps.
 
     1. Fluid, old infarcts and large vessels are left out; the maps are smoothed within the rest.
-    2. Hypoperfusion is Tmax above its threshold, without specks and small holes.
+    2. Tissue is late where Tmax lies above its threshold, without specks and small holes.
     3. The side with more of it is the affected one; the reference is the median CBF of the tissue with normal Tmax on
-       the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax.
-    4. Core is CBF below its fraction of the reference, within the hypoperfusion.
+       the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax. With
+       ``mirror_mm`` above 0, every voxel of the affected side is measured against its own mirrored place instead, grey
+       matter against grey.
+    4. Flow is low where CBF lies below its fraction of the reference (and CBV, with ``rcbv`` above 0).
+    5. Hypoperfusion is what is late, and regions of low flow of which a quarter is late: where hardly any contrast
+       arrives, Tmax is noise, and the deepest part of a core would be missing.
+    6. Core is low flow within the hypoperfusion.
 
     Parameters
     ----------
@@ -135,49 +141,9 @@ def find_lesions(
     cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
     """
     limits = thresholds or Thresholds()
-    return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm), limits, slice_mm=slice_mm)
-
-
-class Survey(NamedTuple):
-    """What doesn't depend on thresholds: the tissue, its smoothed maps, and the midline."""
-
-    maps: PerfusionMaps
-    """As given."""
-    tissue: Tensor
-    """``(z, y, x)`` bool: the brain without fluid, old infarcts and large vessels."""
-    cbf: Tensor
-    """``(z, y, x)`` smoothed within the tissue [mL/100 g/min]."""
-    tmax: Tensor
-    """``(z, y, x)`` smoothed within the tissue [s]."""
-    side: Tensor
-    """``(z, y, x)`` distance from the midline [mm], negative towards the first column."""
-    warnings: tuple[str, ...]
-    """What suffers, in sentences."""
-
-
-def survey(maps: PerfusionMaps, *, baseline: Tensor | None = None, sigma_mm: float = 1.0) -> Survey:
-    """The first, slow half of `find_lesions`: everything that no threshold changes.
-
-    Parameters
-    ----------
-    maps, baseline
-        as in `find_lesions`
-    sigma_mm
-        Gaussian on the maps [mm]
-
-    Raises
-    ------
-    CTPError
-        a map is missing, or the mask is empty
-    """
-    warnings: list[str] = []
-    spacing = maps.geometry.spacing
-    tissue, midline = _tissue(maps, baseline, warnings)
-    smooth = [torch.nan_to_num(maps[name]) for name in ("cbf", "tmax")]
-    if sigma_mm:
-        smooth = [ops.smooth_inside(volume, tissue, spacing, sigma_mm) for volume in smooth]
-    side = ops.signed_distance(midline, maps.geometry.shape, spacing, tissue.device)
-    return Survey(maps, tissue, smooth[0], smooth[1], side, tuple(warnings))
+    mirror = {"mirror_mm": limits.mirror_mm} if limits.mirror_mm else {}
+    found = survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror)
+    return delineate(found, limits, slice_mm=slice_mm)
 
 
 def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = None) -> Lesions:
@@ -188,7 +154,7 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
     found
         from `survey`
     limits
-        the thresholds; their ``sigma_mm`` belongs to the survey
+        the thresholds; the values of their ``sigma_mm`` and ``mirror_mm`` belong to the survey
     slice_mm
         height given to a slice [mm]; the distance between slices when None
 
@@ -201,12 +167,13 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
     slice_mm = geometry.spacing[0] if slice_mm is None else slice_mm
     voxel_ml = slice_mm * geometry.spacing[1] * geometry.spacing[2] / 1000.0
     warnings = list(found.warnings)
-    slow = tissue & (found.tmax > limits.tmax)
-    slow = ops.remove_small(slow, limits.min_hypoperfusion_ml / voxel_ml)
-    slow = tissue & ops.fill_holes(slow, max_voxels=limits.hole_ml / voxel_ml)
-    reference, positive_side = _reference(found, slow, limits, voxel_ml, warnings)
+    late = _cleaned(tissue & (found.tmax > limits.tmax), tissue, limits, voxel_ml)
+    reference, positive_side = _reference(found, late, limits, voxel_ml, warnings)
     reference_cbf = float(found.cbf[reference].median())
-    core = ops.remove_small(slow & (found.cbf < limits.rcbf * reference_cbf), limits.min_core_ml / voxel_ml)
+    low = _low_flow(found, limits, reference, positive_side)
+    slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
+    core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
+    reference = reference & ~slow
     return Lesions(
         core=core,
         hypoperfusion=slow,
@@ -235,38 +202,34 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
         writer.writerow(row)
 
 
-def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, ops.Midline]:
-    """Voxels of living tissue ``(z, y, x)``, and the midline."""
-    for name in ("cbf", "tmax"):
-        if name not in maps.values:
-            raise CTPError(f"lesions need a {name} map, the maps hold {', '.join(maps.values) or 'none'}")
-    spacing = maps.geometry.spacing
-    finite = maps["cbf"].isfinite() & maps["tmax"].isfinite()
-    mask = maps.mask & finite
-    if not bool(mask.any()):
-        raise CTPError("the mask of the maps is empty: there is no brain to look for lesions in")
-    lost = int((maps.mask & ~finite).sum())
-    if lost:
-        warnings.append(f"{lost} voxels of the brain have no finite CBF or Tmax and are left out")
-    midline = ops.find_midline(_symmetric_image(maps.mask, baseline, spacing), spacing)
-    tissue = mask
-    if baseline is None:
-        warnings.append("no baseline CT was given: fluid and old infarcts are not left out")
-    else:
-        tissue = tissue & ~ops.csf_mask(baseline, maps.mask, spacing)
-        tissue = tissue & ~ops.dilate(ops.old_infarct_mask(baseline, maps.mask, spacing, midline), 2.0, spacing)
-    if "cbv" in maps.values:
-        tissue = tissue & ~ops.vessel_mask(torch.nan_to_num(maps["cbv"]) * mask, spacing)
-    if not bool(tissue.any()):
-        raise CTPError("no tissue is left inside the mask after fluid and vessels were taken out; check the mask")
-    return tissue, midline
+def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:
+    """A hypoperfusion ``(z, y, x)`` without specks and small holes."""
+    mask = ops.remove_small(mask, limits.min_hypoperfusion_ml / voxel_ml)
+    return tissue & ops.fill_holes(mask, max_voxels=limits.hole_ml / voxel_ml)
 
 
-def _symmetric_image(mask: Tensor, baseline: Tensor | None, spacing: Spacing) -> Tensor:
-    """The head weighted by its density, which the skull dominates; without a CT, the mask of the maps."""
-    if baseline is None or not bool((head := ops.head_mask(baseline, spacing)).any()):
-        return mask.to(torch.float32)
-    return torch.where(head, (torch.nan_to_num(baseline) + 300.0).clamp(0.0, 1300.0) / 1300.0, 0.0)
+def _low_flow(found: Survey, limits: Thresholds, reference: Tensor, side: int) -> Tensor:
+    """Tissue ``(z, y, x)`` whose flow (and volume, where asked) is too low to live."""
+    parts = [(found.cbf, found.cbf_ratio, limits.rcbf)]
+    if limits.rcbv and found.cbv is not None and found.cbv_ratio is not None:
+        parts.append((found.cbv, found.cbv_ratio, limits.rcbv))
+    low = found.tissue
+    for volume, mirrored, limit in parts:
+        relative = volume / volume[reference].median().clamp_min(1e-6)
+        if limits.mirror_mm and side:
+            relative = torch.where(mirrored.isnan(), relative, mirrored)
+        low = low & (relative < limit)
+    return low
+
+
+def _touched(low: Tensor, late: Tensor) -> Tensor:
+    """The regions of low flow ``(z, y, x)`` of which a good part is late."""
+    region = ops.connected_components(low)
+    size = torch.bincount(region.flatten())
+    shared = torch.bincount(region[late & low], minlength=len(size))
+    keep = (shared > 0) & (shared >= _LATE_SHARE * size)
+    keep[0] = False
+    return keep[region]
 
 
 def _reference(

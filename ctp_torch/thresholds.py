@@ -18,6 +18,10 @@ class Thresholds:
 
     rcbf: float = 0.30
     """Core: CBF below this fraction of the normal CBF."""
+    rcbv: float = 0.0
+    """Core: CBV below this fraction of the normal CBV too; 0 doesn't ask."""
+    mirror_mm: float = 0.0
+    """Normal is the mirrored place, both sides smoothed by a Gaussian of this [mm]; 0: the median of the reference."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
     severe_tmax: float = 10.0
@@ -35,15 +39,23 @@ class Thresholds:
     method: str = ""
     """The deconvolution they were calibrated for; empty for the conventional values."""
 
+    @property
+    def core_rule(self) -> str:
+        """What makes a core, in words: ``CBF < 30% of normal``."""
+        volume = f" and CBV < {self.rcbv:.0%}" if self.rcbv else ""
+        return f"CBF < {self.rcbf:.0%}{volume} of {'the other side' if self.mirror_mm else 'normal'}"
+
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
         if not 0 < self.rcbf < 1:
             raise CTPError(f"the rCBF threshold is a fraction of normal between 0 and 1, got {self.rcbf}")
+        if not 0 <= self.rcbv < 2:
+            raise CTPError(f"the rCBV threshold is a fraction of normal, 0 to leave it out, got {self.rcbv}")
         if not 0 < self.tmax <= self.severe_tmax:
             raise CTPError(
                 f"the Tmax thresholds must be 0 < tmax <= severe_tmax, got {self.tmax} and {self.severe_tmax} s"
             )
-        if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm) < 0:
+        if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")
 
 

@@ -1,7 +1,7 @@
 """Calibration finds the thresholds that made the maps.
 
 Mutations that these tests catch: the Tmax threshold from the core's error; the largest instead of the smallest error;
-comparing with the truth in voxels instead of mL.
+comparing with the truth in voxels instead of mL; the rCBV threshold from the hypoperfusion's error.
 """
 
 import json
@@ -51,6 +51,32 @@ def test_the_thresholds_that_made_the_truth_are_found():
     for row in compare(cases, found.thresholds):
         assert row.core == pytest.approx(row.core_true, abs=0.5)
         assert row.hypoperfusion == pytest.approx(row.hypoperfusion_true, abs=0.5)
+
+
+def test_a_core_known_by_its_volume_gets_a_volume_threshold():
+    """Flow alone can't tell: half as low in the core, but below 60 % of its volume only where it is dead."""
+    cases = []
+    for scale in (0.7, 0.9, 1.1):
+        maps, _, slow = graded(scale)
+        x = torch.arange(64).expand(4, 64, 64)
+        dead = (maps["cbf"] < 0.3 * 45) & maps.mask & (x > 40)
+        values = {**maps.values, "cbv": torch.where(dead, 1.5, 3.0) * maps.mask}
+        one = PerfusionMaps(values, maps.mask, maps.geometry)
+        cases.append(CalibrationCase(str(scale), survey(one, sigma_mm=0.0), dead & slow, slow))
+    grid = {**GRID, "rcbv_grid": (0.0, 0.45, 0.6, 0.8)}
+    found = calibrate(cases, start=ANY_SIZE, **grid)
+    assert found.thresholds.rcbv in (0.6, 0.8)
+    assert found.rcbv_errors[found.thresholds.rcbv] < 0.5 < found.rcbv_errors[0.0]
+    without = calibrate(cases, start=ANY_SIZE, **GRID, rcbv_grid=())
+    assert without.thresholds.rcbv == 0.0
+    assert without.rcbv_errors == {}
+
+
+def test_flow_is_measured_against_the_mirrored_place_unless_told():
+    one = case("a", 0.9)
+    grid = {"tmax_grid": (7.0,), "rcbf_grid": (0.25,), "rcbv_grid": (0.0,)}
+    assert calibrate([one], **grid).thresholds.mirror_mm == 4.0
+    assert calibrate([one], start=ANY_SIZE, **grid).thresholds.mirror_mm == 0.0
 
 
 def test_a_method_that_compresses_flow_gets_a_higher_threshold():

@@ -1,7 +1,9 @@
 """Volumes of lesions whose size is known, on maps drawn with them; the command line on a folder of such maps.
 
 Mutations that these tests catch: the reference taken from the affected side (``found.side * side > 5``); ``rcbf``
-against the mean of the whole brain; core not limited to the hypoperfusion; penumbra instead of hypoperfusion over core.
+against the mean of the whole brain; core not limited to the hypoperfusion; penumbra instead of hypoperfusion over core;
+low flow that never joins what is late; a ratio whose other side isn't mirrored;
+``rcbv`` not asked.
 """
 
 import csv
@@ -141,6 +143,66 @@ def test_core_lies_within_the_hypoperfusion():
     assert not (lesions.core & ~lesions.hypoperfusion).any()
 
 
+def test_a_core_whose_tmax_is_noise_is_whole():
+    """Where no contrast arrives, Tmax is noise: half of a core, and all of its middle, would be missing."""
+    maps, core, slow = drawn()
+    tmax = maps["tmax"].clone()
+    tmax[core] = 12.0 * torch.rand(int(core.sum()), generator=torch.Generator().manual_seed(1))
+    deep = ((torch.arange(96) - 62).abs() < 3)[None, None] & core  # 31 mm from the middle; no Tmax at all
+    tmax[deep] = 0.0
+    lesions = find_lesions(replace(maps, values={**maps.values, "tmax": tmax}), thresholds=Thresholds(sigma_mm=0.0))
+    assert torch.equal(lesions.core, core)
+    assert torch.equal(lesions.hypoperfusion, slow)
+    assert not (lesions.reference & slow).any()
+
+
+def test_flow_against_the_mirrored_place_knows_grey_from_white():
+    maps, core, slow = drawn(128, white=True)
+    factor = 1.0 - 0.6 * slow.float() - 0.3 * core.float()  # penumbra at 40 %, core at 10 % of what it was
+    cbf = drawn(128, white=True, lesions=0)[0]["cbf"] * factor
+    late = replace(maps, values={**maps.values, "cbf": cbf, "tmax": torch.where(slow, 9.0, 1.5) * maps.mask})
+    ml = maps.geometry.voxel_volume_ml
+    mirrored = find_lesions(late, thresholds=Thresholds(mirror_mm=2.0))
+    middling = find_lesions(late)
+    assert mirrored.volumes()["core_ml"] == pytest.approx(int(core.sum()) * ml, rel=0.12)
+    assert middling.volumes()["core_ml"] > 1.3 * int(core.sum()) * ml  # white matter at 40 % is below 30 % of grey
+    for one in (mirrored, middling):
+        assert one.volumes()["hypoperfusion_ml"] == pytest.approx(int(slow.sum()) * ml, rel=0.05)
+
+
+@pytest.mark.parametrize(("turn_deg", "offset_mm"), [(0.0, 0.0), (20.0, 7.0)])
+def test_ratios_across_the_midline(turn_deg, offset_mm):
+    healthy, _, _ = drawn(128, lesions=0, turn_deg=turn_deg, offset_mm=offset_mm)
+    found = survey(healthy)
+    known = found.tissue & ~found.cbf_ratio.isnan()
+    assert float(known.sum() / found.tissue.sum()) > 0.95
+    for ratio in (found.cbf_ratio, found.cbv_ratio):
+        assert float(ratio[known].median()) == pytest.approx(1.0, abs=0.01)
+        assert float(((ratio[known] - 1.0).abs() < 0.15).float().mean()) > 0.97
+    ill, core, _ = drawn(128, turn_deg=turn_deg, offset_mm=offset_mm, white=False)
+    low = survey(ill)
+    inner = core & (low.cbf < 8.01)  # away from the rim
+    assert float(low.cbf_ratio[inner].median()) == pytest.approx(8.0 / 45.0, rel=0.1)
+    assert float(low.cbv_ratio[inner].median()) == pytest.approx(0.5, rel=0.05)
+    assert survey(replace(ill, values={n: ill[n] for n in ("cbf", "tmax")})).cbv_ratio is None
+
+
+@pytest.mark.parametrize("mirror_mm", [0.0, 4.0])
+def test_a_core_may_have_to_lack_volume_too(mirror_mm):
+    maps, core, _ = drawn(128, white=False)
+    upper = torch.zeros_like(core)
+    upper[3:] = True
+    cbv = torch.where(core & upper, 1.0, 4.0) * maps.mask
+    both = replace(maps, values={**maps.values, "cbv": cbv})
+    limits = Thresholds(rcbv=0.6, mirror_mm=mirror_mm)
+    lesions = find_lesions(both, thresholds=limits)
+    assert not lesions.core[:3].any()
+    assert int(lesions.core.sum()) == pytest.approx(int((core & upper).sum()), rel=0.15)
+    assert int(find_lesions(both).core.sum()) == pytest.approx(int(core.sum()), rel=0.1)
+    assert limits.core_rule == f"CBF < 30% and CBV < 60% of {'the other side' if mirror_mm else 'normal'}"
+    assert Thresholds().core_rule == "CBF < 30% of normal"
+
+
 def test_fluid_and_vessels_are_left_out_with_a_ct():
     maps, _, slow = drawn()
     ct = head_ct(maps)
@@ -196,6 +258,8 @@ def test_refusals(tmp_path):
         find_lesions(replace(maps, values={**maps.values, "tmax": 20.0 * maps.mask}))
     with pytest.raises(CTPError, match="fraction"):
         Thresholds(rcbf=30.0)
+    with pytest.raises(CTPError, match="rCBV"):
+        Thresholds(rcbv=-0.1)
     with pytest.raises(CTPError, match="severe_tmax"):
         Thresholds(tmax=12.0)
     bad = tmp_path / "t.json"
@@ -209,7 +273,7 @@ def test_refusals(tmp_path):
 
 
 def test_thresholds_survive_their_file(tmp_path):
-    limits = Thresholds(rcbf=0.42, tmax=7.5, method="osvd")
+    limits = Thresholds(rcbf=0.42, rcbv=0.6, mirror_mm=4.0, tmax=7.5, method="osvd")
     write_thresholds(limits, tmp_path / "t.json", facts={"patients": 3})
     assert read_thresholds(tmp_path / "t.json") == limits
 

@@ -31,7 +31,7 @@ def calibrate(
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
-    """Find the rCBF and Tmax thresholds that give the true volumes on a cohort's training patients.
+    """Find the Tmax, rCBF and rCBV thresholds that give the true volumes on a cohort's training patients.
 
     The test patients are left out of the choice, and scored with it. Then: ctp-torch lesion MAPS -o OUT --thresholds
     OUT/thresholds.json
@@ -74,6 +74,7 @@ def calibrate(
         "errors": {f"{split} {name}": _rounded(error_summary(rows)) for split, name, rows in parts},
         "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.tmax_errors.items()},
         "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbf_errors.items()},
+        "rcbv_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbv_errors.items()},
         "versions": console.versions(),
     }
     with console.delivered(output) as folder:
@@ -82,7 +83,7 @@ def calibrate(
         figure = calibration_figure(found, parts[0][2], parts[1][2])
         (folder / "calibration.png").write_bytes(to_png(figure))
     limits = found.thresholds
-    console.say(f"{method}: core CBF < {limits.rcbf:.1%} of normal, hypoperfusion Tmax > {limits.tmax:g} s\n")
+    console.say(f"{method}: core {limits.core_rule}, hypoperfusion Tmax > {limits.tmax:g} s\n")
     for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
         console.say(line)
     console.say(f"\nwrote {output / 'thresholds.json'}; use it by ctp-torch lesion MAPS -o OUT --thresholds")

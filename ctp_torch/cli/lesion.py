@@ -172,7 +172,7 @@ def lesion_lines(lesions: Lesions) -> list[str]:
     summary, limits = lesions.summary(), lesions.thresholds
     ratio, intensity = summary["mismatch_ratio"], summary["hypoperfusion_intensity_ratio"]
     return [
-        f"core (CBF < {limits.rcbf:.0%} of normal)     {summary['core_ml']:8.1f} mL",
+        f"core                             {summary['core_ml']:8.1f} mL ({limits.core_rule})",
         f"hypoperfusion (Tmax > {limits.tmax:g} s)   {summary['hypoperfusion_ml']:8.1f} mL",
         f"mismatch                         {summary['mismatch_ml']:8.1f} mL",
         f"mismatch ratio                   {'-' if ratio is None else f'{ratio:.2f}':>8}",

@@ -236,7 +236,7 @@ def _working_grid(volume: Tensor, spacing: Spacing) -> _Grid:
     coarse = field[0, 0]
     step = (spacing[0] * factor[0], spacing[1] * factor[1], spacing[2] * factor[2])
     everywhere = torch.ones_like(coarse, dtype=torch.bool)
-    return _Grid(coarse, smooth_inside(coarse, everywhere, step, 1.0), step, factor, volume.shape)  # type: ignore[arg-type]
+    return _Grid(coarse, smooth_inside(coarse, everywhere, (math.inf, *step[1:]), 1.0), step, factor, volume.shape)  # type: ignore[arg-type]
 
 
 def _head(grid: _Grid) -> Tensor:

@@ -73,8 +73,12 @@ def calibration_figure(
     figure = Figure(figsize=(9.0, 7.0), layout="constrained")
     axes = figure.subplots(2, 2)
     limits = calibration.thresholds
+    volume = {value: error for value, error in calibration.rcbv_errors.items() if value}  # 0 doesn't ask
     _curve(axes[0][0], calibration.tmax_errors, limits.tmax, "Tmax threshold [s]", "hypoperfusion")
     _curve(axes[0][1], calibration.rcbf_errors, limits.rcbf, "rCBF threshold", "core")
+    if volume:
+        axes[0][1].plot(list(volume), list(volume.values()), color="#dd8452")
+        axes[0][1].set_xlabel("rCBF (blue) and rCBV (orange) threshold")
     for axis, name, true, found in (
         (axes[1][0], "hypoperfusion", "hypoperfusion_true", "hypoperfusion"),
         (axes[1][1], "core", "core_true", "core"),
@@ -87,7 +91,7 @@ def calibration_figure(
             )
         axis.set(xlabel=f"true {name} [mL]", ylabel=f"measured {name} [mL]")
         axis.legend(frameon=False)
-    figure.suptitle(f"Thresholds for {limits.method or 'these maps'}: rCBF {limits.rcbf:.0%}, Tmax {limits.tmax:g} s")
+    figure.suptitle(f"Thresholds for {limits.method or 'these maps'}: {limits.core_rule}, Tmax {limits.tmax:g} s")
     return figure
 
 

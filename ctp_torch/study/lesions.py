@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ COLUMNS = ("patient", "predictor", "thresholds", "part", "volume_ml", "true_ml",
 
 
 def calibrate_teacher(folder: Path, *, names: Sequence[str], **_: Any) -> dict[str, float]:
-    """The rCBF and Tmax thresholds with which the teacher's maps give the true volumes on the training patients."""
+    """The thresholds with which the teacher's maps give the true volumes on the training patients."""
     cases = []
     for name in names:
         ready, around = load_patient(folder, name, "train")
@@ -40,7 +41,7 @@ def calibrate_teacher(folder: Path, *, names: Sequence[str], **_: Any) -> dict[s
         found = calibrate(cases, method="csvd").thresholds
     except CTPError:
         return {}  # no training patient has a core
-    return {"rcbf": found.rcbf, "tmax": found.tmax, "severe_tmax": found.severe_tmax}
+    return {name: value for name, value in asdict(found).items() if isinstance(value, float)}
 
 
 def outline(folder: Path, *, name: str, calibrated: dict[str, float], **_: Any) -> list[list[Any]]:

@@ -140,9 +140,9 @@ def test_midline_of_a_turned_tilted_head(device):
 
 def test_masks_are_cheap_and_refuse_what_is_no_volume():
     made = head(512, 6, 5.0, frames=1)
-    start = time.perf_counter()
+    start = time.process_time()
     ops.brain_mask(made.hu[0], made.spacing)
-    assert time.perf_counter() - start < 3.0  # 0.2 s on an idle core
+    assert time.process_time() - start < 3.0  # 0.2 s on an idle core
     with pytest.raises(ValueError, match="z, y, x"):
         ops.brain_mask(made.hu[0, 0], made.spacing)
     with pytest.raises(ValueError, match="midline"):
