@@ -1,7 +1,7 @@
 """Calibration finds the thresholds that made the maps.
 
 Mutations that these tests catch: the Tmax threshold from the core's error; the largest instead of the smallest error;
-comparing with the truth in voxels instead of mL; the rCBV threshold from the hypoperfusion's error.
+comparing with the truth in voxels instead of mL.
 """
 
 import json

@@ -2,8 +2,7 @@
 
 Mutations that these tests catch: the reference taken from the affected side (``found.side * side > 5``); ``rcbf``
 against the mean of the whole brain; core not limited to the hypoperfusion; penumbra instead of hypoperfusion over core;
-low flow that never joins what is late; a ratio whose other side isn't mirrored;
-``rcbv`` not asked.
+low flow that never joins what is late; a ratio whose other side isn't mirrored.
 """
 
 import csv
