@@ -64,21 +64,19 @@ def stages(study: Study, calibrated: Mapping[str, float]) -> list[Stage]:
     calibrated
         result of the step ``lesions/calibration``; empty while it isn't done
     """
-    first = _seed_stages(study, 0)
-    largest = study.preset.sizes[-1]
-    urgent = [stage._replace(steps=[s for s in stage.steps if s.settings.get("size", largest) == largest])
-              for stage in first]  # fmt: skip
+    seeds = [_seed_stages(study, seed) for seed in range(study.preset.seeds)]
     return [
         patient_stage(study),
-        *urgent,
+        *_at_largest(seeds[0], study),
         *scorecard_stages(study),
         lesion_stage(study, calibrated),
         *robustness_stages(study),
         *external_stages(study, calibrated),
-        *first,
-        subtracted_stage(study),
+        *seeds[0],
         *grid_stages(study),
-        *(stage for seed in range(1, study.preset.seeds) for stage in _seed_stages(study, seed)),
+        *(stage for one in seeds[1:] for stage in _at_largest(one, study)),
+        subtracted_stage(study),
+        *(stage for one in seeds[1:] for stage in one),
     ]
 
 
@@ -148,6 +146,15 @@ def robustness_stages(study: Study) -> list[Stage]:
         for name in study.robust
     ]
     return [Stage("scans to degrade", scans), Stage("robustness", stand)]
+
+
+def _at_largest(listed: list[Stage], study: Study) -> list[Stage]:
+    """Stages without the forests of smaller sizes."""
+    largest = study.preset.sizes[-1]
+    return [
+        stage._replace(steps=[step for step in stage.steps if step.settings.get("size", largest) == largest])
+        for stage in listed
+    ]
 
 
 def _seed_stages(study: Study, seed: int) -> list[Stage]:

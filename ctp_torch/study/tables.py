@@ -170,4 +170,4 @@ def _limits(found: Findings) -> str:
 
 def _filled(row: Any) -> bool:
     """Whether a row says anything beyond its name."""
-    return any(cell not in ("", "-", "0") for cell in row[1:]) or len(row) == 1
+    return any(cell not in ("", "-", "-, -", "0") for cell in row[1:]) or len(row) == 1
