@@ -125,7 +125,9 @@ def size_figure(rows: Sequence[ScoreRow], quantity: str, widths: Sequence[float]
                 axis.set_title("unfiltered" if not width else f"all models filtered, Gaussian {width:g} px")
             else:
                 axis.set_xlabel("training pixels")
-    axes[0][0].legend(frameon=False, fontsize=9)
+                axis.tick_params("x", labelrotation=45)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(MODELS), frameon=False, fontsize=9)
     figure.suptitle(f"Testing SSIM of {QUANTITIES[quantity].label} against training size")
     return figure
 

@@ -58,15 +58,16 @@ def run_study(folder: Path, study: Study, *, processes: int = 1, track: Track = 
 
 def collect(folder: Path, study: Study) -> Findings:
     """What is there, and what is still missing."""
-    results, seconds, missing = {}, {}, []
+    results, seconds = {}, {}
+    missing: dict[str, None] = {}  # a step can stand in two stages
     for stage in _all_stages(folder, study):
         for step in stage.steps:
             found = load_step(folder, step)
             if found is None:
-                missing.append(step.name)
+                missing[step.name] = None
             else:
                 results[step.name], seconds[step.name] = found, seconds_of(folder, step)
-    return Findings(study, results, seconds, missing)
+    return Findings(study, results, seconds, list(missing))
 
 
 def _all_stages(folder: Path, study: Study) -> Iterator[Stage]:
