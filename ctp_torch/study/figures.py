@@ -194,8 +194,8 @@ def robustness_figure(rows: Sequence[StandRow], *, filter_px: float, score: str 
         axis.set_ylabel(f"{score} against the truth, {region}")
         axis.set_title(QUANTITIES[quantity].label)
         axis.grid(alpha=0.25)
-        if place == 1:
-            axis.legend(frameon=False, fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     figure.suptitle(
         "Degraded scans" + (f", everything filtered with {filter_px:g} px" if filter_px else ", unfiltered")
     )
