@@ -91,8 +91,11 @@ def survey(
 def _warn_of_damage(
     maps: PerfusionMaps, tissue: Tensor, side: Tensor, baseline: Tensor | None, warnings: list[str]
 ) -> None:
-    """Say where metal lies, and when one side of the brain lacks a part."""
+    """Say what is damaged, where metal lies, and when one side of the brain lacks a part."""
     if baseline is not None:
+        lost = int((ops.fill_holes(maps.mask) & ~baseline.isfinite()).sum())
+        if lost:
+            warnings.append(f"{lost} voxels inside the brain are NaN or infinite before the contrast and are left out")
         metal = (torch.nan_to_num(baseline) > _METAL_HU) & ops.dilate(maps.mask, 2.0, maps.geometry.spacing)
         slices = metal.flatten(1).any(dim=1).nonzero().flatten().tolist()
         if slices:

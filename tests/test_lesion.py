@@ -226,6 +226,14 @@ def test_damaged_voxels_are_left_out_with_a_warning():
     assert lesions.volumes()["core_ml"] == pytest.approx(whole["core_ml"], rel=0.02)
 
 
+def test_a_ct_without_numbers_in_places_is_said():
+    maps, _, _ = drawn(64, 2)
+    ct = head_ct(maps)
+    assert not any("NaN" in warning for warning in find_lesions(maps, baseline=ct).warnings)
+    ct[1, 30:33, 20:24] = torch.nan
+    assert any("12 voxels inside the brain are NaN" in warning for warning in find_lesions(maps, baseline=ct).warnings)
+
+
 def test_slice_height_scales_volumes_but_not_ratios():
     maps, _, _ = drawn()
     spaced, thick = find_lesions(maps), find_lesions(maps, slice_mm=4.0)
