@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Frontier", "Samples", "padded_members", "size_classes"]
+from ctp_torch.ops.forest_splits import NO_WEIGHT
+
+__all__ = ["Frontier", "Members", "Samples", "padded_members", "size_classes"]
 
 
 class Samples(NamedTuple):
@@ -67,6 +69,35 @@ class Frontier(NamedTuple):
         return Frontier(
             self.rows.index_select(0, members), self.weights.index_select(0, members), *(v[nodes] for v in self[2:])
         )
+
+
+class Members(NamedTuple):
+    """A block of nodes of up to m members, within the members of the level."""
+
+    rows: Tensor
+    """(members,), int64: samples of the whole level, one node's after another's."""
+    weights: Tensor
+    """(members,), float64 whole numbers."""
+    moments: Tensor
+    """(targets, members), float64 multiples of one unit for each node: ``w (y - mean)``."""
+    start: Tensor
+    """(nodes,), int64: the first member of each node of the block."""
+    size: Tensor
+    """(nodes,), int64."""
+    m: int
+    """A power of two."""
+
+    def padded(self, start: Tensor, size: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (m, segments), weights and moments (targets, m, segments) of each segment."""
+        at, real = padded_members(start, size, m)
+        flat, shape = at.view(-1), at.shape
+        weights = self.weights.index_select(0, flat).view(shape).masked_fill_(~real, NO_WEIGHT)
+        moments = self.moments.index_select(1, flat).view(-1, *shape).mul_(real)
+        return self.rows.index_select(0, flat).view(shape), weights, moments
+
+    def owner(self) -> Tensor:
+        """Which node of the block each member belongs to, (members of the block,)."""
+        return torch.arange(len(self.size), device=self.size.device).repeat_interleave(self.size)
 
 
 def size_classes(size: Tensor) -> list[tuple[int, Tensor]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ctp_torch.ops.forest_triton import fused_partition_order, has_kernels
+
 __all__ = ["midpoint_thresholds", "partition_order", "segment_sums"]
 
 
@@ -46,6 +48,8 @@ def partition_order(left: Tensor, size: Tensor, node: Tensor) -> tuple[Tensor, T
     n_left
         (nodes,), int64
     """
+    if has_kernels(left):
+        return fused_partition_order(left, size, node)
     running = left.cumsum(0)  # left members so far
     end = size.cumsum(0)
     before = torch.cat([running.new_zeros(1), running[end[:-1] - 1]])  # left members of the nodes before

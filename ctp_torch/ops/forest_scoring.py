@@ -8,15 +8,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.forest_frontier import Frontier, Samples, padded_members, size_classes
+from ctp_torch.ops.forest_frontier import Frontier, Members, Samples, size_classes
 from ctp_torch.ops.forest_random import hash_bits
 from ctp_torch.ops.forest_random_splits import random_splits
-from ctp_torch.ops.forest_splits import NO_WEIGHT, Splits, best_slot, first_slot, sorted_splits
+from ctp_torch.ops.forest_splits import Splits, best_slot, first_slot, sorted_splits
+from ctp_torch.ops.forest_triton import fused_splits, has_kernels
 from ctp_torch.ops.histograms import histogram_splits
 
 __all__ = ["SplitRules", "level_splits"]
 
 _BLOCK = 1 << 19  # (sample, feature) pairs scored at once: arrays of 4 MB, a few of which stay in the cache
+_FUSED_BLOCK = 1 << 26  # the same where a kernel keeps them in registers, and only (node, feature) pairs take memory
 _SMALL = 256  # members: nodes up to this size are sorted, larger ones counted into bins
 _SUBSET = 6  # a stream of random numbers of its own
 
@@ -77,10 +79,11 @@ def _scored(
     n_slots = samples.X.shape[1] if features is None else features.shape[1]
     weights, start = frontier.weights.double(), frontier.start()
     score = _random if rules.splitter == "random" else _best
+    pairs = _FUSED_BLOCK if score is _best and has_kernels(samples.codes) else _BLOCK
     order, parts = [], []
     for m, nodes in size_classes(frontier.size):
-        for block in nodes.split(max(1, _BLOCK // (m * n_slots))):
-            members = _Members(frontier.rows, weights, moments, start[block], frontier.size[block], m)
+        for block in nodes.split(max(1, pairs // (m * n_slots))):
+            members = Members(frontier.rows, weights, moments, start[block], frontier.size[block], m)
             subset = None if features is None else features[block]
             order.append(block)
             parts.append(score(samples, members, frontier.key[block], rules, subset, choose))
@@ -89,32 +92,9 @@ def _scored(
     return Splits(gain, slot if features is None else features.gather(1, slot[:, None]).squeeze(1), cut)
 
 
-class _Members(NamedTuple):
-    """A block of nodes of up to m members, within the members of the level."""
-
-    rows: Tensor
-    weights: Tensor
-    moments: Tensor
-    start: Tensor
-    size: Tensor
-    m: int
-
-    def padded(self, start: Tensor, size: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows (m, segments), weights and moments (targets, m, segments) of each segment."""
-        at, real = padded_members(start, size, m)
-        flat, shape = at.view(-1), at.shape
-        weights = self.weights.index_select(0, flat).view(shape).masked_fill_(~real, NO_WEIGHT)
-        moments = self.moments.index_select(1, flat).view(-1, *shape).mul_(real)
-        return self.rows.index_select(0, flat).view(shape), weights, moments
-
-    def owner(self) -> Tensor:
-        """Which node of the block each member belongs to, (members of the block,)."""
-        return torch.arange(len(self.size), device=self.size.device).repeat_interleave(self.size)
-
-
 def _best(
     samples: Samples,
-    members: _Members,
+    members: Members,
     key: Tensor,
     rules: SplitRules,
     features: Tensor | None,
@@ -122,6 +102,10 @@ def _best(
 ) -> Splits:
     """By sorting small nodes and counting large ones."""
     leaf = rules.min_samples_leaf
+    if has_kernels(samples.codes):
+        return fused_splits(
+            samples.codes, members, n_bins=rules.n_bins, features=features, min_samples_leaf=leaf, choose=choose
+        )
     if members.m <= _SMALL:
         rows, weights, moments = members.padded(members.start, members.size, members.m)
         return sorted_splits(
@@ -151,7 +135,7 @@ def _best(
 
 def _random(
     samples: Samples,
-    members: _Members,
+    members: Members,
     key: Tensor,
     rules: SplitRules,
     features: Tensor | None,
