@@ -16,7 +16,7 @@ __all__ = ["score_stranger"]
 
 
 def score_stranger(
-    folder: Path, *, strangers: Source, name: str, size: int, widths: Sequence[float], calibrated: dict[str, float],
+    folder: Path, *, strangers: Source, name: str, size: int, widths: Sequence[float], calibrated: dict[str, Any],
     **_: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Scores, card and lesions of one patient of the other cohort.

@@ -44,7 +44,7 @@ def calibrate_teacher(folder: Path, *, names: Sequence[str], **_: Any) -> dict[s
     return {name: value for name, value in asdict(found).items() if isinstance(value, float)}
 
 
-def outline(folder: Path, *, name: str, calibrated: dict[str, float], **_: Any) -> list[list[Any]]:
+def outline(folder: Path, *, name: str, calibrated: dict[str, Any], **_: Any) -> list[list[Any]]:
     """Rows of one test patient: every set of maps, with the conventional thresholds and the teacher's calibrated ones.
 
     Parameters
@@ -61,7 +61,7 @@ def outline(folder: Path, *, name: str, calibrated: dict[str, float], **_: Any) 
     sets |= {model: spread_out(load_prediction(folder, model, name), ready.brain) for model in MODELS}
     limits = {"conventional": Thresholds()}
     if calibrated:
-        limits["calibrated"] = Thresholds(**calibrated, method="csvd")
+        limits["calibrated"] = Thresholds(**calibrated)
     found: dict[str, Survey] = {}
     for predictor, indices in sets.items():
         found[predictor] = survey(physical(indices, ready.brain, around), baseline=around.baseline)

@@ -54,7 +54,7 @@ def external_source(study: Study) -> Drawn | None:
     return Drawn(seed, study.preset.external, 0, study.preset.size, noise_hu=7.0, bolus_stretch=1.25)
 
 
-def stages(study: Study, calibrated: Mapping[str, float]) -> list[Stage]:
+def stages(study: Study, calibrated: Mapping[str, Any]) -> list[Stage]:
     """Everything but tables and pictures, what others build on first.
 
     Parameters
@@ -111,7 +111,7 @@ def subtracted_stage(study: Study) -> Stage:
     return Stage("without the baseline", steps)
 
 
-def lesion_stage(study: Study, calibrated: Mapping[str, float]) -> Stage:
+def lesion_stage(study: Study, calibrated: Mapping[str, Any]) -> Stage:
     """Core and penumbra of the test patients, once the thresholds are known."""
     common = {**_common(study), "size": study.preset.sizes[-1], "calibrated": dict(calibrated)}
     return Stage(
@@ -184,7 +184,7 @@ def _seed_stages(study: Study, seed: int) -> list[Stage]:
     ]
 
 
-def external_stages(study: Study, calibrated: Mapping[str, float]) -> list[Stage]:
+def external_stages(study: Study, calibrated: Mapping[str, Any]) -> list[Stage]:
     """The other cohort, where the preset has one."""
     strangers = external_source(study)
     if strangers is None:

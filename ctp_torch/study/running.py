@@ -76,7 +76,7 @@ def _all_stages(folder: Path, study: Study) -> Iterator[Stage]:
         yield stages(study, _calibrated(folder, study))[number]
 
 
-def _calibrated(folder: Path, study: Study) -> Mapping[str, float]:
+def _calibrated(folder: Path, study: Study) -> Mapping[str, Any]:
     """The thresholds that the calibration step found; none while it is missing."""
     steps = (step for stage in stages(study, {}) for step in stage.steps if step.name == CALIBRATION)
     return next((load_step(folder, step) or {} for step in steps), {})
