@@ -13,6 +13,8 @@ from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
 from ctp_torch.geometry import Geometry
 from ctp_torch.io.atomic import whole
 from ctp_torch.io.frame_times import read_times, spread
+from ctp_torch.io.lost_values import fill_lost
+from ctp_torch.io.nifti_nonfinite import find_nonfinite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +106,8 @@ def to_image(volume: Tensor, geometry: Geometry, *, dt: float = 1.0) -> Any:
 def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
     """A NIfTI file (or any SimpleITK reads) as ``(z, y, x)`` or ``(time, z, y, x)``, and its grid.
 
-    Integers stay integers unless the file scales them; floating point comes back as float32 (float64 stays).
+    Integers stay integers unless the file scales them; floating point comes back as float32 (float64 stays), NaN and
+    infinity as such.
 
     Raises
     ------
@@ -125,6 +128,10 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
         reason = str(error).strip().splitlines()[-1]
         raise UnreadableFileError(f"{path} can't be read as an image ({reason})") from error
     array = SimpleITK.GetArrayFromImage(image)
+    if array.dtype.kind == "f" and path.name.endswith((".nii", ".nii.gz")):
+        found = find_nonfinite(path)
+        if found is not None:
+            array.reshape(-1)[found[0]] = found[1]
     if array.ndim == 5 and array.shape[1] == 1:  # some tools put time fifth
         array = array[:, 0]
     if image.GetNumberOfComponentsPerPixel() != 1 or array.ndim not in (3, 4):
@@ -248,7 +255,9 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
             )
         told, source = spread(torch.arange(shape[0], dtype=torch.float64) * step, shape), "pixdim[4]"
         warnings.append(f"times are even steps of {step:g} s from the NIfTI header; real frames often aren't even")
-    hu, told, geometry = ascending(volumes.float(), told, geometry)
+    hu, lost = fill_lost(volumes.float())
+    warnings += [lost] if lost else []
+    hu, told, geometry = ascending(hu, told, geometry)
     notes: dict[str, object] = {
         "format": "NIfTI",
         "vendor": "",

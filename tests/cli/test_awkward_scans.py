@@ -12,7 +12,7 @@ from oracles.vessels import head
 
 from ctp_torch import ops
 from ctp_torch.geometry import Geometry
-from ctp_torch.io import StudyHeader, read_volume, write_ct_series
+from ctp_torch.io import StudyHeader, read_volume, write_ct_series, write_nifti_series
 from ctp_torch.series import CTPSeries
 
 pytestmark = pytest.mark.slow
@@ -114,3 +114,19 @@ def test_an_artery_named_outside_the_brain_is_used_with_a_warning(run, tmp_path)
     )
     assert outside.code == 0, outside.err
     assert "--aif 2,2,1: 1 of 1 voxels lie outside the brain" in outside.err
+
+
+def test_pixels_that_are_no_numbers_are_said_and_harm_nothing_else(run, tmp_path):
+    """NaN in every frame and infinity in one, in a NIfTI file (DICOM has no such numbers), motion corrected."""
+    made = head(64, 3, frames=40)
+    times = torch.arange(40, dtype=torch.float64)[:, None].expand(-1, 3).contiguous()
+    made.hu[:, 1, 30:34, 24:28] = torch.nan
+    made.hu[7, 2, 20:22, 40] = torch.inf
+    series = CTPSeries(made.hu, times, Geometry((3, 64, 64), made.spacing, (-115.0, -115.0, 20.0)))
+    write_nifti_series(tmp_path / "scan.nii.gz", series)
+    done = run("maps", tmp_path / "scan.nii.gz", "-o", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "18 pixel(s) hold NaN or infinity" in done.err
+    flow, _ = read_volume(tmp_path / "out" / "cbf.nii.gz")
+    assert flow.isfinite().all()
+    assert json.loads((tmp_path / "out" / "lesion.json").read_text(encoding="utf-8"))["core_ml"] == 0.0
