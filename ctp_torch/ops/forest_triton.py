@@ -181,21 +181,7 @@ def fused_partition_order(left: Tensor, size: Tensor, node: Tensor) -> tuple[Ten
     Members are cut into equal chunks whatever their nodes' sizes, so that a single root or a million small nodes keep a
     GPU equally busy; the running sum carries from chunk to chunk.
 
-    Parameters
-    ----------
-    left
-        (members,), bool; the members of a node stand together
-    size
-        (nodes,), int64
-    node
-        (members,), int64: whose member
-
-    Returns
-    -------
-    order
-        (members,), int64: ``members[order]`` is partitioned, otherwise in the old order
-    n_left
-        (nodes,), int64
+    Parameters and what comes back are those of `ctp_torch.ops.forest_partition.partition_order`.
     """
     running, end = left.cumsum(0), size.cumsum(0)
     until = running[end - 1]  # left members up to the end of each node

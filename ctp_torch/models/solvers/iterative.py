@@ -19,7 +19,7 @@ __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "re
 
 _ROUND = 1e-4  # residual to which one round in float32 goes: below it rounding takes over
 _ROUNDS = 8
-_ROWS = 2048  # of K at a time while it is built
+_ROWS = 2048  # samples whose features are made at a time
 
 
 def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: float, stored: bool, seed: int) -> Solution:
