@@ -5,6 +5,7 @@ __all__ = [
     "ConvergenceWarning",
     "IncompleteSeriesError",
     "ModelMismatchError",
+    "NoNormalTissueError",
     "NoSeriesError",
     "NotFittedError",
     "NumericalError",
@@ -61,6 +62,10 @@ class ModelMismatchError(CTPError):
     """A model file is foreign, too new, or doesn't fit the series."""
 
     exit_code = 4
+
+
+class NoNormalTissueError(CTPError):
+    """All tissue is late or low, so that there is nothing to measure a lesion against."""
 
 
 class NotFittedError(CTPError, ValueError):

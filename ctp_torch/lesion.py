@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import NoNormalTissueError
 from ctp_torch.survey import Survey, survey
 from ctp_torch.thresholds import Thresholds
 
@@ -72,7 +72,7 @@ class Lesions:
         return {f"{name}_ml": round(int(mask.sum()) * self.voxel_ml, 3) for name, mask in masks.items()}
 
     def summary(self) -> dict[str, object]:
-        """Everything for JSON: volumes, mismatch, ratios, side, reference, thresholds, spacing, warnings."""
+        """Everything for JSON: volumes, mismatch, ratios, side, rule of the core, reference, thresholds, spacing."""
         volumes = self.volumes()
         core, hypoperfusion = volumes["core_ml"], volumes["hypoperfusion_ml"]
         return {
@@ -84,6 +84,7 @@ class Lesions:
             ),
             "cbv_index": None if self.cbv_index is None else round(self.cbv_index, 3),
             "side": self.side,
+            "core_rule": self.thresholds.core_rule,
             "reference_cbf": round(self.reference_cbf, 3),
             "reference_ml": round(int(self.reference.sum()) * self.voxel_ml, 3),
             "slice_mm": self.slice_mm,
@@ -130,8 +131,10 @@ def find_lesions(
 
     Raises
     ------
+    NoNormalTissueError
+        no tissue is normal
     CTPError
-        a map is missing, the mask is empty, or no tissue is normal
+        a map is missing, or the mask is empty
 
     References
     ----------
@@ -160,13 +163,16 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
 
     Raises
     ------
-    CTPError
+    NoNormalTissueError
         the thresholds leave no tissue to compare with
     """
     geometry, tissue = found.maps.geometry, found.tissue
     slice_mm = geometry.spacing[0] if slice_mm is None else slice_mm
     voxel_ml = slice_mm * geometry.spacing[1] * geometry.spacing[2] / 1000.0
     warnings = list(found.warnings)
+    if limits.rcbv and found.cbv is None:
+        limits = replace(limits, rcbv=0.0)
+        warnings.append("the maps hold no CBV: the core is drawn by flow alone")
     late = _cleaned(tissue & (found.tmax > limits.tmax), tissue, limits, voxel_ml)
     reference, positive_side = _reference(found, late, limits, voxel_ml, warnings)
     reference_cbf = float(found.cbf[reference].median())
@@ -240,7 +246,7 @@ def _reference(
     if int(normal.sum()) * voxel_ml < _FEW_ML:
         spared = found.tissue & ~slow
         if not bool(spared.any()):
-            raise CTPError(
+            raise NoNormalTissueError(
                 f"all tissue has Tmax above {limits.tmax:g} s, so there is nothing to compare with: the arterial input "
                 "is probably early or noise; choose another with --aif"
             )

@@ -89,10 +89,11 @@ def test_files_stay_small_and_quiet(path):
 
 def test_public_names_are_remembered():
     """A name that disappears breaks somebody's program: take it out of public_api.json on purpose only."""
-    from ctp_torch import models, ops
+    from ctp_torch import errors, models, ops
 
     remembered = json.loads((Path(__file__).parent / "public_api.json").read_text(encoding="utf-8"))
-    for module, names in (("ctp_torch", ctp_torch.__all__), ("ops", vars(ops)), ("models", vars(models))):
+    rooms = {"ctp_torch": ctp_torch.__all__, "errors": errors.__all__, "ops": vars(ops), "models": vars(models)}
+    for module, names in rooms.items():
         missing = set(remembered[module]) - set(names)
         assert not missing, f"{module} lost {sorted(missing)}"
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ctp_torch.errors import CTPError, NoSeriesError, OutputExistsError, UnreadableFileError
+from ctp_torch.errors import CTPError, NoNormalTissueError, NoSeriesError, OutputExistsError, UnreadableFileError
 from ctp_torch.geometry import Geometry
 from ctp_torch.lesion import find_lesions, survey, write_lesion_tables
 from ctp_torch.maps import PerfusionMaps
@@ -72,6 +72,7 @@ def test_volumes_are_those_drawn(n, n_slices, slice_mm, side):
     assert torch.equal(lesions.hypoperfusion, slow)
     assert torch.equal(lesions.penumbra, slow & ~core)
     summary = lesions.summary()
+    assert summary["core_rule"] == "CBF < 30% of normal"
     assert summary["core_ml"] == pytest.approx(int(core.sum()) * ml, abs=1e-3)
     assert summary["mismatch_ml"] == pytest.approx(int((slow & ~core).sum()) * ml, abs=1e-3)
     assert summary["mismatch_ratio"] == pytest.approx(float(slow.sum() / core.sum()), abs=1e-3)
@@ -155,6 +156,20 @@ def test_a_core_whose_tmax_is_noise_is_whole():
     assert not (lesions.reference & slow).any()
 
 
+@pytest.mark.parametrize(("late_share", "whole"), [(0.22, False), (0.28, True)])
+def test_a_quarter_of_a_region_of_low_flow_must_be_late(late_share, whole):
+    """Mutations seen red: ``_LATE_SHARE`` of .2, of .3."""
+    maps, _, _ = drawn(white=False, lesions=0)
+    cbf, tmax = maps["cbf"].clone(), maps["tmax"].clone()
+    cbf[:, 40:60, 22:72] = 5.0
+    low = cbf == 5.0
+    late = low & (torch.arange(96) < 22 + round(50 * late_share))
+    tmax[late] = 9.0
+    limits = Thresholds(sigma_mm=0.0)
+    lesions = find_lesions(replace(maps, values={**maps.values, "cbf": cbf, "tmax": tmax}), thresholds=limits)
+    assert torch.equal(lesions.core, low if whole else late)
+
+
 def test_flow_against_the_mirrored_place_knows_grey_from_white():
     maps, core, slow = drawn(128, white=True)
     factor = 1.0 - 0.6 * slow.float() - 0.3 * core.float()  # penumbra at 40 %, core at 10 % of what it was
@@ -200,6 +215,9 @@ def test_a_core_may_have_to_lack_volume_too(mirror_mm):
     assert int(find_lesions(both).core.sum()) == pytest.approx(int(core.sum()), rel=0.1)
     assert limits.core_rule == f"CBF < 30% and CBV < 60% of {'the other side' if mirror_mm else 'normal'}"
     assert Thresholds().core_rule == "CBF < 30% of normal"
+    bare = find_lesions(replace(maps, values={name: maps[name] for name in ("cbf", "tmax")}), thresholds=limits)
+    assert "CBV" not in bare.thresholds.core_rule
+    assert any("no CBV" in warning for warning in bare.warnings)
 
 
 def test_fluid_and_vessels_are_left_out_with_a_ct():
@@ -261,7 +279,7 @@ def test_refusals(tmp_path):
         find_lesions(replace(maps, values={"cbf": maps["cbf"]}))
     with pytest.raises(CTPError, match="mask of the maps is empty"):
         find_lesions(replace(maps, mask=torch.zeros_like(maps.mask)))
-    with pytest.raises(CTPError, match="nothing to compare"):
+    with pytest.raises(NoNormalTissueError, match="nothing to compare"):
         find_lesions(replace(maps, values={**maps.values, "tmax": 20.0 * maps.mask}))
     with pytest.raises(CTPError, match="fraction"):
         Thresholds(rcbf=30.0)

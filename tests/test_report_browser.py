@@ -18,6 +18,7 @@ from ctp_torch.report.packing import MISSING
 from ctp_torch.report.page import Picture, report_page
 from ctp_torch.report.tables import Table
 from ctp_torch.report.viewer import patient_view
+from ctp_torch.thresholds import Thresholds
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH"), pytest.mark.slow]
 SIZES = [(1280, 900), (390, 844)]
@@ -38,7 +39,8 @@ def one_patient(name, seed, direction):
         series=series,
         maps={"teacher": teacher, "student": student},
         lesions={
-            n: find_lesions(m, baseline=anatomy.baseline) for n, m in {"teacher": teacher, "student": student}.items()
+            "teacher": find_lesions(teacher, baseline=anatomy.baseline, thresholds=Thresholds(rcbv=1.9)),
+            "student": find_lesions(student, baseline=anatomy.baseline),
         },
         anatomy=anatomy,
         quality=assess(series, anatomy=anatomy),
@@ -235,6 +237,15 @@ def test_sets_are_compared_side_by_side(page, views):
     )
     core = page.evaluate("document.querySelector('[data-tile=core] b').textContent")
     assert core == f"{views[0].header['sets'][1]['lesion']['core_ml']:.1f} mL"
+
+
+def test_the_whole_rule_of_the_core_is_shown(page):
+    """Mutation seen red: the rule made of ``thresholds.rcbf`` alone."""
+    for number, rule in ((0, "CBF < 30% and CBV < 190% of normal"), (1, "CBF < 30% of normal")):
+        select(page, "set", number)
+        assert page.evaluate("document.querySelector('[data-tile=core] span:last-child').textContent") == rule
+    cells = page.evaluate("[...document.querySelectorAll('td')].map((cell) => cell.textContent)")
+    assert "CBF < 30% and CBV < 190% of normal" in cells
 
 
 def test_only_the_chosen_patient_is_unpacked(page):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.calibration import CalibrationCase, calibrate
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import CTPError, NoNormalTissueError
 from ctp_torch.lesion import Survey, delineate, survey
 from ctp_torch.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.phantom.cohort import MAPS
@@ -95,7 +95,7 @@ def _parts(found: Survey, limits: Thresholds) -> dict[str, Tensor] | None:
     """Masks by part; None where no tissue is normal, so that nothing can be told."""
     try:
         lesions = delineate(found, limits)
-    except CTPError:
+    except NoNormalTissueError:
         return None
     return {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
 

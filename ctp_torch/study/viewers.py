@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch import ops, pipeline
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import NoNormalTissueError
 from ctp_torch.lesion import Lesions, find_lesions
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.phantom.cohort import MAPS
@@ -60,8 +60,8 @@ def _view(folder: Path, found: Findings, name: str) -> PatientView:
     for label, maps in sets.items():
         try:
             lesions[label] = find_lesions(maps, baseline=around.baseline)
-        except CTPError:
-            continue  # no tissue is normal: this set of maps shows no lesion
+        except NoNormalTissueError:
+            continue  # this set of maps shows no lesion
     if around.truth is not None:
         true = dict(zip(MAPS, around.truth, strict=True))
         sets["truth"] = PerfusionMaps(true, ready.brain, around.geometry)

@@ -32,7 +32,7 @@ function lesionTable(header) {
   if (!sets.length) return null;
   const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals))]);
   rows.push(["side", ...sets.map((set) => set.lesion.side)]);
-  rows.push(["core: CBF below [% of normal]", ...sets.map((set) => number(100 * set.lesion.thresholds.rcbf, 0))]);
+  rows.push(["core", ...sets.map((set) => set.lesion.core_rule)]);
   rows.push(["hypoperfusion: Tmax above [s]", ...sets.map((set) => set.lesion.thresholds.tmax)]);
   return tableOf("Core and penumbra", ["", ...sets.map((set) => set.label)], rows);
 }
@@ -59,7 +59,7 @@ function tilesOf(header, set) {
   const limits = lesion && lesion.thresholds;
   const raised = (checks || []).filter((check) => check.result === "flagged");
   return [
-    tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)} mL` : "-", lesion ? `rCBF < ${number(100 * limits.rcbf, 0)} %` : "not measured"),
+    tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)} mL` : "-", lesion ? lesion.core_rule : "not measured"),
     tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? `Tmax > ${limits.tmax} s` : "not measured"),
     tile("ratio", "Mismatch", lesion ? number(lesion.mismatch_ratio, 1) : "-", lesion ? `of ${number(lesion.hypoperfusion_ml, 0)} mL late` : "not measured"),
     tile(!checks ? "unseen" : raised.length ? "bad" : "good", "Quality", !checks ? "-" : raised.length ? `${raised.length} flagged` : "passed",
