@@ -18,6 +18,9 @@ __all__ = ["VesselCurve", "scale_aif", "select_aif", "select_vof"]
 
 Spacing = tuple[float, float, float]
 
+_SLICE_MM = 5.0
+"""Vessels in thinner slices are averaged over this height: of many noisy voxels, the largest are too large [mm]."""
+
 
 class VesselCurve(NamedTuple):
     """The enhancement of an artery or a vein, and where it was taken."""
@@ -38,9 +41,10 @@ def select_aif(
     2. Keep curves that have the shape of a bolus (correlation with the tissue's, moved, above 0.9, or 0.75 where that
        leaves too few), stand eight times above the noise, are no more irregular than three quarters of the brain, and
        3 to 25 s wide at half height.
-    3. Cluster the curves, each divided by its area, into five groups; of the groups at least 0.4 times as high as the
-       highest, keep the one with the smallest first moment.
-    4. The highest of what is left, ``area_mm2`` together, give the mean curve.
+    3. Cluster the curves, each divided by its area, into five groups. A group is as high as its highest curves are,
+       ``area_mm2`` together; of those at least 0.4 times as high as the highest, keep the one with the smallest first
+       moment.
+    4. Its highest curves, ``area_mm2`` together, give the mean curve.
 
     Where a filter of step 2 would leave fewer than four voxels it is passed over.
 
@@ -58,7 +62,7 @@ def select_aif(
     margin_mm
         rim of the mask that isn't searched [mm]
     area_mm2
-        cross-section averaged, at least four voxels and at most forty [mm2]
+        cross-section averaged, at least four voxels and at most forty; of slices under 5 mm that many more [mm2]
 
     Returns
     -------
@@ -90,8 +94,8 @@ def select_aif(
     keep = _unless_few(keep, _roughness(smooth[keep]) <= found.rough)
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
-    keep = _earliest_cluster(smooth, keep, dt)
-    n = min(max(4, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
+    n = _n_voxels(area_mm2, spacing, least=4)
+    keep = _earliest_cluster(smooth, keep, dt, n)
     return found.mean(keep[_largest(smooth[keep].amax(dim=1), n)], mask)
 
 
@@ -132,7 +136,7 @@ def select_vof(
     margin_mm
         rim of the mask that isn't searched: bone moves in and out of it [mm]
     area_mm2
-        cross-section averaged, at least three voxels and at most forty [mm2]
+        cross-section averaged, at least three voxels and at most forty; of slices under 5 mm that many more [mm2]
 
     Returns
     -------
@@ -157,7 +161,7 @@ def select_vof(
         return None
     late = torch.nonzero(late).squeeze(-1)
     height, misfit = _fit_consensus(found.smooth[late], found.noise)
-    n = min(max(3, round(area_mm2 / (spacing[1] * spacing[2]))), 40)
+    n = _n_voxels(area_mm2, spacing, least=3)
     for limit in (0.1, 0.05):
         keep = _unless_few(torch.arange(len(late), device=late.device), misfit <= limit)
         late, height, misfit = late[keep], height[keep], misfit[keep]
@@ -270,6 +274,12 @@ def _roughness(curves: Tensor) -> Tensor:
     return curves.diff(n=2, dim=1).square().sum(dim=1) / curves.sum(dim=1).square().clamp_min(1e-12)
 
 
+def _n_voxels(area_mm2: float, spacing: Spacing, *, least: int) -> int:
+    """Voxels of a cross-section in one slice of 5 mm or more, and in as many thinner ones as make up 5 mm."""
+    n_slices = max(1.0, _SLICE_MM / spacing[0])
+    return min(max(least, round(area_mm2 / (spacing[1] * spacing[2]) * n_slices)), round(40 * n_slices))
+
+
 def _largest(values: Tensor, n: int) -> Tensor:
     """Indices of the ``n`` largest values."""
     return values.topk(min(n, values.numel())).indices
@@ -298,8 +308,13 @@ def _fit_consensus(curves: Tensor, noise: float) -> tuple[Tensor, Tensor]:
     return height, (rest - smoothed_noise).clamp_min(0).sqrt() / height.clamp_min(1e-12)
 
 
-def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: int = 5, n_rounds: int = 20) -> Tensor:
-    """Of the curves ``keep``, the k-means cluster with the smallest first moment, unless it is a low one."""
+def _earliest_cluster(
+    smooth: Tensor, keep: Tensor, dt: float, n_highest: int, *, n_clusters: int = 5, n_rounds: int = 20
+) -> Tensor:
+    """Of the curves ``keep``, the k-means cluster with the smallest first moment, unless its highest are low.
+
+    Its mean would not do: beside thick veins, a few arteries among much tissue would count as low.
+    """
     n_clusters = min(n_clusters, keep.numel() // 6)
     if n_clusters < 2:
         return keep
@@ -318,7 +333,8 @@ def _earliest_cluster(smooth: Tensor, keep: Tensor, dt: float, *, n_clusters: in
         group = regroup
     members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)
     count = members.sum(dim=0).clamp_min(1)
-    height = (members.T @ smooth[keep].amax(dim=1)) / count
+    peaks = torch.where(members.T > 0, smooth[keep].amax(dim=1), 0.0)  # (clusters, voxels)
+    height = peaks.topk(min(n_highest, keep.numel()), dim=1).values.sum(dim=1) / count.clamp_max(n_highest)
     eligible = (members.sum(dim=0) >= max(3.0, 0.05 * keep.numel())) & (height >= 0.4 * height.max())
     mean_moment = torch.where(eligible, (members.T @ moment) / count, torch.inf)
     return keep[group == mean_moment.argmin()] if bool(eligible.any()) else keep

@@ -1,7 +1,8 @@
 """Arterial input and venous outflow of digital heads whose vessels are known.
 
 Mutations that these tests catch: the largest instead of the smallest first moment in ``_earliest_cluster`` (a vein is
-taken for the artery); no lag in ``select_vof`` (an artery for the vein); the ratio upside down in ``scale_aif``.
+taken for the artery); no lag in ``select_vof`` (an artery for the vein); the ratio upside down in ``scale_aif``; the
+mean height of a group instead of that of its highest curves.
 """
 
 import pytest
@@ -76,6 +77,35 @@ def test_selection_follows_scale_and_order():
     flipped = ops.select_aif(moved.flip(-1), made.brain.flip(-1), 1.0, spacing=made.spacing)
     assert torch.equal(aif.mask, louder.mask)
     assert torch.equal(aif.mask, flipped.mask.flip(-1))
+
+
+def drawn_curves(shape, spacing, parts, *, tissue=6.0, noise=0.4):
+    """Enhancement of tissue with ``parts``: (voxels from a corner, peak [HU], delay [s]) in rows of their own."""
+    t = torch.arange(60.0)
+    moved = gamma_variate(t, 10.0, tissue)[:, None, None, None].expand(60, *shape).clone()
+    for row, (voxels, peak, delay) in enumerate(parts):
+        moved[:, 0, 8 + 2 * row, 8 : 8 + voxels] = gamma_variate(t, 7.0 + delay, peak)[:, None]
+    moved = moved + noise * torch.randn(moved.shape, generator=torch.Generator().manual_seed(0))
+    return moved, torch.ones(shape, dtype=torch.bool), spacing
+
+
+def test_few_arteries_among_tissue_beside_thick_veins():
+    """Pial voxels with little blood have the arteries' timing and lower the mean of their group, not its highest."""
+    parts = [(6, 80.0, 0.0), (44, 25.0, 0.0), (60, 150.0, 6.0)]
+    moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts)
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
+    assert aif.mask[0, 8, 8:14].sum() == aif.mask.sum() == 4
+
+
+@pytest.mark.parametrize(("slice_mm", "n_aif", "n_vof"), [(8.0, 4, 3), (5.0, 4, 3), (0.5, 12, 25)])
+def test_thin_slices_are_averaged_up_to_five_millimetres(slice_mm, n_aif, n_vof):
+    """Mutation seen red: as many voxels whatever the slices' distance."""
+    parts = [(60, 90.0, 0.0), (60, 150.0, 6.0), (60, 150.0, 6.0)]
+    moved, brain, spacing = drawn_curves((4, 80, 80), (slice_mm, 1.8, 1.8), parts, tissue=2.0)
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing, area_mm2=4.0)
+    vof = ops.select_vof(moved, brain, 1.0, spacing=spacing, aif=aif.curve)
+    assert int(aif.mask[0, 8].sum()) == int(aif.mask.sum()) == n_aif
+    assert int(vof.mask[0, 10:13].sum()) == int(vof.mask.sum()) == n_vof
 
 
 def test_a_tiny_brain_still_has_an_artery():
