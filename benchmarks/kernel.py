@@ -9,8 +9,7 @@
     python benchmarks/kernel.py gpu        # the sizes that only a GPU carries
 
 "error" is the largest difference of a prediction from the float64 solution, over the standard deviation of y.
-scikit-learn and gpytorch predict a part of the pixels, and their prediction time is extrapolated; so is ours where the
-part is named.
+scikit-learn and gpytorch predict a part of the pixels, and their prediction time is extrapolated.
 """
 
 import argparse
@@ -107,16 +106,16 @@ def _row(answer, n_part, truth):
 
 
 def peers(kernel="rough", n=25_000, n_part=10_000, noise="high", gpytorch=False):
-    """The first acceptance line's times: each method in a process of its own, one after the other."""
+    """Times of fit and prediction: each method in a process of its own, one after the other; peers predict a part."""
     gamma = _GAMMAS[kernel]
-    X, Y, new, truth, _ = _data(n, n_part, noise)
+    X, Y, new, truth, _ = _data(n, _PIXELS, noise)
     contenders = {
         "ours, auto": (_ours, X, Y, new, {"gamma": gamma}),
-        "scikit-learn float32": (_scikit_learn, X, Y, new[: n_part // 5], gamma, "float32"),
+        "scikit-learn float32": (_scikit_learn, X, Y, new[:n_part], gamma, "float32"),
         "ours, 2,000 centres": (_ours, X, Y, new, {"gamma": gamma, "n_centers": 2000}),
     }
     if gpytorch:
-        contenders["gpytorch CG"] = (_gpytorch, X, Y, new[: n_part // 5], gamma)
+        contenders["gpytorch CG"] = (_gpytorch, X, Y, new[:n_part], gamma)
     rows = {}
     for contender, (function, *arguments) in contenders.items():
         answer = in_child(function, *arguments, timeout_s=900)
@@ -128,8 +127,8 @@ def peers(kernel="rough", n=25_000, n_part=10_000, noise="high", gpytorch=False)
     return {"n": n, "features": 60, "targets": 2, "gamma": gamma, "noise": noise, "pixels": _PIXELS, "rows": rows}
 
 
-def errors(kernel="rough", n=25_000, n_part=10_000, noise="high"):
-    """The first acceptance line's errors, against conjugate gradients in float64 to a residual of 1e-8."""
+def errors(kernel="rough", n=25_000, n_part=_PIXELS, noise="high"):
+    """Largest errors over all pixels, against float64: conjugate gradients to a residual of 1e-8, and predictions."""
     gamma = _GAMMAS[kernel]
     X, Y, new, truth, _ = _data(n, n_part, noise)
     exact = KernelRidge(_ALPHA, gamma, solver="cg", tolerance=1e-8).fit(X.double(), Y.double())
@@ -157,7 +156,7 @@ def _peak_bytes():
 
 
 def streamed(sizes=(125_000, 250_000, 500_000, 1_000_000)):
-    """The second acceptance line: seconds, memory above the data, and the slope of log time over log n."""
+    """Seconds, memory above the data, and the slope of log time over log n."""
     rows = {n: in_child(_fit_streamed, n, timeout_s=1200).get("result") for n in sizes}
     print(rows, flush=True)
     return {"centres": 2000, "rows": rows, "slope": _slope({n: row["fit_s"] for n, row in rows.items()})}
@@ -186,7 +185,7 @@ def _fit_unstored(n, parameters):
 
 
 def unstored(n=100_000, askotch=True):
-    """The third acceptance line, with the approximation and ASkotch beside it."""
+    """n = 100,000 exact without storing K, with the approximation and ASkotch beside it."""
     ways = {
         "blocked_cg": {"solver": "blocked_cg", "tolerance": 1e-4},
         "2,000 centres": {"n_centers": 2000},
@@ -201,7 +200,7 @@ def unstored(n=100_000, askotch=True):
 
 
 def nested(n=25_000, n_new=2000):
-    """The fourth acceptance line: nine sizes against one Cholesky fit, both float32 factors with refinement."""
+    """Nine sizes against one Cholesky fit, both float32 factors with refinement."""
     X, Y, new, _, _ = _data(n, n_new, "high")
     sizes = [n * k // 10 for k in range(2, 11)]
     one, one_s = timed(lambda: KernelRidge(_ALPHA, _ROUGH, solver="cholesky").fit(X, Y))
@@ -258,7 +257,7 @@ def _plot(rows):
 
 
 def gpu(device="cuda"):
-    """The sizes of the sixth acceptance line, on a GPU; each after a warm-up."""
+    """The sizes for a GPU, each after a warm-up."""
     X, Y, new, _, _ = _data(25_000, _PIXELS, "high")
     X, Y, new = X.to(device), Y.to(device), new.to(device)
     model = KernelRidge(_ALPHA, _ROUGH).fit(X, Y)

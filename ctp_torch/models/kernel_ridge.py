@@ -20,8 +20,7 @@ from ctp_torch.ops.ranks import min_over_ranks, n_ranks, own_rank
 
 __all__ = ["KernelRidge"]
 
-_PILOT_RANK = 512  # pivots beyond which auto takes a kernel for too rough to be solved by them
-_PILOT_SLACK = 2.0  # their residual is spread evenly, an iteration's sits in the few directions that predictions see
+_PILOT_RANK = 768  # pivots beyond which auto takes a kernel for too rough to be solved by them
 _GROWN_RANK = 4096
 _ROUNDING_OF_SUMS, _ROUNDING_OF_KERNELS = 1e-4, 2e-4  # of the targets' spread: above it, float64
 
@@ -156,17 +155,17 @@ class KernelRidge(Regressor):
         """The weights by the planned solver; ``auto`` first tries whether the kernel is smooth."""
         solver, tolerance, seed = self.plan_["solver"], self.tolerance, self.seed
         may_be_smooth = self.solver == "auto" and solver not in ("cholesky", "pivoted")
-        max_rank, goal, first = _GROWN_RANK, tolerance, 128
+        max_rank, first = _GROWN_RANK, 128
         if may_be_smooth:
-            max_rank, goal = _PILOT_RANK, _PILOT_SLACK * tolerance
+            max_rank = _PILOT_RANK
             alpha = float(alphas.min())
-            rank = low_rank.likely_rank(X, alpha=alpha, gamma=gamma, tolerance=goal, max_rank=max_rank, seed=seed)
+            rank = low_rank.likely_rank(X, alpha=alpha, gamma=gamma, tolerance=tolerance, max_rank=max_rank, seed=seed)
             may_be_smooth, first = rank is not None, rank or 0
         if solver == "pivoted" or may_be_smooth:
             found = low_rank.grown(
-                X, Y, alphas=alphas, gamma=gamma, tolerance=goal, max_rank=max_rank, seed=seed, first=first
+                X, Y, alphas=alphas, gamma=gamma, tolerance=tolerance, max_rank=max_rank, seed=seed, first=first
             )
-            smooth = found.residual <= goal
+            smooth = found.residual <= tolerance
             if smooth and solver != "pivoted":
                 reason = (
                     f"the kernel is smooth: {len(found.centers)} pivots solve it to a residual of {found.residual:.0e}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,15 +13,16 @@ from ctp_torch.ops.huge_pages import empty_matrix
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul"]
 
 _LOG2_E = 1.4426950408889634
-_CACHE_ROWS, _CACHE_COLUMNS = 1024, 256  # 1 MB in float32: product, power and sum without leaving the cache of a core
+_CACHE_ROWS, _CACHE_COLUMNS = 2048, 256  # 2 MB in float32: product, power and sum without leaving the caches
 _GRAM_SIDES = {
     4: 1024,
     8: 768,
 }  # by bytes a value, measured: blocks that the shared cache holds while they are used twice
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
+_NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
 
 
-def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor) -> Tensor:
+def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor | None = None) -> Tensor:
     """The kernel matrix ``exp(-gamma |x - z|^2)``, of shape (..., n, m).
 
     The exponent comes out of one matrix product of augmented samples, ``-gamma |x - z|^2 =
@@ -36,15 +37,17 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor) -> Tensor:
         (..., m, features), in the dtype of X
     gamma
         inverse squared width; a number or a tensor that broadcasts over the leading dimensions
+    out
+        where to write it; new memory when None
     """
     if isinstance(gamma, Tensor):
         gamma = gamma.to(X)[..., None, None]
     shift = Z.mean(-2, keepdim=True)
     left, right = _left(X - shift, gamma), _right(Z - shift, gamma)
     if X.ndim > 2 or Z.ndim > 2 or X.device.type != "cpu":
-        return torch.matmul(left, right.mT).clamp_max_(0.0).exp2_()  # rounding must not lift an entry above 1
-    kernel = empty_matrix(X, len(X), len(Z))
-    for block, columns in _tiles(kernel, _CACHE_ROWS, 2 * _CACHE_COLUMNS):
+        return torch.matmul(left, right.mT, out=out).clamp_max_(0.0).exp2_()  # rounding must not lift any above 1
+    kernel = empty_matrix(X, len(X), len(Z)) if out is None else out
+    for block, columns in _tiles(kernel, _CACHE_ROWS, _CACHE_COLUMNS):
         tile = kernel[block, columns]
         torch.mm(left[block], right[columns].mT, out=tile)
         tile.clamp_max_(0.0).exp2_()
@@ -64,28 +67,64 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     Z
         (m, features), in the dtype of X
     W
-        (m, columns); with W in float64 and X in float32 the kernel is made in float32 and summed in float64, which is
-        where the digits go when large weights of both signs cancel
+        (m, columns); with W in float64 and X in float32 the kernel is made in float32, and what large weights of both
+        signs cancel is summed in float64
     gamma
         inverse squared width
     """
     shift = Z.mean(0)
-    right = _right(Z - shift, gamma)
-    W = W.mT.contiguous().mT  # column-major: a product with few columns is several times faster so
-    n_columns = min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
+    z, n_columns = Z - shift, min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
+    longest = _longest(z)
+    near = _growth_part(z, W, gamma=gamma, n_columns=n_columns)
+    far = _kernel_part(z, W, gamma=gamma, n_columns=n_columns)
 
     def rows(start: int, stop: int) -> Tensor:
-        left = _left(X[start:stop] - shift, gamma)
-        product, buffer = W.new_zeros(stop - start, W.shape[1]), X.new_empty((stop - start) * n_columns)
-        longer = buffer if W.dtype == X.dtype else W.new_empty(len(buffer))
-        for column in range(0, len(Z), n_columns):
+        x = X[start:stop] - shift
+        safe = X.dtype == torch.float32 and 2.0 * gamma * longest * _longest(x) < _NO_OVERFLOW
+        return near(x) if safe else far(x)
+
+    return torch.cat([W.new_empty(0, W.shape[1]), *in_row_blocks(rows, len(X), block=_block_rows(X, n_columns))])
+
+
+def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> Callable[[Tensor], Tensor]:
+    """Makes ``K(x, z) W`` of some rows x, from exponents that hold the whole distance: they are never above 0."""
+    right, W = _right(z, gamma), _column_major(W)
+
+    def product(x: Tensor) -> Tensor:
+        left = _left(x, gamma)
+        total, buffer = W.new_zeros(len(x), W.shape[1]), x.new_empty(len(x) * n_columns)
+        longer = buffer if W.dtype == x.dtype else W.new_empty(len(buffer))
+        for column in range(0, len(z), n_columns):
             block = _exp_block(left, right[column : column + n_columns], buffer)
             if longer is not buffer:
                 block = longer[: block.numel()].view(block.shape).copy_(block)
-            product += block @ W[column : column + n_columns]
-        return product
+            total += block @ W[column : column + n_columns]
+        return total
 
-    return torch.cat([W.new_empty(0, W.shape[1]), *in_row_blocks(rows, len(X), block=_block_rows(X, n_columns))])
+    return product
+
+
+def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> Callable[[Tensor], Tensor]:
+    """Makes ``K(x, z) W`` of some rows x as ``a(x) sum_j [(exp(2 gamma x.z_j) - 1) + 1] b_j w_j``.
+
+    With a and b the exponentials of ``-gamma |x|^2`` and ``-gamma |z|^2``. Where samples are close to their mean by the
+    width of the kernel, all kernel values are nearly equal and large weights of both signs cancel; here the equal part
+    is summed in float64 and only the small rest in float32, at half the price of summing all in float64.
+    """
+    binary = gamma * _LOG2_E
+    heavy = W * _fall(z, binary)  # b_j w_j, float64
+    equal, light, scaled = heavy.sum(0), _column_major(heavy.to(z.dtype)), 2.0 * binary * z
+
+    def product(x: Tensor) -> Tensor:
+        total, buffer = heavy.new_zeros(len(x), heavy.shape[1]), x.new_empty(len(x) * n_columns)
+        for column in range(0, len(z), n_columns):
+            rows = scaled[column : column + n_columns]
+            block = buffer[: len(x) * len(rows)].view(len(x), len(rows))
+            torch.mm(x, rows.mT, out=block).exp2_().sub_(1.0)
+            total += block @ light[column : column + n_columns]
+        return ((total + equal) * _fall(x, binary)).to(W.dtype)
+
+    return product
 
 
 def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, n_shares: int = 1) -> Tensor:
@@ -104,7 +143,7 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     """
     centred = X - X.mean(0)
     left, right = _left(centred, gamma), _right(centred, gamma)
-    W = W.mT.contiguous().mT
+    W = _column_major(W)
     product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
     side = min(len(X), _gram_side(X))
     buffer = X.new_empty(side * side)
@@ -119,6 +158,21 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
             if i != j:
                 product[j : j + side] += (W[i : i + side].mT @ block).mT
     return product
+
+
+def _longest(x: Tensor) -> float:
+    """The largest norm of a row."""
+    return float(x.norm(dim=1).max())
+
+
+def _fall(x: Tensor, binary: float) -> Tensor:
+    """``exp(-gamma |x|^2)``, of shape (n, 1), float64."""
+    return (-binary * x.double().square().sum(1, keepdim=True)).exp2()
+
+
+def _column_major(W: Tensor) -> Tensor:
+    """The same matrix, laid out by columns: a product with few of them is several times faster so."""
+    return W.mT.contiguous().mT
 
 
 def _left(x: Tensor, gamma: float | Tensor) -> Tensor:

@@ -91,10 +91,13 @@ def _accepted(schur: Tensor, residual: Tensor, generator: torch.Generator) -> Te
     """Positions of the candidates that survive, given their Schur complement and their residuals before the round."""
     kept: list[int] = []
     thresholds = (torch.rand(len(residual), generator=generator, dtype=torch.float64) * residual).tolist()
-    left = schur.clone()
+    columns = schur.new_zeros(len(residual), len(residual))  # row k: the Cholesky column of the k-th that was kept
+    diagonal = schur.diagonal().clone()
     for i, threshold in enumerate(thresholds):
-        if float(left[i, i]) > max(threshold, _ROUNDING):
+        left = float(diagonal[i])
+        if left > max(threshold, _ROUNDING):
+            k = len(kept)
+            columns[k, i:] = (schur[i, i:] - columns[:k, i] @ columns[:k, i:]) / left**0.5
+            diagonal[i:] -= columns[k, i:].square()
             kept.append(i)
-            column = left[:, i] / left[i, i].sqrt()
-            left = left - column[:, None] * column[None, :]
     return torch.tensor(kept, dtype=torch.long)

@@ -24,7 +24,6 @@ __all__ = [
     "own_rank",
     "rank_device",
     "row_share",
-    "rows_of_all_ranks",
     "sum_over_ranks",
 ]
 
@@ -119,22 +118,6 @@ def mean_over_ranks(value: float) -> float:
     total = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
     sum_over_ranks(total)
     return float(total) / n_ranks()
-
-
-def rows_of_all_ranks(rows: Tensor, n: int) -> Tensor:
-    """(n, columns) from the rows that each rank made of its ``row_share(n)``.
-
-    Raises
-    ------
-    RankLostError
-        if another rank doesn't answer
-    """
-    if n_ranks() == 1:
-        return rows
-    whole = rows.new_zeros(n, rows.shape[1])
-    whole[row_share(n)] = rows
-    sum_over_ranks(whole)
-    return whole
 
 
 @contextmanager

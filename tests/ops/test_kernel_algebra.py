@@ -7,7 +7,7 @@ from oracles.kernels import gaussian_kernel as oracle
 from ctp_torch.ops.blocked_cholesky import blocked_cholesky_, blocked_cholesky_solve
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
-from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel_matmul
+from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel, gaussian_kernel_matmul
 from ctp_torch.ops.pivoted_cholesky import pivoted_cholesky
 
 
@@ -107,15 +107,25 @@ def test_symmetric_product_and_its_shares(n, device, dtype):
     torch.testing.assert_close(sum(shares), whole, rtol=1e-4, atol=atol)
 
 
-def test_float64_weights_are_summed_in_float64():
-    """Large weights of both signs: float32 sums lose what float64 sums keep."""
-    X = _samples(4000)
+@pytest.mark.parametrize("scale", [0.02, 0.1])
+def test_large_weights_of_both_signs_cancel_in_float64(scale):
+    """Plain float32 loses what is kept here. Mutation seen red: the equal part not split off."""
+    X = (0.3 + scale * (_samples(4000) - 0.3) / 0.1).float()
     W = 1e4 * torch.randn(4000, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     expected = oracle(X[:50], X, 8.0) @ W
-    short = gaussian_kernel_matmul(X[:50].float(), X.float(), W.float(), gamma=8.0).double()
-    long = gaussian_kernel_matmul(X[:50].float(), X.float(), W, gamma=8.0)
-    assert long.dtype == torch.float64
-    assert (long - expected).norm() < 0.5 * (short - expected).norm()
+    plain = (gaussian_kernel(X[:50], X, gamma=8.0) @ W.float()).double()
+    found = gaussian_kernel_matmul(X[:50], X, W, gamma=8.0)
+    assert found.dtype == torch.float64
+    assert (found - expected).norm() < 0.12 * (plain - expected).norm()
+
+
+def test_rows_far_from_all_others_overflow_nothing():
+    """Blocks near the mean and blocks far from it in one product. Mutation seen red: no guard against overflow."""
+    X = _samples(3000).float()
+    X[2500:] *= 60.0
+    W = torch.randn(3000, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = gaussian_kernel_matmul(X, X[:2500], W[:2500], gamma=8.0)
+    torch.testing.assert_close(found, oracle(X, X[:2500], 8.0) @ W[:2500], rtol=0, atol=1e-4)
 
 
 def test_blocks_of_rows_are_halved_when_memory_runs_out():

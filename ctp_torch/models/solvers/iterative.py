@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import ConvergenceWarning, NumericalError
-from ctp_torch.models.solvers.low_rank import normal_equations, row_blocks, spanning
+from ctp_torch.models.solvers.low_rank import spanning
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
+from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel
-from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, own_rank, row_share, rows_of_all_ranks, sum_over_ranks
+from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, own_rank, sum_over_ranks
+from ctp_torch.ops.symmetric_gram import SymmetricGram
 
 __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "refined", "solve"]
 
 _ROUND = 1e-4  # residual to which one round in float32 goes: below it rounding takes over
 _ROUNDS = 8
-_ROWS = 2048  # samples whose features are made at a time
+_ROWS = 4096  # samples whose features are made at a time
+_PANEL = 256  # columns of their Gram matrix made at a time; only panels on and above the diagonal
+_ROUNDING = torch.finfo(torch.float32).eps / 2.0
+_INDEPENDENT = 1e-4  # residual diagonal of the centres from which on their factor may be inverted in float32
 
 
 def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: float, stored: bool, seed: int) -> Solution:
@@ -38,20 +43,20 @@ def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: floa
     tolerance
         relative residual, evaluated in float64
     stored
-        whether K (this rank's rows of it) is kept, in float32, or made anew block by block for each product
+        whether half of K (this rank's tiles of it) is kept, in float32, or made anew block by block for each product
     seed
         chooses the centres of the preconditioner
     """
     bulk = X.float()
     if stored:
-        K = gaussian_kernel(bulk[row_share(len(X))], bulk, gamma=gamma)
+        K = SymmetricGram(bulk, gamma=gamma, share=own_rank(), n_shares=n_ranks())
 
         def product(P: Tensor) -> Tensor:
-            return rows_of_all_ranks(K @ P, len(X))
+            return _summed(K @ P)
     else:
 
         def product(P: Tensor) -> Tensor:
-            return _shared_gram_matmul(bulk, P, gamma=gamma)
+            return _summed(gaussian_gram_matmul(bulk, P, gamma=gamma, share=own_rank(), n_shares=n_ranks()))
 
     precondition = nystrom_preconditioner(X, alphas=alphas, gamma=gamma, n_targets=Y.shape[1], seed=seed)
     shift = alphas.repeat_interleave(Y.shape[1])
@@ -119,12 +124,12 @@ def refined(
 def exact_product(X: Tensor, *, gamma: float) -> Callable[[Tensor], Tensor]:
     """K times (samples, columns) in float64, block by block, shared among the ranks."""
     exact = X.double()
-    return lambda W: _shared_gram_matmul(exact, W, gamma=gamma)
+    return lambda W: _summed(gaussian_gram_matmul(exact, W, gamma=gamma, share=own_rank(), n_shares=n_ranks()))
 
 
 def preconditioner_rank(n: int) -> int:
     """Centres of the preconditioner for n samples: the price of a few products with K."""
-    return min(n, max(256, min(n // 32, 4000)))
+    return min(n, max(256, min(n // 20, 4000)))
 
 
 def nystrom_preconditioner(
@@ -139,18 +144,24 @@ def nystrom_preconditioner(
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(X), generator=generator)[: preconditioner_rank(len(X))].sort().values
     centers, triangle = spanning(X[chosen.to(X.device)].double(), gamma=gamma)
-    dummy = X.new_zeros(len(X), 1)
-    equations = normal_equations(row_blocks(X, dummy), centers, triangle, gamma=gamma)
-    identity = torch.eye(len(centers), dtype=torch.float64, device=X.device)
-    factors = torch.linalg.cholesky(equations.gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
-    features = torch.cat(
-        [
-            torch.linalg.solve_triangular(
-                triangle.mT, gaussian_kernel(part.double(), centers, gamma=gamma), upper=True, left=False
-            ).float()
-            for part in torch.split(X, _ROWS)
-        ]
-    )  # (samples, rank)
+    rank = len(centers)
+    # what float32 loses must be little beside alpha, and beside what the last centre adds
+    short = len(X) * _ROUNDING < 0.1 * float(alphas.min()) and float(triangle.diagonal().min()) ** 2 > _INDEPENDENT
+    dtype = torch.float32 if short else torch.float64
+    centers, triangle = centers.to(dtype), triangle.to(dtype)
+    gram = torch.zeros(rank, rank, dtype=torch.float64, device=X.device)
+    features = empty_matrix(X.new_empty(0, dtype=torch.float32), len(X), rank)
+    for k, start in enumerate(range(0, len(X), _ROWS)):
+        rows = gaussian_kernel(X[start : start + _ROWS].to(dtype), centers, gamma=gamma)
+        rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
+        features[start : start + _ROWS] = rows
+        if k % n_ranks() == own_rank():
+            for first in range(0, rank, _PANEL):
+                gram[first : first + _PANEL, first:] += rows[:, first : first + _PANEL].mT @ rows[:, first:]
+    gram = gram.triu() + gram.triu(1).mT
+    sum_over_ranks(gram)
+    identity = torch.eye(rank, dtype=torch.float64, device=X.device)
+    factors = torch.linalg.cholesky(gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
 
     def apply(R: Tensor) -> Tensor:
         inside = (R.mT @ features).double()  # (columns, rank)
@@ -162,8 +173,7 @@ def nystrom_preconditioner(
     return apply
 
 
-def _shared_gram_matmul(X: Tensor, W: Tensor, *, gamma: float) -> Tensor:
-    """K(X, X) W with the blocks of K dealt out to the ranks."""
-    product = gaussian_gram_matmul(X, W, gamma=gamma, share=own_rank(), n_shares=n_ranks())
-    sum_over_ranks(product)
-    return product
+def _summed(part: Tensor) -> Tensor:
+    """A product from the parts that the ranks made of it."""
+    sum_over_ranks(part)
+    return part

@@ -58,7 +58,7 @@ def planned(
     centers = min(n, n_centers or DEFAULT_CENTERS)
     needs = {
         "cholesky": 16 * n * n * n_models if n <= _SMALL or n_models > 1 else 4 * n * n,
-        "cg": 4 * n * n + 12 * n * n_preconditioner,
+        "cg": 2 * n * (n + 1024) + 12 * n * n_preconditioner,
         "blocked_cg": 12 * n * n_preconditioner + 1024 * n,
         "askotch": 1024 * n,
         "nystrom": 40 * centers * centers + 8 * 8192 * centers,

@@ -1,0 +1,67 @@
+"""A symmetric kernel matrix that is kept for many products: half of it, in square tiles."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ctp_torch.ops.huge_pages import empty_matrix
+from ctp_torch.ops.kernels import gaussian_kernel
+
+__all__ = ["SymmetricGram"]
+
+_SIDE = 1024
+_TOGETHER = 2  # tiles that the shared cache of a CPU holds between their two uses
+_TOGETHER_ON_GPU = 64
+
+
+class SymmetricGram:
+    """The matrix ``K(X, X)`` of samples X (n, features), kept in their dtype.
+
+    Only tiles on and below the diagonal are made and stored, each contiguous: half the memory, half the exponentials,
+    and a product that reads each tile once from memory for both of its uses.
+
+    Parameters
+    ----------
+    X
+        (n, features)
+    gamma
+        inverse squared width
+    share, n_shares
+        keeps only every ``n_shares``-th tile, from tile ``share`` on; the products of all shares add up to the product
+    """
+
+    def __init__(self, X: Tensor, *, gamma: float, share: int = 0, n_shares: int = 1) -> None:
+        self._n = len(X)
+        self._side = side = min(_SIDE, len(X))
+        n_tiles = -(-len(X) // side)
+        centred = pad(X - X.mean(0), (0, 0, 0, n_tiles * side - len(X)))  # what is added meets only zeros in products
+        samples = centred.view(n_tiles, side, -1)
+        # of row i of tiles, the columns j <= i that are this share's: all on one stride
+        self._starts = [(share - i * (i + 1) // 2) % n_shares for i in range(n_tiles)]
+        self._step = n_shares
+        columns = [range(start, i + 1, n_shares) for i, start in enumerate(self._starts)]
+        memory = empty_matrix(X, sum(map(len, columns)), side * side).view(-1, side, side)
+        self._rows = memory.split([len(taken) for taken in columns])  # each (tiles, side, side)
+        for i, taken in enumerate(columns):
+            for tile, j in zip(self._rows[i], taken, strict=True):
+                gaussian_kernel(samples[i], samples[j], gamma=gamma, out=tile)
+
+    def __matmul__(self, W: Tensor) -> Tensor:
+        """K times (n, columns), column-major."""
+        side, n_tiles, step = self._side, len(self._rows), self._step
+        P = pad(W.mT, (0, n_tiles * side - self._n)).view(-1, n_tiles, side).movedim(1, 0).contiguous()
+        product = torch.zeros_like(P)  # (tiles, columns, side)
+        together = _TOGETHER if P.device.type == "cpu" else _TOGETHER_ON_GPU
+        for i, (start, tiles) in enumerate(zip(self._starts, self._rows, strict=True)):
+            for first in range(0, len(tiles), together):
+                some = tiles[first : first + together]
+                left = start + first * step
+                columns = slice(left, left + step * len(some), step)
+                product[i] += torch.bmm(some, P[columns].mT).sum(0).mT
+                below = len(some) - (columns.stop - step == i)  # without the diagonal tile, which is the last of a row
+                if below:
+                    mirrored = torch.bmm(P[i].expand(below, -1, -1), some[:below])
+                    product[left : left + step * below : step] += mirrored
+        return product.movedim(0, 1).reshape(len(W.mT), -1)[:, : self._n].mT
