@@ -185,7 +185,7 @@ def _fit_unstored(n, parameters):
 
 
 def unstored(n=100_000, askotch=True):
-    """n = 100,000 exact without storing K, with the approximation and ASkotch beside it."""
+    """100,000 samples exact without storing K, with the approximation and ASkotch beside it."""
     ways = {
         "blocked_cg": {"solver": "blocked_cg", "tolerance": 1e-4},
         "2,000 centres": {"n_centers": 2000},
