@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import common
+import deconvolution_delay
 import deconvolution_peers as peers
 import torch
+from deconvolution_tiles import BOLUSES, agreement, tile_curves
 
 from ctp_torch import ops
 from ctp_torch.ops.passage import DeconvolutionWarning
-from ctp_torch.ops.units import flow_per_peak
-from ctp_torch.phantom import curves as closed_form
 
 METHODS = {
     "ssvd": ops.ssvd,
@@ -39,12 +39,7 @@ METHODS = {
     "max_slope": ops.max_slope,
     "delay_corrected_ssvd": ops.delay_corrected_ssvd,
 }
-BOLUSES = {"textbook": closed_form.TEXTBOOK, "clinical": closed_form.CLINICAL}
-RESIDUES = (closed_form.exponential_tissue_curve, closed_form.linear_tissue_curve, closed_form.box_tissue_curve)
-MTT = (24.0, 12.0, 8.0, 6.0, 4.8, 4.0, 24 / 7)
-DELAYS = tuple(0.5 * i for i in range(7))
 DTS, NOISE = (1.0, 2.0, 3.0), (0.0, 0.5, 1.0, 2.0)
-SCAN_S = 60.0
 VOXELS, LOOPED = 470_000, 2_000
 
 REFERENCE = {  # (correlation, slope) of CBF, MTT and delay: textbook, then clinical; dt 1 s, 0.5 HU
@@ -70,32 +65,6 @@ REFERENCE = {  # (correlation, slope) of CBF, MTT and delay: textbook, then clin
 """What a plain numpy prototype of each method reached; correlation may be .02 lower, |slope - 1| .07 higher."""
 
 
-def tile_curves(bolus, dt, noise_hu, *, repeats=8, seed=0):
-    """Curves (voxels, time) in float32, the AIF (time,), and the truth: cbf, mtt, delay, cbv, each (voxels,)."""
-    t = torch.arange(0, SCAN_S - 1e-9, dt, dtype=torch.float64)
-    cbv, delay, mtt = (
-        g.reshape(-1, 1)
-        for g in torch.meshgrid(
-            *(torch.tensor(v, dtype=torch.float64) for v in ((1.0, 2, 3, 4, 5), DELAYS, MTT)), indexing="ij"
-        )
-    )
-    flow = 60 * cbv / mtt / flow_per_peak()
-    curves = torch.cat([residue(t, bolus, flow=flow, mtt=mtt, delay=delay) for residue in RESIDUES])
-    truth = torch.cat((60 * cbv / mtt, mtt, delay, cbv), dim=1).repeat(3, 1).repeat_interleave(repeats, dim=0)
-    curves = curves.repeat_interleave(repeats, dim=0)
-    noise = torch.randn(curves.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    aif = closed_form.arterial_curve(t, bolus).float()
-    return (curves + noise_hu * noise).float(), aif, dict(zip(("cbf", "mtt", "delay", "cbv"), truth.T, strict=True))
-
-
-def agreement(x, y):
-    """Correlation, slope of x on y, and mean absolute error."""
-    x, y = x.double(), y.double()
-    slope = float(((x - x.mean()) * (y - y.mean())).mean() / y.var(correction=0))
-    r = slope * float(y.std(correction=0) / x.std(correction=0))
-    return {"r": r, "slope": slope, "mae": float((x - y).abs().mean())}
-
-
 def scores(found, truth):
     """Agreement with the truth of every quantity; Tmax stands for the delay where a method has none."""
     delay = found.tmax if found.delay is None else found.delay
@@ -118,8 +87,9 @@ def accuracy(dt):
                 print(f"  {name:32s}{cells}", flush=True)
                 results.append({"method": name, "aif": input_name, "noise_hu": noise, **row})
     verdicts = compare(results) if dt == 1.0 else []
-    by_delay = delay_correction() if dt == 1.0 else []
-    figures = {"dt": dt, "rows": results, "reference": verdicts, "delay_correction": by_delay}
+    figures = {"dt": dt, "rows": results, "reference": verdicts}
+    if dt == 1.0:
+        figures |= {"delay_correction": deconvolution_delay.by_delay(), "delay_bound": deconvolution_delay.bound()}
     common.write(f"deconvolution_accuracy_{dt:g}s", figures)
 
 
@@ -139,21 +109,6 @@ def compare(results):
         print(f"  {row['method']:32s}{row['aif']:10s}{'; '.join(short) or 'reached'}")
         verdicts.append({"method": row["method"], "aif": row["aif"], "short": short})
     return verdicts
-
-
-def delay_correction():
-    """CBF of sSVD with and without delay correction, delay by delay."""
-    rows = []
-    for input_name, bolus in BOLUSES.items():
-        curves, aif, truth = tile_curves(bolus, 1.0, 0.5)
-        plain, corrected = (method(curves, aif, 1.0) for method in (ops.ssvd, ops.delay_corrected_ssvd))
-        print(f"\nsSVD, then delay-corrected, {input_name} AIF: CBF's correlation, slope, mean error at each delay")
-        for delay in DELAYS:
-            here = truth["delay"] == delay
-            pair = [agreement(found.cbf[here], truth["cbf"][here]) for found in (plain, corrected)]
-            print(f"  {delay:3.1f} s  " + "   ".join(f"{p['r']:.3f} {p['slope']:.2f} {p['mae']:.2f}" for p in pair))
-            rows.append({"aif": input_name, "delay": delay, "ssvd": pair[0], "corrected": pair[1]})
-    return rows
 
 
 def timing(repeats, voxels):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ctp_torch.ops.deconvolution import chunks
 
-__all__ = ["Match", "match_atoms"]
+__all__ = ["Match", "match_atoms", "posterior_of_last"]
 
 LEAST_MISFIT = 1e-6
 """Part of a curve's energy below which single precision cannot tell misfits apart."""
@@ -49,15 +49,12 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
         ``(atoms, rates)`` factors of the amplitude, such as 1 for CBV or 1 / MTT for CBF
     """
     n = curves.shape[1]
-    size = atoms.norm(dim=1).clamp(min=torch.finfo(atoms.dtype).tiny)
-    unit = (atoms / size[:, None]).to(curves).T.contiguous()  # (time, atoms)
-    per_unit = (rates / size[:, None]).to(curves)  # (atoms, rates)
+    size, unit = _unit_atoms(atoms, curves)
+    per_unit = rates.to(curves) / size[:, None]  # (atoms, rates)
     prior, parameters = log_prior.to(curves), parameters.to(curves)
     parts = []
     for rows in chunks(curves, len(atoms)):
-        energy = curves[rows].square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)
-        score = (curves[rows] @ unit).clamp_(min=0)  # (chunk, atoms)
-        misfit = (1 - score.square() / energy).clamp_(min=LEAST_MISFIT)  # as part of the energy
+        energy, score, misfit = _compare(curves[rows], unit)
         weights = torch.log(misfit).mul_(-0.5 * n).add_(prior)
         best = weights.argmax(dim=1, keepdim=True)
         weights = weights.softmax(dim=1)
@@ -67,6 +64,45 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
         scaled = weights @ per_unit
         square = weights.mul_(score) @ per_unit.square()
         deviation = (square - scaled.square()).clamp(min=0).add(noise).sqrt()
-        amplitude = score.gather(1, best) / size.to(curves)[best]
+        amplitude = score.gather(1, best) / size[best]
         parts.append((best.squeeze(1), amplitude.squeeze(1), means, scaled, deviation))
     return Match(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def posterior_of_last(curves: Tensor, atoms: Tensor, log_prior: Tensor, values: int) -> Tensor:
+    """Posterior ``(voxels, values)`` of the parameter that changes fastest from atom to atom, all others summed over.
+
+    The weights are those of :func:`match_atoms`.
+
+    Parameters
+    ----------
+    curves
+        ``(voxels, time)`` [HU]
+    atoms
+        ``(others * values, time)``, of any amplitude
+    log_prior
+        ``(others * values,)``
+    values
+        how many values that parameter takes
+    """
+    _, unit = _unit_atoms(atoms, curves)
+    prior = log_prior.to(curves)
+    found = curves.new_empty(len(curves), values)
+    for rows in chunks(curves, len(atoms)):
+        _, _, misfit = _compare(curves[rows], unit)
+        weights = misfit.log_().mul_(-0.5 * curves.shape[1]).add_(prior).softmax(dim=1)
+        torch.sum(weights.unflatten(1, (len(atoms) // values, values)), dim=1, out=found[rows])
+    return found
+
+
+def _unit_atoms(atoms: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Norm of each atom ``(atoms,)``, and atoms of norm 1 ``(time, atoms)``."""
+    size = atoms.norm(dim=1).clamp(min=torch.finfo(atoms.dtype).tiny)
+    return size.to(like), (atoms / size[:, None]).to(like).T.contiguous()
+
+
+def _compare(curves: Tensor, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Energy ``(voxels, 1)`` of curves, their amplitude along each atom and the misfit left, as part of the energy."""
+    energy = curves.square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)
+    score = (curves @ unit).clamp_(min=0)  # (voxels, atoms)
+    return energy, score, (1 - score.square() / energy).clamp_(min=LEAST_MISFIT)

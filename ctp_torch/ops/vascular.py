@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -23,7 +22,7 @@ from ctp_torch.ops.passage import by_timing, check_passage, finer_aif
 from ctp_torch.ops.units import KH, RHO, flow_per_peak, volume_per_area
 from ctp_torch.ops.vascular_fit import refine
 
-__all__ = ["VascularDeconvolution", "vascular_dictionary", "vascular_model", "vascular_prior"]
+__all__ = ["VascularDeconvolution", "transit_prior", "vascular_model"]
 
 SHAPES = (1.0, 2.0, 4.0, 8.0, 32.0)
 """Shapes of the transit time distribution tried: exponential (1) to nearly a box (32)."""
@@ -101,13 +100,13 @@ def vascular_model(
     lags = extended_lags(passage.times, 1.0)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor, ...]:
-        transit, atoms = vascular_dictionary(fine, fine_times, moments)
+        transit, atoms = _dictionary(fine, fine_times, moments)
         cth = transit_heterogeneity(transit)
         once = len(torch.unique(transit.delay))  # neither depends on the delay, the fastest of the three
         oef = maximum_oxygen_extraction(transit.mtt[::once], cth[::once]).repeat_interleave(once)
         wanted = torch.stack((transit.mtt, transit.delay, cth, oef), dim=1)
         rates = torch.stack((1 / transit.mtt, torch.ones_like(transit.mtt)), dim=1)
-        match = match_atoms(curves, atoms, vascular_prior(transit), wanted, rates)
+        match = match_atoms(curves, atoms, _prior(transit), wanted, rates)
         if estimate == "posterior":
             flow = match.amplitude / transit.mtt.to(curves)[match.best]
             k = residue_function(lags, transit).to(curves)[match.best] * flow[:, None]
@@ -130,19 +129,21 @@ def vascular_model(
     return found
 
 
-def vascular_dictionary(
-    aif: Tensor, aif_times: Tensor, times: Tensor, shapes: Sequence[float] = SHAPES
-) -> tuple[Transit, Tensor]:
+def transit_prior(transit: Transit) -> Tensor:
+    """Log of the prior ``(atoms,)`` on how blood passes, whenever it arrives: log-normal in mean time and shape."""
+    mtt = (transit.mtt / PRIOR_TRANSIT_TIME[0]).log() / PRIOR_TRANSIT_TIME[1]
+    shape = (transit.shape / PRIOR_SHAPE[0]).log() / PRIOR_SHAPE[1]
+    return -0.5 * (mtt**2 + shape**2)
+
+
+def _dictionary(aif: Tensor, aif_times: Tensor, times: Tensor) -> tuple[Transit, Tensor]:
     """Transit times ``(atoms,)`` and curves ``(atoms, time)`` of all shapes, mean transit times and delays."""
     first, last, count = TRANSIT_TIMES
     mtts = torch.logspace(math.log10(first), math.log10(last), count, dtype=aif.dtype, device=aif.device)
     delays = torch.arange(DELAYS[0], DELAYS[1] + DELAYS[2] / 2, DELAYS[2], dtype=aif.dtype, device=aif.device)
-    return gamma_dictionary(aif, aif_times, times, aif.new_tensor(shapes), mtts, delays)
+    return gamma_dictionary(aif, aif_times, times, aif.new_tensor(SHAPES), mtts, delays)
 
 
-def vascular_prior(transit: Transit) -> Tensor:
-    """Log of the prior ``(atoms,)``: log-normal in mean transit time and shape, normal in delay."""
-    mtt = (transit.mtt / PRIOR_TRANSIT_TIME[0]).log() / PRIOR_TRANSIT_TIME[1]
-    shape = (transit.shape / PRIOR_SHAPE[0]).log() / PRIOR_SHAPE[1]
-    delay = (transit.delay - PRIOR_DELAY[0]) / PRIOR_DELAY[1]
-    return -0.5 * (mtt**2 + shape**2 + delay**2)
+def _prior(transit: Transit) -> Tensor:
+    """Log of the prior ``(atoms,)``: that of the transit times, and normal in delay."""
+    return transit_prior(transit) - 0.5 * ((transit.delay - PRIOR_DELAY[0]) / PRIOR_DELAY[1]) ** 2
