@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     from ctp_torch.geometry import Geometry
 
-__all__ = ["QUANTITIES", "PerfusionMaps", "Quantity"]
+__all__ = ["OWN_SCHEME", "QUANTITIES", "PerfusionMaps", "Quantity"]
+
+OWN_SCHEME = "99CTPTORCH"
+"""Coding scheme of what DICOM has no code for."""
 
 
 class Quantity(NamedTuple):
@@ -26,7 +29,9 @@ class Quantity(NamedTuple):
     display: tuple[float, float]
     """Default range of the colour bar, in ``unit``."""
     code: tuple[str, str]
-    """DICOM code value (scheme DCM, CID 4108 and 7180) and meaning."""
+    """DICOM code value (CID 4108 and 7180 where it has one) and meaning."""
+    scheme: str = "DCM"
+    """Coding scheme of the code value."""
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -35,6 +40,8 @@ QUANTITIES: Mapping[str, Quantity] = {
     "mtt": Quantity("MTT", "s", "s", (0.0, 20.0), ("113052", "Mean Transit Time")),
     "tmax": Quantity("Tmax", "s", "s", (0.0, 12.0), ("113084", "Tmax")),
     "ttp": Quantity("TTP", "s", "s", (0.0, 40.0), ("113069", "Time To Peak")),
+    "cth": Quantity("CTH", "s", "s", (0.0, 12.0), ("CTH", "Capillary Transit Time Heterogeneity"), OWN_SCHEME),
+    "oefmax": Quantity("OEFmax", "%", "%", (20.0, 60.0), ("OEFMAX", "Maximum Oxygen Extraction Fraction"), OWN_SCHEME),
 }
 """rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""
 

@@ -113,6 +113,24 @@ def test_slices_taken_later_give_the_same_maps():
         assert float(change.median()) < most
 
 
+def test_the_vascular_model_adds_what_capillaries_allow(case):
+    """CTH [s] and OEFmax [%] of the method's own answer; a fraction left as it is turns this red."""
+    series, _ = case
+    answers = []
+
+    def method(*given, **options):
+        answers.append(ops.vascular_model(*given, **options))
+        return answers[-1]
+
+    made = pipeline.deconvolve(series, method)
+    assert set(made.values) == {"cbv", "cbf", "mtt", "tmax", "ttp", "cth", "oefmax"}
+    (answer,) = answers
+    torch.testing.assert_close(made["cth"][made.mask], answer.cth)
+    torch.testing.assert_close(made["oefmax"][made.mask], 100 * answer.oef_max)
+    assert 20 < float(made["oefmax"][made.mask].median()) < 90
+    assert bool((made["cth"][made.mask] <= made["mtt"][made.mask] + 1e-3).all())  # exponential at most
+
+
 def test_no_bolus_is_refused():
     series, _ = scan(bolus=0.0, noise=2.0)
     with pytest.raises(QualityError, match="contrast"):

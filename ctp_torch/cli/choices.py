@@ -40,7 +40,7 @@ METHODS: Mapping[str, str] = {
     "gaussian_process_deconvolution": "Gaussian process",
     "expectation_maximization": "expectation maximisation",
     "bayesian": "Bayesian, delay and smoothness integrated out",
-    "vascular_model": "gamma-distributed transit times",
+    "vascular_model": "gamma-distributed transit times, with CTH and OEFmax",
     "box_nlr": "box-shaped residue, nonlinear regression",
     "max_slope": "maximum slope, no deconvolution",
 }

@@ -12,11 +12,13 @@ _WORDS = {
     "mtt": r"r?MTT",
     "tmax": r"T_?MAX",
     "ttp": r"TTP",
+    "cth": r"CTH",
+    "oefmax": r"OEF_?MAX",
 }
 
 
 def quantity_in(text: str) -> str | None:
-    """The one quantity that a text names (rCBV, CBF, MTT, Tmax, TTP ...), None when it names none or several.
+    """The one quantity that a text names (rCBV, CBF, MTT, Tmax, TTP, CTH, OEFmax), None when it names none or several.
 
     A name counts where no letter touches it: ``sub-1_cbf.nii.gz``, ``CT_Tmax.123``, ``NLR_CBF012``.
     """

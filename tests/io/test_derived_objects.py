@@ -167,7 +167,7 @@ def test_codes_and_words(result):
     _, _, _, folder = result
     found = objects(folder / "out")
     for name in NAMES:
-        code, unit = CODES[name]
+        code, scheme, unit = CODES[name]
         ct = next(d for d in found["ct"] if d.ImageType[3] == name.upper())
         pm = next(d for d in found["pm"] if d.ContentLabel == name.upper())
         for mapping in (
@@ -177,6 +177,7 @@ def test_codes_and_words(result):
             assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == unit
             quantity, method = mapping.QuantityDefinitionSequence
             assert quantity.ConceptCodeSequence[0].CodeValue == code
+            assert quantity.ConceptCodeSequence[0].CodingSchemeDesignator == scheme
             assert method.ConceptCodeSequence[0].CodeValue == "126311"
         assert ct.RealWorldValueMappingSequence[0].RealWorldValueSlope == float(ct.RescaleSlope)
         for d in (ct, pm):

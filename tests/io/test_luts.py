@@ -123,6 +123,7 @@ def test_broken_tables_are_refused(name, text, match, tmp_path):
     ("text", "name"),
     [("sub-1_ses-01_cbf.nii.gz", "cbf"), ("SMIR.Brain.XX.O.CT_Tmax.345", "tmax"), ("NLR_CBF012.dcm", "cbf"),
      ("rCBV JET", "cbv"), ("DERIVED PRIMARY PERFUSION RCBF", "cbf"), ("T_max", "tmax"), ("TTP", "ttp"),
+     ("CTH_s", "cth"), ("OEFmax", "oefmax"), ("sub-2_oef_max", "oefmax"), ("OEF", None),
      ("MTT map", "mtt"), ("CBF and CBV", None), ("CT_4DPWI", None), ("ctp", None), ("scbfx", None)],
 )  # fmt: skip
 def test_quantities_in_words(text, name):

@@ -9,13 +9,15 @@ from pydicom import dcmread
 from ctp_torch import PerfusionMaps, read_series
 from oracles.scans import Scan, enhanced, save
 
-NAMES = ("cbv", "cbf", "mtt", "tmax", "ttp")
-CODES = {  # DICOM PS3.16, CID 4108 and 7180; UCUM of CID 7181
-    "cbv": ("126391", "ml/[100]g"),
-    "cbf": ("126390", "ml/[100]g/min"),
-    "mtt": ("113052", "s"),
-    "tmax": ("113084", "s"),
-    "ttp": ("113069", "s"),
+NAMES = ("cbv", "cbf", "mtt", "tmax", "ttp", "cth", "oefmax")
+CODES = {  # DICOM PS3.16, CID 4108 and 7180, or our own; UCUM of CID 7181
+    "cbv": ("126391", "DCM", "ml/[100]g"),
+    "cbf": ("126390", "DCM", "ml/[100]g/min"),
+    "mtt": ("113052", "DCM", "s"),
+    "tmax": ("113084", "DCM", "s"),
+    "ttp": ("113069", "DCM", "s"),
+    "cth": ("CTH", "99CTPTORCH", "s"),
+    "oefmax": ("OEFMAX", "99CTPTORCH", "%"),
 }
 ORIENTATIONS = {
     "axial": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
@@ -77,7 +79,7 @@ def made_maps(folder, *, names=NAMES, seed=0):
     generator = torch.Generator().manual_seed(seed)
     shape = series.geometry.shape
     mask = torch.rand(shape, generator=generator) > 0.3
-    scale = {"cbv": 9.0, "cbf": 90.0, "mtt": 21.0, "tmax": 13.0, "ttp": 44.0}
+    scale = {"cbv": 9.0, "cbf": 90.0, "mtt": 21.0, "tmax": 13.0, "ttp": 44.0, "cth": 15.0, "oefmax": 90.0}
     values = {name: torch.rand(shape, generator=generator) * scale[name] * mask for name in names}
     late = mask & (torch.rand(shape, generator=generator) > 0.5)
     core = late & (torch.rand(shape, generator=generator) > 0.5)

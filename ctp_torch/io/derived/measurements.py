@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ctp_torch.io.derived.common import MAKER, carrier, common_elements, need_highdicom, references
 from ctp_torch.io.derived.derivation import Code, package_version
 from ctp_torch.io.derived.segmentation import ABNORMAL, BRAIN, SEGMENTS, tracking
+from ctp_torch.maps import OWN_SCHEME
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from ctp_torch.io.derived.derivation import Derivation
     from ctp_torch.io.derived.source import Source
 
-__all__ = ["OWN_SCHEME", "write_measurements"]
+__all__ = ["write_measurements"]
 
-OWN_SCHEME = "99CTPTORCH"
-"""Coding scheme of what DICOM has no code for."""
 _OFFSET = 41
 _VOLUME = Code("118565006", "SCT", "Volume")
 _MILLILITRE, _NO_UNIT = Code("ml", "UCUM", "ml"), Code("{ratio}", "UCUM", "ratio")

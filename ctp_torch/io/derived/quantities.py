@@ -20,9 +20,9 @@ _METHOD = Code("370129005", "SCT", "Measurement Method")
 
 
 def quantity_code(name: str) -> Code:
-    """What a map measures (CID 4108, 7180)."""
+    """What a map measures (CID 4108, 7180; our own scheme for what these lack)."""
     value, meaning = QUANTITIES[name].code
-    return Code(value, "DCM", meaning)
+    return Code(value, QUANTITIES[name].scheme, meaning)
 
 
 def unit_code(name: str) -> Code:
