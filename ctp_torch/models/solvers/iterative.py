@@ -24,6 +24,7 @@ _ROUNDS = 8
 _ROWS = 4096  # samples whose features are made at a time
 _PANEL = 256  # columns of their Gram matrix made at a time; only panels on and above the diagonal
 _ROUNDING = torch.finfo(torch.float32).eps / 2.0
+_LEADING = 8  # directions that the preconditioner treats apart
 _INDEPENDENT = 1e-4  # residual diagonal of the centres from which on their factor may be inverted in float32
 
 
@@ -163,14 +164,35 @@ def nystrom_preconditioner(
     identity = torch.eye(rank, dtype=torch.float64, device=X.device)
     factors = torch.linalg.cholesky(gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
 
+    top, directions = _leading(gram)
+    leading = torch.linalg.qr((features @ (directions / top.sqrt()).float()).double()).Q.float()  # (samples, leading)
+    shift = alphas.repeat_interleave(n_targets)
+    lifted = 1.0 / (top[:, None] + shift).float()  # (leading, columns)
+
     def apply(R: Tensor) -> Tensor:
-        inside = (R.mT @ features).double()  # (columns, rank)
+        part = leading.mT @ R
+        rest = R - leading @ part
+        inside = (rest.mT @ features).double()  # (columns, rank)
         inside = inside.reshape(len(alphas), n_targets, -1).mT  # (alphas, rank, targets)
         inside = torch.cholesky_solve(inside, factors).mT.flatten(0, 1)  # (columns, rank)
-        shift = alphas.repeat_interleave(n_targets).to(R)
-        return (R - features @ inside.to(R).mT) / shift
+        rest = (rest - features @ inside.to(R).mT) / shift.to(R)
+        return rest + leading @ (lifted * part - leading.mT @ rest)
 
     return apply
+
+
+def _leading(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues of a Gram matrix and their vectors.
+
+    What ``K(X, C) K(C, C)^-1 K(C, X) + alpha I`` shrinks most, by up to the number of samples over alpha, is the
+    difference of two nearly equal vectors in float32: the preconditioner treats these few directions apart.
+    """
+    n = min(_LEADING, len(gram))
+    basis = torch.linalg.qr(gram[:, : 2 * n]).Q
+    for _ in range(8):  # subspace iteration: the leading eigenvalues of kernel matrices lie far apart
+        basis = torch.linalg.qr(gram @ basis).Q
+    values, vectors = torch.linalg.eigh(basis.mT @ gram @ basis)
+    return values[-n:].clamp_min(torch.finfo(values.dtype).tiny), (basis @ vectors)[:, -n:]
 
 
 def _summed(part: Tensor) -> Tensor:
