@@ -15,7 +15,7 @@ __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul"]
 _LOG2_E = 1.4426950408889634
 _CACHE_ROWS, _CACHE_COLUMNS = 2048, 256  # 2 MB in float32: product, power and sum without leaving the caches
 _GRAM_SIDES = {
-    4: 1024,
+    4: 512,
     8: 768,
 }  # by bytes a value, measured: blocks that the shared cache holds while they are used twice
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
