@@ -133,8 +133,8 @@ def maps(
     else:
         settings |= {
             "method": method or "csvd",
-            "aif": aif,
-            "vof": vof,
+            "aif": vessels.named(aif),
+            "vof": vessels.named(vof),
             "vof_scaling": vof_scaling,
             "sigma_mm": sigma_mm,
         }
@@ -270,11 +270,8 @@ def _write_page(
     from ctp_torch.report.files import write_report
     from ctp_torch.report.viewer import patient_view
 
-    series, settings = scan.ready, dict(record["settings"])
+    series, settings = scan.ready, record["settings"]
     label = str(settings.get("model") or settings["method"])
-    for vessel in ("aif", "vof"):
-        if vessel in settings:
-            settings[vessel] = Path(settings[vessel]).name  # folders may be named after people
     notes = {name: value for name, value in series.notes.items() if name not in ("motion", "warnings")}
     view = patient_view(
         name="Patient",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ctp_torch.pipeline import Anatomy
     from ctp_torch.series import CTPSeries
 
-__all__ = ["VESSEL_HELP", "check_choice", "read_mask", "read_vessel"]
+__all__ = ["VESSEL_HELP", "check_choice", "named", "read_mask", "read_vessel"]
 
 VESSEL_HELP = "auto; x,y,z (column, row, slice from 0, slices upwards); a NIfTI mask; or a text file of the curve"
 _VOXEL = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)*")
@@ -25,6 +25,11 @@ def check_choice(text: str, option: str) -> None:
     """Refuse a choice that is neither a voxel nor a file, before anything is computed."""
     if text != "auto" and not Path(text).is_file():
         _voxel(text, option)
+
+
+def named(text: str) -> str:
+    """A choice as results may tell it: of a file the name alone, because folders may be named after people."""
+    return Path(text).name if Path(text).is_file() else text
 
 
 def read_vessel(
@@ -55,7 +60,7 @@ def read_vessel(
     where = read_mask(path, source) if path.is_file() else _one_voxel(text, option, source)
     outside = int((where & ~anatomy.brain).sum())
     if outside:
-        warnings.append(f"{option} {text}: {outside} of {int(where.sum())} voxels lie outside the brain")
+        warnings.append(f"{option} {named(text)}: {outside} of {int(where.sum())} voxels lie outside the brain")
     from ctp_torch import ops, pipeline
 
     hu = (source if motion is None else pipeline.align(source, motion)).hu

@@ -97,7 +97,10 @@ def test_a_curve_file_and_a_vessel_mask_are_taken(run, scan_folder, tmp_path):
             *("--aif", tmp_path / name, "--vof", tmp_path / "vein.nii.gz"),
         )
         assert done.code == 0, done.err
-        note = json.loads((tmp_path / name[:3] / "run.json").read_text(encoding="utf-8"))["maps"]
+        told = (tmp_path / name[:3] / "run.json").read_text(encoding="utf-8")
+        assert str(tmp_path) not in told  # folders may be named after people
+        assert json.loads(told)["settings"]["aif"] == name
+        note = json.loads(told)["maps"]
         np.testing.assert_allclose(note["aif"]["curve_hu"], curve, atol=2e-3)
         assert sorted(note["vof"]["voxels_xyz"]) == [[31, 52, 1], [31, 53, 1], [32, 52, 1], [32, 53, 1]]
     (tmp_path / "short.txt").write_text("1\n2\n3")
