@@ -176,7 +176,8 @@ def nystrom_preconditioner(
         inside = inside.reshape(len(alphas), n_targets, -1).mT  # (alphas, rank, targets)
         inside = torch.cholesky_solve(inside, factors).mT.flatten(0, 1)  # (columns, rank)
         rest = (rest - features @ inside.to(R).mT) / shift.to(R)
-        return rest + leading @ (lifted * part - leading.mT @ rest)
+        whole: Tensor = rest + leading @ (lifted * part - leading.mT @ rest)
+        return whole
 
     return apply
 
