@@ -22,6 +22,13 @@ def scan(*, n=64, n_slices=3, frames=40, onset=9.0, bolus=1.0, turn_deg=0.0, see
     return series, made
 
 
+def hemisphere_removed(made):
+    """A digital head with fluid and noise in place of the brain's second half."""
+    gone = made.brain & (torch.arange(made.hu.shape[-1]) > made.hu.shape[-1] // 2)
+    made.hu[:, gone] = 5.0 + 3.0 * torch.randn(made.hu[:, gone].shape, generator=torch.Generator().manual_seed(1))
+    return made
+
+
 def write_scan(folder, **options):
     """The scan as DICOM files."""
     series, _ = scan(**options)

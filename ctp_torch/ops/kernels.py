@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -75,13 +76,14 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     shift = Z.mean(0)
     z, n_columns = Z - shift, min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
     longest = _longest(z)
-    near = _growth_part(z, W, gamma=gamma, n_columns=n_columns)
-    far = _kernel_part(z, W, gamma=gamma, n_columns=n_columns)
+
+    @cache  # each is made when the first rows need it
+    def part(near: bool) -> Callable[[Tensor], Tensor]:
+        return (_growth_part if near else _kernel_part)(z, W, gamma=gamma, n_columns=n_columns)
 
     def rows(start: int, stop: int) -> Tensor:
         x = X[start:stop] - shift
-        safe = X.dtype == torch.float32 and 2.0 * gamma * longest * _longest(x) < _NO_OVERFLOW
-        return near(x) if safe else far(x)
+        return part(X.dtype == torch.float32 and 2.0 * gamma * longest * _longest(x) < _NO_OVERFLOW)(x)
 
     return torch.cat([W.new_empty(0, W.shape[1]), *in_row_blocks(rows, len(X), block=_block_rows(X, n_columns))])
 

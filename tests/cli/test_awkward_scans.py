@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 from oracles.vessels import head
+from scenes import hemisphere_removed
 
 from ctp_torch import ops
 from ctp_torch.geometry import Geometry
@@ -27,12 +28,6 @@ def written(folder, made, *, frames=None):
     series = CTPSeries(hu, times, Geometry(tuple(hu.shape[1:]), made.spacing, (-115.0, -115.0, 20.0)))
     write_ct_series(series, folder, header=StudyHeader(seed=7))
     return folder
-
-
-def hemisphere_removed(made):
-    gone = made.brain & (torch.arange(made.hu.shape[-1]) > made.hu.shape[-1] // 2)
-    made.hu[:, gone] = 5.0 + 3.0 * torch.randn(made.hu[:, gone].shape, generator=torch.Generator().manual_seed(1))
-    return made
 
 
 def metal_inside(made):

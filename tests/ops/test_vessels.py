@@ -8,6 +8,7 @@ mean height of a group instead of that of its highest curves.
 import pytest
 import torch
 from oracles.vessels import gamma_variate, head
+from scenes import hemisphere_removed
 
 from ctp_torch import ops
 from ctp_torch.errors import QualityError
@@ -144,12 +145,6 @@ def test_refusals():
             select(volumes, mask[:1], 1.0, spacing=(1.0, 1.0, 1.0))
         with pytest.raises(ValueError, match="mask is empty"):
             select(volumes, ~mask, 1.0, spacing=(1.0, 1.0, 1.0))
-
-
-def hemisphere_removed(made):
-    gone = made.brain & (torch.arange(made.hu.shape[-1]) > made.hu.shape[-1] // 2)
-    made.hu[:, gone] = 5.0 + 3.0 * torch.randn(made.hu[:, gone].shape, generator=torch.Generator().manual_seed(1))
-    return made
 
 
 def metal_inside(made):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import ConvergenceWarning, NumericalError
-from ctp_torch.models.solvers.low_rank import spanning
+from ctp_torch.models.solvers.low_rank import add_gram, mirrored, spanning
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
 from ctp_torch.ops.huge_pages import empty_matrix
@@ -22,7 +22,6 @@ __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "re
 _ROUND = 1e-4  # residual to which one round in float32 goes: below it rounding takes over
 _ROUNDS = 8
 _ROWS = 4096  # samples whose features are made at a time
-_PANEL = 256  # columns of their Gram matrix made at a time; only panels on and above the diagonal
 _ROUNDING = torch.finfo(torch.float32).eps / 2.0
 _LEADING = 8  # directions that the preconditioner treats apart
 _INDEPENDENT = 1e-4  # residual diagonal of the centres from which on their factor may be inverted in float32
@@ -157,9 +156,8 @@ def nystrom_preconditioner(
         rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
         features[start : start + _ROWS] = rows
         if k % n_ranks() == own_rank():
-            for first in range(0, rank, _PANEL):
-                gram[first : first + _PANEL, first:] += rows[:, first : first + _PANEL].mT @ rows[:, first:]
-    gram = gram.triu() + gram.triu(1).mT
+            add_gram(gram, rows)
+    gram = mirrored(gram)
     sum_over_ranks(gram)
     identity = torch.eye(rank, dtype=torch.float64, device=X.device)
     factors = torch.linalg.cholesky(gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)

@@ -21,9 +21,11 @@ from ctp_torch.ops.ranks import mean_over_ranks, row_share, sum_over_ranks
 
 __all__ = [
     "NormalEquations",
+    "add_gram",
     "drawn",
     "grown",
     "likely_rank",
+    "mirrored",
     "normal_equations",
     "pivots",
     "random_centers",
@@ -109,8 +111,7 @@ def normal_equations(
         rows = gaussian_kernel(X.to(centers), centers, gamma=gamma, out=memory)  # (block, rank)
         if not late:
             rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
-        for start in range(0, rank, _PANEL):
-            gram[start : start + _PANEL, start:].addmm_(rows[:, start : start + _PANEL].mT, rows[:, start:])
+        add_gram(gram, rows)
         if sums is None:
             sums = y.new_zeros(len(y), rank)
             target_sum, square_sum = y.new_zeros(len(y) - 1), y.new_zeros(len(y) - 1)
@@ -120,7 +121,7 @@ def normal_equations(
         count += len(X)
     if sums is None:
         raise ValueError("nothing to fit: the blocks hold no sample")
-    gram = gram.triu() + gram.triu(1).mT
+    gram = mirrored(gram)
     sum_over_ranks(gram, sums, target_sum, square_sum, count)
     if late:
         half = torch.linalg.solve_triangular(triangle, gram, upper=False)
@@ -128,6 +129,21 @@ def normal_equations(
         gram = (gram + gram.mT) / 2.0
         sums = torch.linalg.solve_triangular(triangle, sums.mT, upper=False).mT
     return NormalEquations(gram, sums[:-1].mT, sums[-1], target_sum, square_sum, count)
+
+
+def add_gram(gram: Tensor, rows: Tensor) -> None:
+    """Add ``rows' rows`` to a Gram matrix (rank, rank) in float64, in panels on and above its diagonal alone."""
+    for start in range(0, len(gram), _PANEL):
+        panel, left, right = gram[start : start + _PANEL, start:], rows[:, start : start + _PANEL].mT, rows[:, start:]
+        if rows.dtype == gram.dtype:
+            panel.addmm_(left, right)
+        else:
+            panel += left @ right
+
+
+def mirrored(gram: Tensor) -> Tensor:
+    """The symmetric matrix of what :func:`add_gram` made."""
+    return gram.triu() + gram.triu(1).mT
 
 
 def weights(gram: Tensor, moment: Tensor, triangle: Tensor, *, alphas: Tensor) -> tuple[Tensor, Tensor]:
