@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import QualityError
+from ctp_torch.ops.arterial_cluster import earliest_cluster
 from ctp_torch.ops.concentration import bolus_likeness, bolus_onset, curve_noise
 from ctp_torch.ops.first_pass import curve_width, first_pass_centre
 from ctp_torch.ops.morphology import erode
@@ -41,9 +42,11 @@ def select_aif(
     2. Keep curves that have the shape of a bolus (correlation with the tissue's, moved, above 0.9, or 0.75 where that
        leaves too few), stand eight times above the noise, are no more irregular than three quarters of the brain, and
        3 to 25 s wide at half height.
-    3. Cluster the curves, each divided by its area, into five groups. A group is as high as its highest curves are,
-       ``area_mm2`` together; of those at least 0.4 times as high as the highest, keep the one with the smallest first
-       moment.
+    3. Cluster the curves, each divided by its area, into five groups. A group is as high and rises as early as its
+       highest curves do, ``area_mm2`` together. Of those at least 0.4 times as high as the highest that have risen half
+       way before the tissue has, keep the one with the smallest first moment. Where all of those rise later, they are
+       veins, or drifted before the contrast came, which makes a first moment small: the height that counts is then the
+       highest of the groups that rise before the tissue, if it is twice the tissue's.
     4. Its highest curves, ``area_mm2`` together, give the mean curve.
 
     Where a filter of step 2 would leave fewer than four voxels it is passed over.
@@ -95,7 +98,7 @@ def select_aif(
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
     n = _n_voxels(area_mm2, spacing, least=4)
-    keep = _earliest_cluster(smooth, keep, dt, n)
+    keep = keep[earliest_cluster(smooth[keep], found.tissue, dt, n_highest=n)]
     return found.mean(keep[_largest(smooth[keep].amax(dim=1), n)], mask)
 
 
@@ -238,6 +241,8 @@ class _Candidates(NamedTuple):
     """The roughness that three quarters of the brain stay below."""
     likeness: Tensor
     """``(voxels,)`` correlation with the brain's curve, moved: low at edges of bone in a moving head."""
+    tissue: Tensor
+    """``(time,)`` the brain's curve: median of all, smoothed in time [HU]."""
 
     def mean(self, chosen: Tensor, mask: Tensor) -> VesselCurve:
         """The mean of some of the curves, and their voxels as a mask."""
@@ -266,7 +271,8 @@ def _brightest(
     index = index[_largest(area, max(40, math.ceil(share * len(index))))]
     curves = volume[:, index]
     smooth = smooth_in_time(curves).T  # (voxels, time)
-    return _Candidates(index, curves.T, smooth, curve_noise(sample.T), rough, bolus_likeness(smooth, tissue, dt))
+    likeness = bolus_likeness(smooth, tissue, dt)
+    return _Candidates(index, curves.T, smooth, curve_noise(sample.T), rough, likeness, tissue)
 
 
 def _roughness(curves: Tensor) -> Tensor:
@@ -306,35 +312,3 @@ def _fit_consensus(curves: Tensor, noise: float) -> tuple[Tensor, Tensor]:
     rest = (curves - height[:, None] * shape).square().mean(dim=1)
     smoothed_noise = 0.375 * noise**2  # variance that 1/4, 1/2, 1/4 leaves
     return height, (rest - smoothed_noise).clamp_min(0).sqrt() / height.clamp_min(1e-12)
-
-
-def _earliest_cluster(
-    smooth: Tensor, keep: Tensor, dt: float, n_highest: int, *, n_clusters: int = 5, n_rounds: int = 20
-) -> Tensor:
-    """Of the curves ``keep``, the k-means cluster with the smallest first moment, unless its highest are low.
-
-    Its mean would not do: beside thick veins, a few arteries among much tissue would count as low.
-    """
-    n_clusters = min(n_clusters, keep.numel() // 6)
-    if n_clusters < 2:
-        return keep
-    start = max(0, int(float(bolus_onset(smooth[keep].mean(dim=0), dt)) / dt) - 1)
-    window = smooth[keep, start : start + max(4, math.ceil(16.0 / dt))].clamp_min(0)
-    shape = window / window.sum(dim=1, keepdim=True).clamp_min(1e-12)  # (voxels, frames)
-    frames = torch.arange(shape.shape[1], device=shape.device, dtype=shape.dtype)
-    moment = shape @ frames
-    group = moment.argsort().argsort() * n_clusters // keep.numel()  # quintiles
-    for _ in range(n_rounds):
-        members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)  # (voxels, clusters)
-        centres = (members.T @ shape) / members.sum(dim=0)[:, None].clamp_min(1)
-        regroup = torch.cdist(shape, centres).argmin(dim=1)
-        if torch.equal(regroup, group):
-            break
-        group = regroup
-    members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)
-    count = members.sum(dim=0).clamp_min(1)
-    peaks = torch.where(members.T > 0, smooth[keep].amax(dim=1), 0.0)  # (clusters, voxels)
-    height = peaks.topk(min(n_highest, keep.numel()), dim=1).values.sum(dim=1) / count.clamp_max(n_highest)
-    eligible = (members.sum(dim=0) >= max(3.0, 0.05 * keep.numel())) & (height >= 0.4 * height.max())
-    mean_moment = torch.where(eligible, (members.T @ moment) / count, torch.inf)
-    return keep[group == mean_moment.argmin()] if bool(eligible.any()) else keep

@@ -1,6 +1,6 @@
 """Arterial input and venous outflow of digital heads whose vessels are known.
 
-Mutations that these tests catch: the largest instead of the smallest first moment in ``_earliest_cluster`` (a vein is
+Mutations that these tests catch: the largest instead of the smallest first moment in ``earliest_cluster`` (a vein is
 taken for the artery); no lag in ``select_vof`` (an artery for the vein); the ratio upside down in ``scale_aif``; the
 mean height of a group instead of that of its highest curves.
 """
@@ -96,6 +96,35 @@ def test_few_arteries_among_tissue_beside_thick_veins():
     moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts)
     aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
     assert aif.mask[0, 8, 8:14].sum() == aif.mask.sum() == 4
+
+
+def test_arteries_that_partial_volume_leaves_far_below_the_veins():
+    """Mutation seen red: the height that counts is always that of the highest group."""
+    moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), [(24, 60.0, 0.0), (60, 200.0, 6.0)])
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
+    assert aif.mask[0, 8, 8:32].sum() == aif.mask.sum() == 4
+
+
+def test_tissue_that_drifts_before_a_wide_bolus_is_no_artery():
+    """What stands there early makes the first moment small, however late the bolus comes.
+
+    Mutation seen red: groups that rise after the tissue stay eligible.
+    """
+    moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), [], tissue=2.5)
+    t = torch.arange(60.0)
+    moved[:, 0, 8, 8:32] += gamma_variate(t, 8.0, 36.0, beta=2.8)[:, None]
+    drift = 8.0 * (t / 10.0).clamp(max=1.0)
+    moved[:, 0, 10, 8:24] += (gamma_variate(t, 16.0, 30.0, beta=2.8) + drift)[:, None]
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
+    assert aif.mask[0, 8, 8:32].sum() == aif.mask.sum() == 4
+
+
+def test_tissue_is_no_artery_where_only_veins_stand_out():
+    """Mutation seen red: an early group counts however low it is."""
+    moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), [(60, 200.0, 6.0)])
+    moved[:, 1, 40, 10:60] += gamma_variate(torch.arange(60.0), 9.0, 3.0)[:, None]
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
+    assert aif.mask[0, 8, 8:68].sum() == aif.mask.sum() == 4
 
 
 @pytest.mark.parametrize(("slice_mm", "n_aif", "n_vof"), [(8.0, 4, 3), (5.0, 4, 3), (0.5, 12, 25)])
