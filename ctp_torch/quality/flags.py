@@ -32,6 +32,8 @@ class Check(NamedTuple):
     """The same names: the largest value allowed, or the smallest for those that begin with ``min_``."""
     reason: str = ""
     """Why nothing could be measured, when that itself is the reason to flag."""
+    advice: str = ""
+    """What suffers and what to do; told when raised."""
 
     @property
     def broken(self) -> list[str]:
@@ -54,9 +56,11 @@ class Check(NamedTuple):
         for name, limit in self.limits.items():
             plain = name.removeprefix("min_")
             value = self.values.get(plain)
-            told = "not measured" if value is None else f"{value:.3g}"
-            parts.append(f"{plain.replace('_', ' ')} {told} ({'at least' if name != plain else 'at most'} {limit:g})")
-        return f"{self.flag} {NAMES[self.flag]}: {', '.join(parts)}"
+            measured = "not measured" if value is None else f"{value:.3g}"
+            bound = "at least" if name != plain else "at most"
+            parts.append(f"{plain.replace('_', ' ')} {measured} ({bound} {limit:g})")
+        told = f"; {self.advice}" if self.raised and self.advice else ""
+        return f"{self.flag} {NAMES[self.flag]}: {', '.join(parts)}{told}"
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
