@@ -261,7 +261,7 @@ def _arterial(
     """q6: whether the arterial input stands out, is narrow, comes before tissue and vein and isn't far too small.
 
     ``brain`` is the mean curve of all, smoothed in time. Half of its rise comes 1.2 to 4.3 s after that of an artery,
-    in digital patients, and before that of a vein.
+    in digital patients, and before that of a vein. No vein is told but no fault: a slab may lie beside all sinuses.
     """
     limits = {
         "min_peak_to_noise": PEAK_TO_NOISE,
@@ -270,9 +270,8 @@ def _arterial(
         "later_than_tissue_s": 0.0,
         "later_than_vein_s": dt,  # a peak is known to a frame
         "vein_to_artery_area": AREA_RATIO,
-        "min_veins": 1.0,
     }
-    values: dict[str, float | None] = dict.fromkeys(name.removeprefix("min_") for name in limits)
+    values: dict[str, float | None] = dict.fromkeys((*(name.removeprefix("min_") for name in limits), "veins"))
     if aif is None:
         return Check("q6", values, limits, refusal)
     curve = ops.smooth_in_time(aif.curve)
@@ -290,18 +289,19 @@ def _arterial(
         values["later_than_vein_s"] = (int(curve.argmax()) - int(venous.argmax())) * dt
         values["vein_to_artery_area"] = float(vof.curve.sum() / aif.curve.sum().clamp(min=1e-6))
     check = Check("q6", values, limits)
-    return check._replace(advice=_advise(check.broken))
+    return check._replace(advice=_advise(check.broken, no_vein=vof is None))
 
 
-def _advise(broken: list[str]) -> str:
+def _advise(broken: list[str], *, no_vein: bool) -> str:
     """What suffers from an implausible arterial input, and what to do."""
     late = any(name.startswith("later") for name in broken)
-    said = ["it rises like tissue or a vein: Tmax reads too short, CBF and MTT are off"] if late else []
-    if broken == ["min_veins"]:
-        said += ["without a vein it isn't scaled: CBF and CBV read too high by its partial volume"]
-    elif not late:
-        said += ["CBF, CBV, MTT and Tmax all rest on it and may be off"]
-    return f"{said[0]}; look at its curve and name an artery by --aif x,y,z"
+    said = (
+        "it rises like tissue or a vein: Tmax reads too short, CBF and MTT are off"
+        if late
+        else "CBF, CBV, MTT and Tmax all rest on it and may be off"
+    )
+    unscaled = ", and no vein was found to scale it by" if no_vein else ""
+    return f"{said}{unscaled}; look at its curve and name an artery by --aif x,y,z"
 
 
 def _thickness(series: CTPSeries) -> float:
