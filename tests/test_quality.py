@@ -160,7 +160,7 @@ def gamma(onset, height, beta=1.5, n=60):
     ],
 )
 def test_an_implausible_artery_is_flagged_by_its_own_limit(aif, vof, noise, names):
-    """Mutations seen red: artery and vein swapped; the tissue's rise read at its peak."""
+    """Mutations seen red: artery and vein, or artery and tissue, swapped; any height above the tissue's will do."""
     ripple = torch.zeros(60, dtype=torch.float64)
     ripple[:10] = noise * torch.tensor([1.0, -1.0] * 5, dtype=torch.float64)
     tissue = gamma(10.5, 4.5, beta=2.0).curve
