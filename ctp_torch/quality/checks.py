@@ -28,7 +28,7 @@ ARTERIAL_LEAD_S = 2.4
 TAIL, VENOUS_PEAK_TO_END_S, COVERAGE_S = 0.6, 5.0, 20.0
 PEAK_TO_NOISE, AIF_WIDTH_S, AREA_RATIO = 5.0, 25.0, 8.0
 PEAK_TO_TISSUE = 1.2
-"""Arteries of digital patients reach 4 to 16 times the brain's mean peak, of human ones 1.3 times within cortex."""
+"""Arteries of digital patients reach 3 to 18 times the brain's mean peak, of human ones 1.3 times within cortex."""
 BRAIN_PEAK_HU = 1.5
 
 
@@ -260,7 +260,7 @@ def _arterial(
 ) -> Check:
     """q6: whether the arterial input stands out, is narrow, comes before tissue and vein and isn't far too small.
 
-    ``brain`` is the mean curve of all, smoothed in time. Half of its rise comes 1.2 to 4.3 s after that of an artery,
+    ``brain`` is the mean curve of all, smoothed in time. Half of its rise comes 1.2 to 5.2 s after that of an artery,
     in digital patients, and before that of a vein. No vein is told but no fault: a slab may lie beside all sinuses.
     """
     limits = {
