@@ -173,7 +173,7 @@ class KernelRidge(Regressor):
                 self.plan_["solver"], self.plan_["reason"] = "pivoted", reason
             if smooth or solver == "pivoted":
                 self.plan_["approximate"] = not smooth
-                return found
+                return found._replace(centers=found.centers.to(X.dtype))  # they are samples
         if solver == "cholesky":
             return direct.solve(X, Y, alphas=alphas, gamma=gamma, tolerance=tolerance)
         if float(alphas.min()) == 0.0:
@@ -204,18 +204,28 @@ class KernelRidge(Regressor):
         weights = solution.weights.reshape(*alpha.shape, *solution.weights.shape[-2:])
         size = weights.norm(dim=-2) / torch.where(spread > 0, spread, 1.0)  # (..., targets)
         rounding = float(size.max()) * torch.finfo(torch.float32).eps / 2
+        rounding_of_kernels = rounding * self._largest_growth(solution.centers)
         # measured on time curves: the largest error is 15 times this for float32 sums, twice this for float32 kernels;
         # an approximation differs from the exact model by a hundred times more than float32 sums cost it
         allowed = _ROUNDING_OF_SUMS * (10.0 if self.plan_["approximate"] else 1.0)
         short = 15.0 * rounding < allowed and solution.centers.dtype == torch.float32
         self.dual_coef_ = weights.to(torch.float32 if short else torch.float64).contiguous()
-        self.centers_ = solution.centers if 2.0 * rounding < _ROUNDING_OF_KERNELS else solution.centers.double()
+        precise = 2.0 * rounding_of_kernels < _ROUNDING_OF_KERNELS
+        self.centers_ = solution.centers if precise else solution.centers.double()
         self.intercept_ = intercept.expand(*alpha.shape, intercept.shape[-1]).contiguous()
         self.residual_ = solution.residual if math.isfinite(solution.residual) else None
         self.n_iter_ = solution.n_iter
         self.plan_["n_centers"] = solution.centers.shape[-2]
         if solution.dof is not None:
             self.low_rank_dof_ = solution.dof.reshape(alpha.shape)
+
+    def _largest_growth(self, centers: Tensor) -> float:
+        """The scale at which kernels are rounded: 1, or the largest exponent among the centres where that is small."""
+        if centers.ndim > 2:
+            return 1.0
+        width = torch.as_tensor(self.gamma, dtype=torch.float64).max()
+        longest = (centers - centers.mean(0)).square().sum(1).max()
+        return min(1.0, 2.0 * float(width) * float(longest))
 
     def _predict(self, X: Tensor) -> Tensor:
         """``K(X, centers) w + b``, block by block; models on the same centres share the kernel."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -10,17 +11,16 @@ from torch import Tensor
 
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
 from ctp_torch.ops.huge_pages import empty_matrix
+from ctp_torch.ops.threads import in_threads, n_threads, worth_threads
 
-__all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul"]
+__all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul", "gaussian_rows"]
 
 _LOG2_E = 1.4426950408889634
-_CACHE_ROWS, _CACHE_COLUMNS = 2048, 256  # 2 MB in float32: product, power and sum without leaving the caches
-_GRAM_SIDES = {
-    4: 512,
-    8: 768,
-}  # by bytes a value, measured: blocks that the shared cache holds while they are used twice
+_GRAM_SIDE = 512  # measured: blocks that a core's caches hold while they are used twice
+_GROUPS = 16  # pieces of work: the order of sums doesn't depend on the number of cores
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
+_SMALL = 0.25  # exponent up to which a short series is quicker than powers, and exact to the last digit of exp - 1
 
 
 def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor | None = None) -> Tensor:
@@ -48,18 +48,39 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor 
     if X.ndim > 2 or Z.ndim > 2 or X.device.type != "cpu":
         return torch.matmul(left, right.mT, out=out).clamp_max_(0.0).exp2_()  # rounding must not lift any above 1
     kernel = empty_matrix(X, len(X), len(Z)) if out is None else out
-    for block, columns in _tiles(kernel, _CACHE_ROWS, _CACHE_COLUMNS):
-        tile = kernel[block, columns]
-        torch.mm(left[block], right[columns].mT, out=tile)
-        tile.clamp_max_(0.0).exp2_()
+
+    n_columns = _cache_block(X)[1]
+
+    def fill(rows: slice) -> None:
+        for column in range(0, len(Z), n_columns):
+            tile = kernel[rows, column : column + n_columns]
+            torch.mm(left[rows], right[column : column + n_columns].mT, out=tile)
+            tile.clamp_max_(0.0).exp2_()
+
+    in_threads(fill, _row_slices(X, len(Z)), device=X.device)
     return kernel
+
+
+def gaussian_rows(X: Tensor, *, gamma: float) -> Callable[[Tensor], Tensor]:
+    """A function of indices that makes these rows of ``K(X, X)``, (indices, n): what all rows share is made once.
+
+    Parameters
+    ----------
+    X
+        (n, features)
+    gamma
+        inverse squared width
+    """
+    centred = X - X.mean(0)
+    left, right = _left(centred, gamma), _right(centred, gamma)
+    return lambda indices: torch.mm(left[indices], right.mT).clamp_max_(0.0).exp2_()
 
 
 def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> Tensor:
     """The product ``K(X, Z) W``, of shape (n, columns), with K in blocks that are never kept.
 
-    A block stays in the cache on a CPU, and in a quarter of the free memory on a GPU; if memory runs out all the same,
-    blocks are halved.
+    On a CPU every core makes blocks of its own that stay in its cache; on a GPU a block takes a quarter of the free
+    memory, and is halved if memory runs out all the same.
 
     Parameters
     ----------
@@ -74,27 +95,47 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
         inverse squared width
     """
     shift = Z.mean(0)
-    z, n_columns = Z - shift, min(len(Z), _CACHE_COLUMNS if X.device.type == "cpu" else _GPU_SIDE)
-    longest = _longest(z)
+    z, n_columns = Z - shift, min(len(Z), _cache_block(X)[1] if X.device.type == "cpu" else _GPU_SIDE)
+    longest = float(_squares(z).max()) ** 0.5
 
     @cache  # each is made when the first rows need it
-    def part(near: bool) -> Callable[[Tensor], Tensor]:
+    def part(near: bool) -> _Product:
         return (_growth_part if near else _kernel_part)(z, W, gamma=gamma, n_columns=n_columns)
 
-    def rows(start: int, stop: int) -> Tensor:
-        x = X[start:stop] - shift
-        return part(X.dtype == torch.float32 and 2.0 * gamma * longest * _longest(x) < _NO_OVERFLOW)(x)
+    def of_rows(rows: slice, memory: Tensor) -> Tensor:
+        x = X[rows] - shift
+        squares = _squares(x)
+        largest = 2.0 * gamma * longest * float(squares.max()) ** 0.5  # exponent of the growth
+        product = part(X.dtype == torch.float32 and largest < _NO_OVERFLOW)
+        return product(x, squares, largest, memory)
 
-    return torch.cat([W.new_empty(0, W.shape[1]), *in_row_blocks(rows, len(X), block=_block_rows(X, n_columns))])
+    def on_device(start: int, stop: int) -> Tensor:
+        return of_rows(slice(start, stop), X.new_empty(2, (stop - start) * n_columns))
+
+    def on_core(blocks: list[slice]) -> Tensor:
+        memory = X.new_empty(2, (blocks[0].stop - blocks[0].start) * n_columns)  # new pages cost as much as the powers
+        return torch.cat([of_rows(rows, memory) for rows in blocks])
+
+    if X.device.type == "cpu":
+        blocks = _row_slices(X, len(Z))
+        size = -(-len(blocks) // _GROUPS) or 1
+        products = in_threads(on_core, [blocks[k : k + size] for k in range(0, len(blocks), size)], device=X.device)
+    else:
+        products = in_row_blocks(on_device, len(X), block=_device_rows(X, n_columns))
+    return torch.cat([W.new_empty(0, W.shape[1]), *products])
 
 
-def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> Callable[[Tensor], Tensor]:
+_Product = Callable[[Tensor, Tensor, float, Tensor], Tensor]
+"""K w of rows x (rows, features); with their squared norms, the largest exponent, (2, rows * columns) to work in."""
+
+
+def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Product:
     """Makes ``K(x, z) W`` of some rows x, from exponents that hold the whole distance: they are never above 0."""
     right, W = _right(z, gamma), _column_major(W)
 
-    def product(x: Tensor) -> Tensor:
-        left = _left(x, gamma)
-        total, buffer = W.new_zeros(len(x), W.shape[1]), x.new_empty(len(x) * n_columns)
+    def product(x: Tensor, _squares: Tensor, _largest: float, memory: Tensor) -> Tensor:
+        left, buffer = _left(x, gamma), memory[0]
+        total = W.new_zeros(len(x), W.shape[1])
         longer = buffer if W.dtype == x.dtype else W.new_empty(len(buffer))
         for column in range(0, len(z), n_columns):
             block = _exp_block(left, right[column : column + n_columns], buffer)
@@ -106,7 +147,7 @@ def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> Calla
     return product
 
 
-def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> Callable[[Tensor], Tensor]:
+def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Product:
     """Makes ``K(x, z) W`` of some rows x as ``a(x) sum_j [(exp(2 gamma x.z_j) - 1) + 1] b_j w_j``.
 
     With a and b the exponentials of ``-gamma |x|^2`` and ``-gamma |z|^2``. Where samples are close to their mean by the
@@ -114,19 +155,37 @@ def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> Calla
     is summed in float64 and only the small rest in float32, at half the price of summing all in float64.
     """
     binary = gamma * _LOG2_E
-    heavy = W * _fall(z, binary)  # b_j w_j, float64
-    equal, light, scaled = heavy.sum(0), _column_major(heavy.to(z.dtype)), 2.0 * binary * z
+    heavy = W * (-binary * _squares(z)).exp2()  # b_j w_j, float64
+    equal, light = heavy.sum(0), _column_major(heavy.to(z.dtype))
 
-    def product(x: Tensor) -> Tensor:
-        total, buffer = heavy.new_zeros(len(x), heavy.shape[1]), x.new_empty(len(x) * n_columns)
+    def product(x: Tensor, squares: Tensor, largest: float, memory: Tensor) -> Tensor:
+        total = heavy.new_zeros(len(x), heavy.shape[1])
+        small = largest < _SMALL
+        scaled = x * (2.0 * (gamma if small else binary))
         for column in range(0, len(z), n_columns):
-            rows = scaled[column : column + n_columns]
-            block = buffer[: len(x) * len(rows)].view(len(x), len(rows))
-            torch.mm(x, rows.mT, out=block).exp2_().sub_(1.0)
-            total += block @ light[column : column + n_columns]
-        return ((total + equal) * _fall(x, binary)).to(W.dtype)
+            rows = z[column : column + n_columns]
+            exponent, growth = (part[: len(x) * len(rows)].view(len(x), len(rows)) for part in memory)
+            torch.mm(scaled, rows.mT, out=exponent)
+            growth = _small_growth(exponent, largest, out=growth) if small else exponent.exp2_().sub_(1.0)
+            total += growth @ light[column : column + n_columns]
+        return ((total + equal) * (-binary * squares).exp2()).to(W.dtype)
 
     return product
+
+
+def _small_growth(t: Tensor, largest: float, *, out: Tensor) -> Tensor:
+    """``exp(t) - 1`` for ``|t| <= largest < 1`` to the last digit: its series, with as many terms as that takes.
+
+    ``exp(t)`` itself would be rounded at the scale of 1.
+    """
+    n_terms, rest = 1, largest / 2.0  # what the series leaves out, over t
+    while rest > torch.finfo(t.dtype).eps / 4.0:
+        n_terms += 1
+        rest *= largest / (n_terms + 1)
+    torch.mul(t, 1.0 / math.factorial(n_terms), out=out)
+    for k in range(n_terms - 1, 0, -1):
+        out.add_(1.0 / math.factorial(k)).mul_(t)
+    return out
 
 
 def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, n_shares: int = 1) -> Tensor:
@@ -146,30 +205,28 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     centred = X - X.mean(0)
     left, right = _left(centred, gamma), _right(centred, gamma)
     W = _column_major(W)
-    product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
-    side = min(len(X), _gram_side(X))
-    buffer = X.new_empty(side * side)
-    turn = 0
-    for i in range(0, len(X), side):
-        for j in range(0, i + 1, side):
-            turn += 1
-            if (turn - 1) % n_shares != share:
-                continue
+    on_cpu = X.device.type == "cpu"
+    side = min(len(X), _GRAM_SIDE if on_cpu else _GPU_SIDE)
+    corners = [(i, j) for i in range(0, len(X), side) for j in range(0, i + 1, side)][share::n_shares]
+
+    def summed(some: list[tuple[int, int]]) -> Tensor:
+        product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
+        buffer = X.new_empty(side * side)
+        for i, j in some:
             block = _exp_block(left[i : i + side], right[j : j + side], buffer)
             product[i : i + side] += block @ W[j : j + side]
             if i != j:
                 product[j : j + side] += (W[i : i + side].mT @ block).mT
-    return product
+        return product
+
+    n_groups = min(len(corners), _GROUPS) if worth_threads(X.device, work=len(X) ** 2) else 1
+    groups = [corners[k::n_groups] for k in range(n_groups)]
+    return sum(in_threads(summed, groups, device=X.device), X.new_zeros(W.shape[1], len(X)).mT)
 
 
-def _longest(x: Tensor) -> float:
-    """The largest norm of a row."""
-    return float(x.norm(dim=1).max())
-
-
-def _fall(x: Tensor, binary: float) -> Tensor:
-    """``exp(-gamma |x|^2)``, of shape (n, 1), float64."""
-    return (-binary * x.double().square().sum(1, keepdim=True)).exp2()
+def _squares(x: Tensor) -> Tensor:
+    """The squared norms of the rows, (n, 1) in float64."""
+    return x.square().sum(1, keepdim=True, dtype=torch.float64)
 
 
 def _column_major(W: Tensor) -> Tensor:
@@ -196,22 +253,21 @@ def _exp_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
     return torch.mm(left, right.mT, out=block).clamp_max_(0.0).exp2_()
 
 
-def _tiles(matrix: Tensor, n_rows: int, n_columns: int) -> Iterator[tuple[slice, slice]]:
-    """Row and column slices that cover a matrix piece by piece."""
-    for i in range(0, matrix.shape[0], n_rows):
-        for j in range(0, matrix.shape[1], n_columns):
-            yield slice(i, i + n_rows), slice(j, j + n_columns)
+def _row_slices(X: Tensor, n_columns: int) -> list[slice]:
+    """Blocks of rows, at least one for each thread where there is enough to do."""
+    n = len(X)
+    size = max(1, min(_cache_block(X)[0], -(-n // n_threads(X.device, work=n * n_columns))))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _gram_side(X: Tensor) -> int:
-    """Side of the square blocks of which each is used twice."""
-    if X.device.type != "cpu":
-        return _GPU_SIDE
-    return _GRAM_SIDES[X.element_size()]
+def _cache_block(X: Tensor) -> tuple[int, int]:
+    """Rows and columns, measured, whose product, powers and sums stay in a core's caches.
+
+    Columns are few in float32: so many products are summed before float64 takes over.
+    """
+    return (2048, 256) if X.dtype == torch.float64 else (4096, 128)
 
 
-def _block_rows(X: Tensor, n_columns: int) -> int:
-    """Rows of a block: what the cache holds on a CPU, a quarter of the free memory elsewhere."""
-    if X.device.type == "cpu":
-        return _CACHE_ROWS * _CACHE_COLUMNS // min(n_columns, _CACHE_COLUMNS)
+def _device_rows(X: Tensor, n_columns: int) -> int:
+    """Rows of a block on a device other than the CPU: a quarter of its free memory."""
     return max(1, min(65536, free_bytes(X.device) // (4 * X.element_size() * n_columns)))

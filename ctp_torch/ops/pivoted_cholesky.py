@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.kernels import gaussian_kernel
+from ctp_torch.ops.kernels import gaussian_kernel, gaussian_rows
 
 __all__ = ["PivotedCholesky", "pivoted_cholesky"]
 
@@ -52,7 +52,8 @@ def pivoted_cholesky(
     """
     X = X.double()
     n, rank = len(X), min(rank, len(X))
-    residual, factor = X.new_ones(n), X.new_zeros(n, rank)
+    residual, factor = X.new_ones(n), X.new_empty(rank, n)  # transposed: what is read again and again is contiguous
+    kernel_rows = gaussian_rows(X, gamma=gamma)
     pivots: list[Tensor] = []
     k, size = 0, min(256, max(32, rank // 8))
     while k < rank and float(residual.mean()) > tolerance:
@@ -62,8 +63,8 @@ def pivoted_cholesky(
         candidates = torch.searchsorted(cumulated, draws).clamp_max(n - 1).to(X.device)  # (block,)
 
         # 2. keep or reject them one after the other; what they have left is their Schur complement
-        rows = factor[candidates, :k]
-        schur = gaussian_kernel(X[candidates], X[candidates], gamma=gamma) - rows @ rows.mT
+        rows = factor[:k, candidates]
+        schur = gaussian_kernel(X[candidates], X[candidates], gamma=gamma) - rows.mT @ rows
         kept = _accepted(schur.cpu(), residual[candidates].cpu(), generator)[: rank - k]
         chosen = candidates[kept.to(X.device)]
 
@@ -72,16 +73,16 @@ def pivoted_cholesky(
         if int(failed) or not len(kept):
             residual[candidates] = 0.0  # nothing but rounding left in these
             continue
-        columns = gaussian_kernel(X, X[chosen], gamma=gamma) - factor[:, :k] @ factor[chosen, :k].mT
-        columns = torch.linalg.solve_triangular(triangle.mT, columns, upper=True, left=False)
-        factor[:, k : k + len(kept)] = columns
-        residual = (residual - columns.square().sum(1)).clamp_min(0.0)
+        columns = kernel_rows(chosen).addmm_(factor[:k, chosen].mT, factor[:k], alpha=-1.0)  # (kept, samples)
+        columns = torch.linalg.solve_triangular(triangle, columns, upper=False)
+        factor[k : k + len(kept)] = columns
+        residual = (residual - torch.einsum("ij,ij->j", columns, columns)).clamp_min(0.0)
         residual[chosen] = 0.0
         residual[residual < _ROUNDING] = 0.0
         pivots.append(chosen)
         k += len(kept)
     order = torch.cat(pivots) if pivots else torch.zeros(0, dtype=torch.long, device=X.device)
-    return PivotedCholesky(order, factor[:, :k], residual)
+    return PivotedCholesky(order, factor[:k].mT, residual)
 
 
 _ROUNDING = 1e-13  # of a diagonal of 1, in float64

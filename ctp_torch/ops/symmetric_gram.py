@@ -8,12 +8,13 @@ from torch.nn.functional import pad
 
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel
+from ctp_torch.ops.threads import in_threads, worth_threads
 
 __all__ = ["SymmetricGram"]
 
 _SIDE = 1024
-_TOGETHER = 2  # tiles that the shared cache of a CPU holds between their two uses
-_TOGETHER_ON_GPU = 64
+_TOGETHER_ON_GPU = 64  # tiles of one launch
+_GROUPS = 16  # of rows, each with a sum of its own: their number doesn't depend on the threads
 
 
 class SymmetricGram:
@@ -44,24 +45,35 @@ class SymmetricGram:
         columns = [range(start, i + 1, n_shares) for i, start in enumerate(self._starts)]
         memory = empty_matrix(X, sum(map(len, columns)), side * side).view(-1, side, side)
         self._rows = memory.split([len(taken) for taken in columns])  # each (tiles, side, side)
-        for i, taken in enumerate(columns):
-            for tile, j in zip(self._rows[i], taken, strict=True):
+
+        def fill(i: int) -> None:
+            for tile, j in zip(self._rows[i], columns[i], strict=True):
                 gaussian_kernel(samples[i], samples[j], gamma=gamma, out=tile)
+
+        in_threads(fill, range(n_tiles - 1, -1, -1), device=X.device)  # the longest rows first
 
     def __matmul__(self, W: Tensor) -> Tensor:
         """K times (n, columns), column-major."""
         side, n_tiles, step = self._side, len(self._rows), self._step
         P = pad(W.mT, (0, n_tiles * side - self._n)).view(-1, n_tiles, side).movedim(1, 0).contiguous()
-        product = torch.zeros_like(P)  # (tiles, columns, side)
-        together = _TOGETHER if P.device.type == "cpu" else _TOGETHER_ON_GPU
-        for i, (start, tiles) in enumerate(zip(self._starts, self._rows, strict=True)):
-            for first in range(0, len(tiles), together):
-                some = tiles[first : first + together]
-                left = start + first * step
-                columns = slice(left, left + step * len(some), step)
-                product[i] += torch.bmm(some, P[columns].mT).sum(0).mT
-                below = len(some) - (columns.stop - step == i)  # without the diagonal tile, which is the last of a row
-                if below:
-                    mirrored = torch.bmm(P[i].expand(below, -1, -1), some[:below])
-                    product[left : left + step * below : step] += mirrored
+        together = 1 if P.device.type == "cpu" else _TOGETHER_ON_GPU
+
+        def summed(rows: range) -> Tensor:
+            product = torch.zeros_like(P)  # (tiles, columns, side)
+            for i in rows:
+                start, tiles = self._starts[i], self._rows[i]
+                for first in range(0, len(tiles), together):
+                    some = tiles[first : first + together]
+                    left = start + first * step
+                    columns = slice(left, left + step * len(some), step)
+                    product[i] += torch.bmm(some, P[columns].mT).sum(0).mT
+                    below = len(some) - (columns.stop - step == i)  # without the diagonal tile, the last of a row
+                    if below:
+                        mirrored = torch.bmm(P[i].expand(below, -1, -1), some[:below])
+                        product[left : left + step * below : step] += mirrored
+            return product
+
+        n_groups = min(n_tiles, _GROUPS) if worth_threads(P.device, work=self._n**2) else 1
+        groups = [range(k, n_tiles, n_groups) for k in range(n_groups)]
+        product = sum(in_threads(summed, groups, device=P.device), torch.zeros_like(P))
         return product.movedim(0, 1).reshape(len(W.mT), -1)[:, : self._n].mT

@@ -8,10 +8,30 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["in_threads"]
+__all__ = ["in_threads", "n_threads", "worth_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_WORTH_IT = 2**22
+
+
+def worth_threads(device: torch.device, *, work: int) -> bool:
+    """Whether work on the device is enough for threads of its own.
+
+    Parameters
+    ----------
+    device
+        where the tensors are; only the processor has threads
+    work
+        values that are computed; starting threads costs about a millisecond, four million kernel values take as long
+    """
+    return device.type == "cpu" and work > _WORTH_IT
+
+
+def n_threads(device: torch.device, *, work: int) -> int:
+    """Pieces to split work into: torch's threads where it is worth threads, one elsewhere."""
+    return torch.get_num_threads() if worth_threads(device, work=work) else 1
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], *, device: torch.device) -> list[Result]:
@@ -34,11 +54,11 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], *, device:
         with torch.no_grad():
             return work(item)
 
-    n_threads = torch.get_num_threads()
-    if device.type != "cpu" or n_threads == 1 or len(items) < 2:
+    usual = torch.get_num_threads()
+    if device.type != "cpu" or usual == 1 or len(items) < 2:
         return [quietly(item) for item in items]
     try:
-        with ThreadPoolExecutor(min(n_threads, len(items)), "forest", torch.set_num_threads, (1,)) as pool:
+        with ThreadPoolExecutor(min(usual, len(items)), "ctp_torch", torch.set_num_threads, (1,)) as pool:
             return list(pool.map(quietly, items))
     finally:
-        torch.set_num_threads(n_threads)  # the workers' number has become the default of threads yet to come
+        torch.set_num_threads(usual)  # the workers' number has become the default of threads yet to come

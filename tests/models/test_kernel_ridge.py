@@ -132,8 +132,13 @@ def test_preconditioner_inverts_its_own_matrix(width, device):
     torch.testing.assert_close(found[:, 1], values[:, 1], rtol=0, atol=2e-3)
 
 
-def test_low_rank_is_the_model_on_its_centres(dtype):
-    """Against the subset-of-regressors formula. Mutation seen red: alpha I in place of alpha K_cc."""
+@pytest.mark.parametrize("well_conditioned", [0.0, 2.0], ids=["as they are", "whitened"])
+def test_low_rank_is_the_model_on_its_centres(well_conditioned, dtype, monkeypatch):
+    """Against the subset-of-regressors formula, with rows as they are and whitened by the centres' factor.
+
+    Mutations seen red: alpha I in place of alpha K_cc; weights of whitened rows not turned back.
+    """
+    monkeypatch.setattr("ctp_torch.models.solvers.normal_equations._WELL_CONDITIONED", well_conditioned)
     X, Y, new = (values.to(dtype) for values in _curves(300))
     model = KernelRidge(0.1, 8.0, n_centers=20).fit(X, Y)
     assert model.plan_["approximate"]
@@ -147,6 +152,33 @@ def test_low_rank_is_the_model_on_its_centres(dtype):
     A = K_nc @ torch.linalg.solve(K_cc, K_nc.mT)
     dof = torch.linalg.solve(A + 0.1 * torch.eye(300, dtype=torch.float64), A).trace()
     assert float(model.effective_dof_) == pytest.approx(float(dof), rel=1e-6)
+
+
+def test_centres_cover_what_is_rare_and_are_different_samples():
+    """All of ten outliers among 450, of which a uniform draw of 60 finds one or two.
+
+    Mutation seen red: all centres drawn by a diagonal that no pivot has reduced.
+    """
+    X, Y, _ = _curves(450)
+    X *= 0.2
+    X[::45] += 3.0 + torch.arange(10, dtype=torch.float64)[:, None]
+    model = KernelRidge(0.1, 8.0, n_centers=60).fit(X, Y)
+    assert model.centers_.shape == (60, 7)
+    assert len(model.centers_.unique(dim=0)) == 60
+    assert int((model.centers_.mean(1) > 2.0).sum()) == 10
+    few = KernelRidge(0.1, 8.0, n_centers=60).fit(X[:7].repeat(20, 1), Y[:7].repeat(20, 1))
+    assert few.centers_.shape == (7, 7)  # there are no others
+
+
+@pytest.mark.parametrize("pool", [200, 4000], ids=["pivots of a few", "pivots of all"])
+def test_pivots_of_a_pool_or_of_all_samples_solve_a_smooth_kernel(pool, monkeypatch):
+    """Mutation seen red: the factor's rows of all samples taken in another order."""
+    monkeypatch.setattr("ctp_torch.models.solvers.low_rank._PIVOT_ROWS", pool)
+    X, Y, new = _curves(1500)
+    model = KernelRidge(0.1, 1.0 / 128.0, solver="pivoted").fit(X, Y)
+    assert model.residual_ <= model.tolerance
+    expected = oracle.kernel_ridge(X, Y, new, alpha=0.1, gamma=1.0 / 128.0)
+    torch.testing.assert_close(model.predict(new), expected, rtol=0, atol=1e-4 * float(Y.std()))
 
 
 def test_all_samples_as_centres_is_the_exact_model():

@@ -5,7 +5,8 @@ import torch
 from oracles.kernels import gaussian_kernel as oracle
 
 from ctp_torch.ops.huge_pages import empty_matrix
-from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
+from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul, gaussian_rows
+from ctp_torch.ops.threads import n_threads
 
 
 def _samples(n, features=5, offset=0.3, seed=0):
@@ -73,3 +74,46 @@ def test_memory_of_a_large_matrix_is_ordinary(n):
     part = matrix[-1]
     del matrix
     assert float(part.sum()) == 2.0 * (n + 1)
+
+
+@pytest.mark.parametrize("width", [1.0 / 128.0, 0.5, 2.0])
+def test_a_smooth_kernel_loses_nothing_to_large_weights(width, device):
+    """Weights of both signs that cancel to a millionth: what is left is right to 1 in 10,000 in float32.
+
+    Exponents up to .004, .25 and 1: the short series, its limit, and powers. Mutations seen red: a term of the series
+    left out; powers for all.
+    """
+    X, Z = _samples(50).float().to(device), _samples(600, seed=1).float().to(device)
+    W = torch.randn(600, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device) * 1e3
+    W -= W.mean(0)
+    found = gaussian_kernel_matmul(X, Z, W, gamma=width).cpu()
+    expected = oracle(X.cpu(), Z.cpu(), width) @ W.cpu()
+    scale = 1e-4 if width > 1.0 else 2e-6
+    torch.testing.assert_close(found, expected, rtol=0, atol=scale * float(expected.std()))
+
+
+def test_rows_by_index_are_the_rows(device, dtype):
+    X = _samples(40, offset=3.0).to(device, dtype)
+    some = torch.tensor([3, 0, 39, 3], device=device)
+    torch.testing.assert_close(
+        gaussian_rows(X, gamma=8.0)(some), gaussian_kernel(X, X, gamma=8.0)[some], rtol=0, atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("gamma", [1.0 / 128.0, 8.0])
+def test_any_number_of_threads_gives_the_same(gamma):
+    """Enough rows for three threads, the last share shorter. Mutation seen red: one buffer shared by all threads."""
+    X, Z = _samples(30_001).float(), _samples(300, seed=1).float()
+    W = torch.randn(300, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    usual, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            assert n_threads(X.device, work=len(X) * len(Z)) == n
+            found.append((gaussian_kernel_matmul(X, Z, W, gamma=gamma), gaussian_kernel(X, Z, gamma=gamma)))
+    finally:
+        torch.set_num_threads(usual)
+    assert n_threads(X.device, work=1000) == 1
+    for products, kernels in found[1:]:
+        torch.testing.assert_close(products, found[0][0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(kernels, found[0][1], rtol=0, atol=1e-6)

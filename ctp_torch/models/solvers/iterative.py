@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import ConvergenceWarning, NumericalError
-from ctp_torch.models.solvers.low_rank import add_gram, mirrored, spanning
+from ctp_torch.models.solvers.low_rank import spanning
+from ctp_torch.models.solvers.normal_equations import add_gram, mirrored
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
 from ctp_torch.ops.huge_pages import empty_matrix
@@ -19,7 +20,7 @@ from ctp_torch.ops.symmetric_gram import SymmetricGram
 
 __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "refined", "solve"]
 
-_ROUND = 1e-4  # residual to which one round in float32 goes: below it rounding takes over
+_ROUND = 1e-3  # residual to which one round in float32 goes: rounding takes over a little below it
 _ROUNDS = 8
 _ROWS = 4096  # samples whose features are made at a time
 _ROUNDING = torch.finfo(torch.float32).eps / 2.0
