@@ -43,8 +43,8 @@ class KernelRidge(Regressor):
         ``cholesky``: one factor. ``cg``: conjugate gradients, K stored in float32, residuals in float64.
         ``blocked_cg``: the same with K never stored. ``askotch``: sketch and project, O(samples) memory.
         ``nystrom``: spanned by ``n_centers`` random samples (an approximation unless the kernel is smooth).
-        ``pivoted``: spanned by ``n_centers`` pivots, or by as many as the tolerance takes. ``auto``: the fastest that
-        fits; ``plan_`` says which and why.
+        ``pivoted``: spanned by ``n_centers`` samples, an eighth of them pivots and the rest drawn by what these leave;
+        or by as many pivots as the tolerance takes. ``auto``: the fastest that fits; ``plan_`` says which and why.
     n_centers
         centres of a low-rank model; asks ``auto`` for a pivoted one
     tolerance

@@ -85,7 +85,7 @@ def _chosen(n: int, *, n_models: int, n_centers: int | None, needs: dict[str, in
     if n_models > 1:
         return "cholesky", f"{n_models} models go through one batched factorisation"
     if n_centers is not None:
-        return "pivoted", f"n_centers={n_centers} asks for a low-rank model; its centres are pivots"
+        return "pivoted", f"n_centers={n_centers} asks for a low-rank model; its centres follow pivots"
     if n <= _SMALL:
         return "cholesky", f"{n} samples are few enough for one float64 factor"
     room = free // 2
