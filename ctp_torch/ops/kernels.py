@@ -11,13 +11,12 @@ from torch import Tensor
 
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
 from ctp_torch.ops.huge_pages import empty_matrix
-from ctp_torch.ops.threads import in_threads, n_threads, worth_threads
+from ctp_torch.ops.threads import in_threads, n_groups, n_threads
 
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul", "gaussian_rows"]
 
 _LOG2_E = 1.4426950408889634
 _GRAM_SIDE = 512  # measured: blocks that a core's caches hold while they are used twice
-_GROUPS = 16  # pieces of work: the order of sums doesn't depend on the number of cores
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
 _SMALL = 0.25  # exponent up to which a short series is quicker than powers, and exact to the last digit of exp - 1
@@ -118,7 +117,7 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
 
     if X.device.type == "cpu":
         blocks = _row_slices(X, len(Z))
-        size = -(-len(blocks) // _GROUPS) or 1
+        size = max(1, -(-len(blocks) // n_groups(X.device, work=len(X) * len(Z))))
         products = in_threads(on_core, [blocks[k : k + size] for k in range(0, len(blocks), size)], device=X.device)
     else:
         products = in_row_blocks(on_device, len(X), block=_device_rows(X, n_columns))
@@ -219,8 +218,8 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
                 product[j : j + side] += (W[i : i + side].mT @ block).mT
         return product
 
-    n_groups = min(len(corners), _GROUPS) if worth_threads(X.device, work=len(X) ** 2) else 1
-    groups = [corners[k::n_groups] for k in range(n_groups)]
+    step = n_groups(X.device, work=len(X) ** 2)
+    groups = [corners[k::step] for k in range(min(step, len(corners)))]
     return sum(in_threads(summed, groups, device=X.device), X.new_zeros(W.shape[1], len(X)).mT)
 
 

@@ -8,13 +8,12 @@ from torch.nn.functional import pad
 
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel
-from ctp_torch.ops.threads import in_threads, worth_threads
+from ctp_torch.ops.threads import in_threads, n_groups
 
 __all__ = ["SymmetricGram"]
 
 _SIDE = 1024
 _TOGETHER_ON_GPU = 64  # tiles of one launch
-_GROUPS = 16  # of rows, each with a sum of its own: their number doesn't depend on the threads
 
 
 class SymmetricGram:
@@ -73,7 +72,7 @@ class SymmetricGram:
                         product[left : left + step * below : step] += mirrored
             return product
 
-        n_groups = min(n_tiles, _GROUPS) if worth_threads(P.device, work=self._n**2) else 1
-        groups = [range(k, n_tiles, n_groups) for k in range(n_groups)]
+        step_of_rows = min(n_tiles, n_groups(P.device, work=self._n**2))
+        groups = [range(n_tiles - 1 - k, -1, -step_of_rows) for k in range(step_of_rows)]  # the longest rows first
         product = sum(in_threads(summed, groups, device=P.device), torch.zeros_like(P))
         return product.movedim(0, 1).reshape(len(W.mT), -1)[:, : self._n].mT

@@ -8,30 +8,31 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["in_threads", "n_threads", "worth_threads"]
+__all__ = ["in_threads", "n_groups", "n_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WORTH_IT = 2**22
+_GROUPS = 16  # with few threads: the order of sums is the same with one thread as with eight
 
 
-def worth_threads(device: torch.device, *, work: int) -> bool:
-    """Whether work on the device is enough for threads of its own.
+def n_threads(device: torch.device, *, work: int) -> int:
+    """Equal pieces to split work into: torch's threads on the processor, one on another device or for little work.
 
     Parameters
     ----------
     device
-        where the tensors are; only the processor has threads
+        where the tensors are
     work
         values that are computed; starting threads costs about a millisecond, four million kernel values take as long
     """
-    return device.type == "cpu" and work > _WORTH_IT
+    return torch.get_num_threads() if device.type == "cpu" and work > _WORTH_IT else 1
 
 
-def n_threads(device: torch.device, *, work: int) -> int:
-    """Pieces to split work into: torch's threads where it is worth threads, one elsewhere."""
-    return torch.get_num_threads() if worth_threads(device, work=work) else 1
+def n_groups(device: torch.device, *, work: int) -> int:
+    """Pieces of uneven length to split work into: several for each thread, so that none waits long for the last."""
+    return max(_GROUPS, 2 * torch.get_num_threads()) if device.type == "cpu" and work > _WORTH_IT else 1
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], *, device: torch.device) -> list[Result]:

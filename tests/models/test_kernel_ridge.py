@@ -181,6 +181,21 @@ def test_pivots_of_a_pool_or_of_all_samples_solve_a_smooth_kernel(pool, monkeypa
     torch.testing.assert_close(model.predict(new), expected, rtol=0, atol=1e-4 * float(Y.std()))
 
 
+def test_threads_with_sums_of_their_own_give_the_model_of_one_sum(monkeypatch):
+    """Mutation seen red: the targets' sums of the first thread alone."""
+    X, Y, new = _curves(10_000)
+    usual, found = torch.get_num_threads(), []
+    try:
+        for n, most in ((1, 2**27), (3, 2**27), (3, 0)):
+            torch.set_num_threads(n)
+            monkeypatch.setattr("ctp_torch.models.solvers.normal_equations._MANY", most)
+            found.append(KernelRidge(0.1, 8.0, n_centers=600).fit(X, Y).predict(new))
+    finally:
+        torch.set_num_threads(usual)
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[2], found[0], rtol=0, atol=1e-5)
+
+
 def test_all_samples_as_centres_is_the_exact_model():
     X, Y, new = _curves(80)
     expected = KernelRidge(0.1, 8.0).fit(X, Y).predict(new)

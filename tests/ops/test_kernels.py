@@ -6,7 +6,7 @@ from oracles.kernels import gaussian_kernel as oracle
 
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul, gaussian_rows
-from ctp_torch.ops.threads import n_threads
+from ctp_torch.ops.threads import n_groups, n_threads
 
 
 def _samples(n, features=5, offset=0.3, seed=0):
@@ -110,10 +110,11 @@ def test_any_number_of_threads_gives_the_same(gamma):
         for n in (1, 2, 3):
             torch.set_num_threads(n)
             assert n_threads(X.device, work=len(X) * len(Z)) == n
+            assert n_groups(X.device, work=len(X) * len(Z)) == 16
             found.append((gaussian_kernel_matmul(X, Z, W, gamma=gamma), gaussian_kernel(X, Z, gamma=gamma)))
     finally:
         torch.set_num_threads(usual)
-    assert n_threads(X.device, work=1000) == 1
+    assert n_threads(X.device, work=1000) == n_groups(X.device, work=1000) == 1
     for products, kernels in found[1:]:
         torch.testing.assert_close(products, found[0][0], rtol=0, atol=1e-5)
         torch.testing.assert_close(kernels, found[0][1], rtol=0, atol=1e-6)

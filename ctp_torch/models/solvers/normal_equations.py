@@ -21,6 +21,7 @@ from ctp_torch.ops.threads import in_threads, n_threads
 __all__ = ["NormalEquations", "add_gram", "mirrored", "normal_equations", "weights", "whitened_equations"]
 
 _PANEL = 256  # columns of the Gram matrix made at a time; only panels on and above the diagonal
+_MANY = 2**27  # values of all threads' Gram matrices: 1 GB
 _WELL_CONDITIONED = 1e-4  # residual diagonal of the centres from which on their rows needn't be whitened
 
 
@@ -98,7 +99,10 @@ def _equations(
     parts: list[_Sums] = []
     n_samples = 0
     for X, Y in blocks:
-        while len(parts) < n_threads(X.device, work=len(X) * len(triangle)):
+        n_parts = n_threads(X.device, work=len(X) * len(triangle))
+        if n_parts * triangle.numel() > _MANY:  # too many Gram matrices: torch's own threads share one
+            n_parts = 1
+        while len(parts) < n_parts:
             parts.append(_Sums(features, triangle))
         shares = zip(parts, X.tensor_split(len(parts)), Y.tensor_split(len(parts)), strict=True)
         in_threads(lambda share: share[0].add(*share[1:]), list(shares), device=X.device)
