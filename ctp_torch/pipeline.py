@@ -15,7 +15,6 @@ from ctp_torch.curves import TissueCurves
 from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.ops.passage import DeconvolutionWarning
-from ctp_torch.ops.vascular import VascularDeconvolution
 from ctp_torch.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -265,12 +264,8 @@ def _in_chunks(
             moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
-        named = {**{name: getattr(result, name) for name in ("cbv", "cbf", "mtt", "tmax")}, "ttp": peak}
-        if isinstance(result, VascularDeconvolution):
-            named |= {"cth": result.cth, "oefmax": 100 * result.oef_max}
-        for name, values in named.items():
-            if values is not None:
-                found.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
+        for name, values in {**result.maps(), "ttp": peak}.items():
+            found.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 

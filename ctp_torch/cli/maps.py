@@ -225,7 +225,7 @@ def _write(
     from ctp_torch.report.result import write_record
 
     series = scan.ready
-    shown = ranges or {name: QUANTITIES[name].display for name in ("cbv", "cbf", "mtt", "tmax")}
+    shown = ranges or {name: QUANTITIES[name].display for name in result.values if name != "ttp"}
     in_patient = None if scan.motion is None else patient_axes(scan.motion, series.geometry.direction)
     with console.delivered(output) as folder:
         formats.write_outputs(folder, Output(result, lesions, scan.anatomy.baseline, ranges), delivery)

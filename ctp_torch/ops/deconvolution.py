@@ -57,6 +57,11 @@ class Deconvolution(NamedTuple):
     sd: Tensor | None
     """``(voxels,)`` standard deviation of ``cbf`` [mL/100 g/min]."""
 
+    def maps(self) -> dict[str, Tensor]:
+        """What a method gives of the quantities that are mapped, by name and in their units."""
+        found = {"cbv": self.cbv, "cbf": self.cbf, "mtt": self.mtt, "tmax": self.tmax}
+        return {name: values for name, values in found.items() if values is not None}
+
 
 def chunks(like: Tensor, columns: int) -> Iterator[slice]:
     """Consecutive slices over the voxels of ``like (voxels, ...)``, sized for ``columns`` values of work a voxel.

@@ -51,6 +51,10 @@ class VascularDeconvolution(Deconvolution):
     oef_max: Tensor
     """``(voxels,)`` largest oxygen extraction fraction (0..1) they allow."""
 
+    def maps(self) -> dict[str, Tensor]:
+        """The capillaries' maps besides the usual ones: CTH [s] and OEFmax [%]."""
+        return super().maps() | {"cth": self.cth, "oefmax": 100.0 * self.oef_max}
+
 
 def vascular_model(
     curves: Tensor,
