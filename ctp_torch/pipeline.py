@@ -83,13 +83,17 @@ def estimate_motion(series: CTPSeries, registration: Registration) -> RigidMotio
 
 
 def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
-    """The series with its motion undone by one interpolation; ``notes["motion"]`` tells it in patient axes (LPS)."""
+    """The series with its motion undone by one interpolation; ``notes["motion"]`` tells it in patient axes (LPS).
+
+    All of it is told; what thick slices can't undo well is left in the images (`ops.correctable`).
+    """
     in_patient = ops.patient_axes(motion, series.geometry.direction)
     noted = {
         "rotation_deg": [[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
         "translation_mm": [[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
     }
-    moved = ops.apply_motion(series.hu, motion, series.geometry.spacing)
+    spacing = series.geometry.spacing
+    moved = ops.apply_motion(series.hu, ops.correctable(motion, spacing), spacing)
     return replace(series, hu=moved, notes={**series.notes, "motion": noted})
 
 

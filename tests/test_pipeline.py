@@ -49,6 +49,19 @@ def test_motion_is_estimated_on_the_unfiltered_and_applied_to_the_filtered_scan(
     assert result.notes["motion"]["translation_mm"][0] == [0.0, 0.0, 0.0]
 
 
+def test_a_little_motion_between_thick_slices_is_told_and_left(case):
+    """Mutations seen red: all of the motion undone; the notes tell only what was undone."""
+    series, _ = case
+    shift = torch.zeros(series.n_frames, 3, dtype=torch.float64)
+    shift[:, 2] = 0.1 * series.geometry.spacing[0]
+    determined = torch.tensor([False, False, True, True, True, False])
+    aligned = pipeline.align(series, ops.RigidMotion(torch.zeros_like(shift), shift, determined))
+    assert torch.equal(aligned.hu, series.hu)
+    assert aligned.notes["motion"]["translation_mm"][7][2] == pytest.approx(0.1 * series.geometry.spacing[0], abs=1e-3)
+    known = ops.RigidMotion(torch.zeros_like(shift), shift, torch.ones(6, dtype=torch.bool))
+    assert not torch.equal(pipeline.align(series, known).hu, series.hu)
+
+
 def test_features_are_the_papers_window(case):
     values = pipeline.features(case[0])
     assert float(values.min()) == 0.0

@@ -57,6 +57,7 @@ from ctp_torch.ops.registration_simpleitk import register_simpleitk as register_
 from ctp_torch.ops.resample import resample_curves as resample_curves
 from ctp_torch.ops.rigid import RigidMotion as RigidMotion
 from ctp_torch.ops.rigid import apply_motion as apply_motion
+from ctp_torch.ops.rigid import correctable as correctable
 from ctp_torch.ops.rigid import euler_angles as euler_angles
 from ctp_torch.ops.rigid import mean_displacement as mean_displacement
 from ctp_torch.ops.rigid import patient_axes as patient_axes

@@ -9,10 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["RigidMotion", "apply_motion", "euler_angles", "mean_displacement", "patient_axes", "rotation_matrix"]
+__all__ = [
+    "RigidMotion",
+    "apply_motion",
+    "correctable",
+    "euler_angles",
+    "mean_displacement",
+    "patient_axes",
+    "rotation_matrix",
+]
 
 _SPHERE_POINTS = 512
 _MOST_SLICES = 4  # beyond, sampling in three dimensions is cheaper than mixing slices
+
+_RADIUS_MM = 65.0
+"""About a brain's."""
 
 
 class RigidMotion(NamedTuple):
@@ -81,7 +92,7 @@ def patient_axes(motion: RigidMotion, direction: tuple[float, ...]) -> RigidMoti
     return motion._replace(rotation=euler_angles(matrix), translation=motion.translation @ axes.T)
 
 
-def mean_displacement(motion: RigidMotion, *, radius_mm: float = 65.0) -> Tensor:
+def mean_displacement(motion: RigidMotion, *, radius_mm: float = _RADIUS_MM) -> Tensor:
     """Mean distance that the points of a sphere about the centre of the volume move, frame by frame.
 
     Parameters
@@ -103,6 +114,31 @@ def mean_displacement(motion: RigidMotion, *, radius_mm: float = 65.0) -> Tensor
     moved = points @ rotation_matrix(motion.rotation).mT + motion.translation[:, None]  # (time, points, 3)
     distance: Tensor = torch.linalg.vector_norm(moved - points, dim=-1)  # (time, points)
     return distance.mean(dim=-1)
+
+
+def correctable(motion: RigidMotion, spacing: tuple[float, float, float]) -> RigidMotion:
+    """The part of a motion that is worth undoing: all of it, or for thick slices what happens in the plane.
+
+    Slices that don't determine the motion through the plane lie so far apart that sampling between them mixes in other
+    tissue. Where nine frames of ten move through the plane by less than a third of the slice distance, that does more
+    harm than the motion: rotations about x and y and shifts along z are left alone then.
+
+    Parameters
+    ----------
+    motion
+        as estimated
+    spacing
+        z, y, x [mm]
+    """
+    if bool(motion.estimated[5]):
+        return motion
+    tilt = torch.deg2rad(motion.rotation[:, :2]).norm(dim=1)
+    through = motion.translation[:, 2].abs() + _RADIUS_MM * tilt  # (time,) [mm], at most, in a head
+    if float(through.quantile(0.9)) >= spacing[0] / 3.0:
+        return motion
+    turn, shift = motion.rotation.clone(), motion.translation.clone()
+    turn[:, :2], shift[:, 2] = 0.0, 0.0
+    return motion._replace(rotation=turn, translation=shift)
 
 
 def apply_motion(

@@ -9,6 +9,7 @@ from oracles.images import DigitalHead, rotation_by_steps
 from ctp_torch.ops import (
     RigidMotion,
     apply_motion,
+    correctable,
     euler_angles,
     mean_displacement,
     patient_axes,
@@ -135,3 +136,39 @@ def test_a_single_slice_moves_in_its_plane(generator):
 def test_motion_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"with the 1 frames of the motion, got \(2, 3, 4, 5\)"):
         apply_motion(torch.zeros(2, 3, 4, 5), motion([(0, 0, 0)], [(0, 0, 0)]), (1.0, 1.0, 1.0))
+
+
+def _moving(through_mm, tilt_deg, *, n_jerks, determined):
+    """Twenty frames that turn and shift in the plane, of which the last also move through it."""
+    rotation, translation = torch.zeros(20, 3, dtype=torch.float64), torch.zeros(20, 3, dtype=torch.float64)
+    rotation[:, 2], translation[:, 0], translation[:, 1] = 3.0, 4.0, -5.0
+    translation[20 - n_jerks :, 2], rotation[20 - n_jerks :, 0] = through_mm, tilt_deg
+    estimated = torch.ones(6, dtype=torch.bool)
+    estimated[[0, 1, 5]] = determined
+    return RigidMotion(rotation, translation, estimated)
+
+
+@pytest.mark.parametrize(
+    ("moving", "kept"),
+    [
+        (_moving(2.0, 0.0, n_jerks=20, determined=False), False),
+        (_moving(0.5, 1.0, n_jerks=20, determined=False), False),  # 65 mm tilted by a degree move 1.1 mm
+        (_moving(0.5, 2.0, n_jerks=20, determined=False), True),
+        (_moving(3.0, 0.0, n_jerks=20, determined=False), True),
+        (_moving(-3.0, 0.0, n_jerks=20, determined=False), True),
+        (_moving(3.0, 0.0, n_jerks=1, determined=False), False),
+        (_moving(3.0, 0.0, n_jerks=4, determined=False), True),
+        (_moving(2.0, 0.0, n_jerks=20, determined=True), True),
+    ],
+)
+def test_slices_far_apart_are_not_mixed_for_little(moving, kept):
+    """Eight millimetres apart: what moves less than a third of it through the plane is left, in the plane nothing is.
+
+    Mutations seen red: the largest frame decides; a sign lost; the tilt passed over; thin slices treated alike.
+    """
+    found = correctable(moving, (8.0, 1.0, 1.0))
+    assert torch.equal(found.rotation[:, 2], moving.rotation[:, 2])
+    assert torch.equal(found.translation[:, :2], moving.translation[:, :2])
+    expected = moving if kept else _moving(0.0, 0.0, n_jerks=0, determined=False)
+    assert torch.equal(found.rotation, expected.rotation)
+    assert torch.equal(found.translation, expected.translation)
