@@ -132,7 +132,7 @@ def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
     """Makes ``K(x, z) W`` of some rows x, from exponents that hold the whole distance: they are never above 0."""
     right, W = _right(z, gamma), _column_major(W)
 
-    def product(x: Tensor, _squares: Tensor, _largest: float, memory: Tensor) -> Tensor:
+    def product(x: Tensor, _norms: Tensor, _largest: float, memory: Tensor) -> Tensor:
         left, buffer = _left(x, gamma), memory[0]
         total = W.new_zeros(len(x), W.shape[1])
         longer = buffer if W.dtype == x.dtype else W.new_empty(len(buffer))

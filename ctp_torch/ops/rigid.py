@@ -38,7 +38,7 @@ class RigidMotion(NamedTuple):
     translation: Tensor
     """``(time, 3)`` float64: shifts along x, y, z [mm]."""
     estimated: Tensor
-    """``(6,)`` bool: which of rotation x, y, z and translation x, y, z the slices could determine; the others are 0."""
+    """``(6,)`` bool: which of rotation x, y, z and translation x, y, z the slices determine; others are rough or 0."""
 
 
 def rotation_matrix(rotation: Tensor) -> Tensor:

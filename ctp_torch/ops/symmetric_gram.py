@@ -72,7 +72,7 @@ class SymmetricGram:
                         product[left : left + step * below : step] += mirrored
             return product
 
-        step_of_rows = min(n_tiles, n_groups(P.device, work=self._n**2))
-        groups = [range(n_tiles - 1 - k, -1, -step_of_rows) for k in range(step_of_rows)]  # the longest rows first
+        n_sums = min(n_tiles, n_groups(P.device, work=self._n**2))
+        groups = [range(n_tiles - 1 - k, -1, -n_sums) for k in range(n_sums)]  # the longest rows first
         product = sum(in_threads(summed, groups, device=P.device), torch.zeros_like(P))
         return product.movedim(0, 1).reshape(len(W.mT), -1)[:, : self._n].mT
