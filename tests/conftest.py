@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ctp_torch.ops import compiled
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 torch.backends.cuda.matmul.allow_tf32 = False
@@ -25,6 +27,16 @@ def device(request):
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
 def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def loops(request, monkeypatch):
+    """Kernel blocks by the compiled loops, and by torch as where there is no compiler."""
+    if request.param == "torch":
+        monkeypatch.setattr(compiled, "_library", lambda: None)
+    elif compiled.fused_library(torch.device("cpu")) is None:
+        pytest.skip("no C compiler")
     return request.param
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 
@@ -10,16 +9,18 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
+from ctp_torch.ops.compiled import fused_library
+from ctp_torch.ops.fused import add_growth_products, add_power_products
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.threads import in_threads, n_groups, n_threads
 
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul", "gaussian_rows"]
 
 _LOG2_E = 1.4426950408889634
+_TILE = 256, 1024  # measured: rows and columns of a kernel matrix that are made at a time
 _GRAM_SIDE = 512  # measured: blocks that a core's caches hold while they are used twice
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
-_SMALL = 0.25  # exponent up to which a short series is quicker than powers, and exact to the last digit of exp - 1
 
 
 def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor | None = None) -> Tensor:
@@ -48,15 +49,13 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor 
         return torch.matmul(left, right.mT, out=out).clamp_max_(0.0).exp2_()  # rounding must not lift any above 1
     kernel = empty_matrix(X, len(X), len(Z)) if out is None else out
 
-    n_columns = _cache_block(X)[1]
-
     def fill(rows: slice) -> None:
-        for column in range(0, len(Z), n_columns):
-            tile = kernel[rows, column : column + n_columns]
-            torch.mm(left[rows], right[column : column + n_columns].mT, out=tile)
+        for column in range(0, len(Z), _TILE[1]):
+            tile = kernel[rows, column : column + _TILE[1]]
+            torch.mm(left[rows], right[column : column + _TILE[1]].mT, out=tile)
             tile.clamp_max_(0.0).exp2_()
 
-    in_threads(fill, _row_slices(X, len(Z)), device=X.device)
+    in_threads(fill, _row_slices(X, len(Z), size=_TILE[0]), device=X.device)
     return kernel
 
 
@@ -116,7 +115,7 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
         return torch.cat([of_rows(rows, memory) for rows in blocks])
 
     if X.device.type == "cpu":
-        blocks = _row_slices(X, len(Z))
+        blocks = _row_slices(X, len(Z), size=_cache_block(X)[0])
         size = max(1, -(-len(blocks) // n_groups(X.device, work=len(X) * len(Z))))
         products = in_threads(on_core, [blocks[k : k + size] for k in range(0, len(blocks), size)], device=X.device)
     else:
@@ -137,7 +136,7 @@ def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
         total = W.new_zeros(len(x), W.shape[1])
         longer = buffer if W.dtype == x.dtype else W.new_empty(len(buffer))
         for column in range(0, len(z), n_columns):
-            block = _exp_block(left, right[column : column + n_columns], buffer)
+            block = _exponent_block(left, right[column : column + n_columns], buffer).clamp_max_(0.0).exp2_()
             if longer is not buffer:
                 block = longer[: block.numel()].view(block.shape).copy_(block)
             total += block @ W[column : column + n_columns]
@@ -154,37 +153,20 @@ def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
     is summed in float64 and only the small rest in float32, at half the price of summing all in float64.
     """
     binary = gamma * _LOG2_E
-    heavy = W * (-binary * _squares(z)).exp2()  # b_j w_j, float64
-    equal, light = heavy.sum(0), _column_major(heavy.to(z.dtype))
+    heavy = W.mT * (-binary * _squares(z)).exp2().mT  # b_j w_j, (columns, m) in float64
+    equal, light = heavy.sum(1, keepdim=True), heavy.to(z.dtype).contiguous()
+    pieces = [(rows.mT, some) for rows, some in zip(z.split(n_columns), light.split(n_columns, 1), strict=True)]
 
     def product(x: Tensor, squares: Tensor, largest: float, memory: Tensor) -> Tensor:
-        total = heavy.new_zeros(len(x), heavy.shape[1])
-        small = largest < _SMALL
-        scaled = x * (2.0 * (gamma if small else binary))
-        for column in range(0, len(z), n_columns):
-            rows = z[column : column + n_columns]
-            exponent, growth = (part[: len(x) * len(rows)].view(len(x), len(rows)) for part in memory)
-            torch.mm(scaled, rows.mT, out=exponent)
-            growth = _small_growth(exponent, largest, out=growth) if small else exponent.exp2_().sub_(1.0)
-            total += growth @ light[column : column + n_columns]
-        return ((total + equal) * (-binary * squares).exp2()).to(W.dtype)
+        total = heavy.new_zeros(len(heavy), len(x))
+        scaled = x * (2.0 * binary)
+        for columns, some in pieces:
+            exponent = memory[0, : some.shape[1] * len(x)].view(len(x), -1)
+            torch.mm(scaled, columns, out=exponent)
+            add_growth_products(total, exponent, some, largest=_LOG2_E * largest, spare=memory[1])
+        return ((total + equal).mT * (-binary * squares).exp2()).to(W.dtype)
 
     return product
-
-
-def _small_growth(t: Tensor, largest: float, *, out: Tensor) -> Tensor:
-    """``exp(t) - 1`` for ``|t| <= largest < 1`` to the last digit: its series, with as many terms as that takes.
-
-    ``exp(t)`` itself would be rounded at the scale of 1.
-    """
-    n_terms, rest = 1, largest / 2.0  # what the series leaves out, over t
-    while rest > torch.finfo(t.dtype).eps / 4.0:
-        n_terms += 1
-        rest *= largest / (n_terms + 1)
-    torch.mul(t, 1.0 / math.factorial(n_terms), out=out)
-    for k in range(n_terms - 1, 0, -1):
-        out.add_(1.0 / math.factorial(k)).mul_(t)
-    return out
 
 
 def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, n_shares: int = 1) -> Tensor:
@@ -203,24 +185,24 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     """
     centred = X - X.mean(0)
     left, right = _left(centred, gamma), _right(centred, gamma)
-    W = _column_major(W)
-    on_cpu = X.device.type == "cpu"
-    side = min(len(X), _GRAM_SIDE if on_cpu else _GPU_SIDE)
+    columns = W.mT.contiguous()  # (columns, n)
+    side = min(len(X), _GRAM_SIDE if X.device.type == "cpu" else _GPU_SIDE)
     corners = [(i, j) for i in range(0, len(X), side) for j in range(0, i + 1, side)][share::n_shares]
 
     def summed(some: list[tuple[int, int]]) -> Tensor:
-        product = X.new_zeros(W.shape[1], len(X)).mT  # column-major like W
-        buffer = X.new_empty(side * side)
+        product = torch.zeros_like(columns)
+        spare, buffer = torch.zeros_like(columns), X.new_empty(side * side)
         for i, j in some:
-            block = _exp_block(left[i : i + side], right[j : j + side], buffer)
-            product[i : i + side] += block @ W[j : j + side]
-            if i != j:
-                product[j : j + side] += (W[i : i + side].mT @ block).mT
+            rows, others = slice(i, i + side), slice(j, j + side)
+            exponent = _exponent_block(left[rows], right[others], buffer)
+            mirrored = product if i != j else spare  # the diagonal is its own mirror image
+            add_power_products(product[:, rows], mirrored[:, others], exponent, columns[:, others], columns[:, rows])
         return product
 
     step = n_groups(X.device, work=len(X) ** 2)
     groups = [corners[k::step] for k in range(min(step, len(corners)))]
-    return sum(in_threads(summed, groups, device=X.device), X.new_zeros(W.shape[1], len(X)).mT)
+    product: Tensor = sum(in_threads(summed, groups, device=X.device), torch.zeros_like(columns))
+    return product.mT
 
 
 def _squares(x: Tensor) -> Tensor:
@@ -246,25 +228,25 @@ def _right(z: Tensor, gamma: float | Tensor) -> Tensor:
     return torch.cat([z, torch.ones_like(norm), -gamma * _LOG2_E * norm], dim=-1)
 
 
-def _exp_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
-    """The kernel block of augmented samples, in a buffer that is used again and again."""
+def _exponent_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
+    """The binary exponents of a kernel block of augmented samples, in a buffer that is used again and again."""
     block = buffer[: len(left) * len(right)].view(len(left), len(right))
-    return torch.mm(left, right.mT, out=block).clamp_max_(0.0).exp2_()
+    return torch.mm(left, right.mT, out=block)
 
 
-def _row_slices(X: Tensor, n_columns: int) -> list[slice]:
-    """Blocks of rows, at least one for each thread where there is enough to do."""
+def _row_slices(X: Tensor, n_columns: int, *, size: int) -> list[slice]:
+    """Blocks of at most ``size`` rows, at least one for each thread where there is enough to do."""
     n = len(X)
-    size = max(1, min(_cache_block(X)[0], -(-n // n_threads(X.device, work=n * n_columns))))
+    size = max(1, min(size, -(-n // n_threads(X.device, work=n * n_columns))))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def _cache_block(X: Tensor) -> tuple[int, int]:
-    """Rows and columns, measured, whose product, powers and sums stay in a core's caches.
-
-    Columns are few in float32: so many products are summed before float64 takes over.
-    """
-    return (2048, 256) if X.dtype == torch.float64 else (4096, 128)
+    """Rows and columns, measured, whose product, powers and sums stay in a core's caches."""
+    if X.dtype == torch.float64:
+        return 2048, 256
+    # without the compiled loops few columns: so many products are summed in float32 before float64 takes over
+    return (4096, 128) if fused_library(X.device) is None else (1024, 768)
 
 
 def _device_rows(X: Tensor, n_columns: int) -> int:

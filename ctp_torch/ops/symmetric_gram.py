@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ctp_torch.ops.fused import add_tile_products
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel
-from ctp_torch.ops.threads import in_threads, n_groups
+from ctp_torch.ops.threads import Team, n_groups
 
 __all__ = ["SymmetricGram"]
 
@@ -49,30 +50,41 @@ class SymmetricGram:
             for tile, j in zip(self._rows[i], columns[i], strict=True):
                 gaussian_kernel(samples[i], samples[j], gamma=gamma, out=tile)
 
-        in_threads(fill, range(n_tiles - 1, -1, -1), device=X.device)  # the longest rows first
+        self._team = Team(X.device, at_most=n_tiles)
+        self._team.run(fill, range(n_tiles - 1, -1, -1))  # the longest rows first
 
     def __matmul__(self, W: Tensor) -> Tensor:
         """K times (n, columns), column-major."""
-        side, n_tiles, step = self._side, len(self._rows), self._step
+        side, n_tiles = self._side, len(self._rows)
         P = pad(W.mT, (0, n_tiles * side - self._n)).view(-1, n_tiles, side).movedim(1, 0).contiguous()
-        together = 1 if P.device.type == "cpu" else _TOGETHER_ON_GPU
 
         def summed(rows: range) -> Tensor:
             product = torch.zeros_like(P)  # (tiles, columns, side)
+            add_row = self._add_row_on_cpu if P.device.type == "cpu" else self._add_row
             for i in rows:
-                start, tiles = self._starts[i], self._rows[i]
-                for first in range(0, len(tiles), together):
-                    some = tiles[first : first + together]
-                    left = start + first * step
-                    columns = slice(left, left + step * len(some), step)
-                    product[i] += torch.bmm(some, P[columns].mT).sum(0).mT
-                    below = len(some) - (columns.stop - step == i)  # without the diagonal tile, the last of a row
-                    if below:
-                        mirrored = torch.bmm(P[i].expand(below, -1, -1), some[:below])
-                        product[left : left + step * below : step] += mirrored
+                add_row(i, product, P)
             return product
 
         n_sums = min(n_tiles, n_groups(P.device, work=self._n**2))
         groups = [range(n_tiles - 1 - k, -1, -n_sums) for k in range(n_sums)]  # the longest rows first
-        product = sum(in_threads(summed, groups, device=P.device), torch.zeros_like(P))
+        product = sum(self._team.run(summed, groups), torch.zeros_like(P))
         return product.movedim(0, 1).reshape(len(W.mT), -1)[:, : self._n].mT
+
+    def _add_row_on_cpu(self, i: int, product: Tensor, P: Tensor) -> None:
+        """What row i of tiles, and its mirror image, add to the product (tiles, columns, side), tile by tile."""
+        spare = torch.zeros_like(P[0])  # the diagonal is its own mirror image
+        for tile, j in zip(self._rows[i], range(self._starts[i], i + 1, self._step), strict=True):
+            add_tile_products(product[i], product[j] if j < i else spare, tile, P[j], P[i])
+
+    def _add_row(self, i: int, product: Tensor, P: Tensor) -> None:
+        """The same, many tiles in one launch."""
+        start, tiles, step = self._starts[i], self._rows[i], self._step
+        for first in range(0, len(tiles), _TOGETHER_ON_GPU):
+            some = tiles[first : first + _TOGETHER_ON_GPU]
+            left = start + first * step
+            columns = slice(left, left + step * len(some), step)
+            product[i] += torch.bmm(some, P[columns].mT).sum(0).mT
+            below = len(some) - (columns.stop - step == i)  # without the diagonal tile, the last of a row
+            if below:
+                mirrored = torch.bmm(P[i].expand(below, -1, -1), some[:below])
+                product[left : left + step * below : step] += mirrored

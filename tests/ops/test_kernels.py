@@ -45,7 +45,7 @@ def test_leading_dimensions_and_widths_go_together():
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (37, 53), (2049, 1025), (3, 4100)])
-def test_product_in_blocks_is_the_product(n, m, device, dtype):
+def test_product_in_blocks_is_the_product(n, m, device, dtype, loops):
     """Mutation seen red: the last, shorter block of columns left out."""
     X, Z = _samples(n).to(device, dtype), _samples(m, seed=1).to(device, dtype)
     W = torch.randn(m, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device, dtype)
@@ -77,11 +77,11 @@ def test_memory_of_a_large_matrix_is_ordinary(n):
 
 
 @pytest.mark.parametrize("width", [1.0 / 128.0, 0.5, 2.0])
-def test_a_smooth_kernel_loses_nothing_to_large_weights(width, device):
+def test_a_smooth_kernel_loses_nothing_to_large_weights(width, device, loops):
     """Weights of both signs that cancel to a millionth: what is left is right to 1 in 10,000 in float32.
 
-    Exponents up to .004, .25 and 1: the short series, its limit, and powers. Mutations seen red: a term of the series
-    left out; powers for all.
+    Exponents up to .004, .25 and 1; without compiled loops the short series, its limit, and powers. Mutations seen
+    red: a term of the series left out; powers for all.
     """
     X, Z = _samples(50).float().to(device), _samples(600, seed=1).float().to(device)
     W = torch.randn(600, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device) * 1e3
@@ -101,7 +101,7 @@ def test_rows_by_index_are_the_rows(device, dtype):
 
 
 @pytest.mark.parametrize("gamma", [1.0 / 128.0, 8.0])
-def test_any_number_of_threads_gives_the_same(gamma):
+def test_any_number_of_threads_gives_the_same(gamma, loops):
     """Enough rows for three threads, the last share shorter. Mutation seen red: one buffer shared by all threads."""
     X, Z = _samples(30_001).float(), _samples(300, seed=1).float()
     W = torch.randn(300, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -8,7 +8,7 @@ from ctp_torch.ops.symmetric_gram import SymmetricGram
 
 
 @pytest.mark.parametrize("n", [1, 1023, 1024, 1025, 3100])
-def test_product_and_shares_equal_the_whole_matrix(n, device, dtype):
+def test_product_and_shares_equal_the_whole_matrix(n, device, dtype, loops):
     """Mutations seen red: the mirrored half left out; the diagonal tile used twice; the tiles of a share counted anew
     in every row."""
     generator = torch.Generator().manual_seed(0)

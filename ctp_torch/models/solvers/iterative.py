@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ctp_torch.errors import ConvergenceWarning, NumericalError
 from ctp_torch.models.solvers.low_rank import spanning
@@ -17,12 +18,13 @@ from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel
 from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, own_rank, sum_over_ranks
 from ctp_torch.ops.symmetric_gram import SymmetricGram
+from ctp_torch.ops.threads import in_threads, n_threads
 
 __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "refined", "solve"]
 
 _ROUND = 1e-3  # residual to which one round in float32 goes: rounding takes over a little below it
 _ROUNDS = 8
-_ROWS = 4096  # samples whose features are made at a time
+_ROWS = 2048  # samples whose features are made at a time
 _ROUNDING = torch.finfo(torch.float32).eps / 2.0
 _LEADING = 8  # directions that the preconditioner treats apart
 _INDEPENDENT = 1e-4  # residual diagonal of the centres from which on their factor may be inverted in float32
@@ -150,31 +152,43 @@ def nystrom_preconditioner(
     short = len(X) * _ROUNDING < 0.1 * float(alphas.min()) and float(triangle.diagonal().min()) ** 2 > _INDEPENDENT
     dtype = torch.float32 if short else torch.float64
     centers, triangle = centers.to(dtype), triangle.to(dtype)
-    gram = torch.zeros(rank, rank, dtype=torch.float64, device=X.device)
-    features = empty_matrix(X.new_empty(0, dtype=torch.float32), len(X), rank)
-    for k, start in enumerate(range(0, len(X), _ROWS)):
-        rows = gaussian_kernel(X[start : start + _ROWS].to(dtype), centers, gamma=gamma)
-        rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
-        features[start : start + _ROWS] = rows
-        if k % n_ranks() == own_rank():
-            add_gram(gram, rows)
-    gram = mirrored(gram)
+    n_blocks = -(-len(X) // _ROWS)
+    features = empty_matrix(X.new_empty(0, dtype=torch.float32), n_blocks * _ROWS, rank)
+    features[len(X) :] = 0.0
+    features = features.view(n_blocks, _ROWS, rank)
+
+    def made(blocks: range) -> Tensor:
+        gram = torch.zeros(rank, rank, dtype=torch.float64, device=X.device)
+        for k in blocks:
+            rows = gaussian_kernel(X[k * _ROWS : (k + 1) * _ROWS].to(dtype), centers, gamma=gamma)
+            rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
+            features[k, : len(rows)] = rows
+            if k % n_ranks() == own_rank():
+                add_gram(gram, rows)
+        return gram
+
+    n = n_threads(X.device, work=len(X) * rank)
+    first, *others = in_threads(made, [range(k, n_blocks, n) for k in range(min(n, n_blocks))], device=X.device)
+    gram = mirrored(sum(others, first))
     sum_over_ranks(gram)
     identity = torch.eye(rank, dtype=torch.float64, device=X.device)
     factors = torch.linalg.cholesky(gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
+    # inverted: substitution with a few columns takes ten times as long as products
+    inverted = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
 
     top, directions = _leading(gram)
-    leading = torch.linalg.qr((features @ (directions / top.sqrt()).float()).double()).Q.float()  # (samples, leading)
+    flat = features.flatten(0, 1)[: len(X)]
+    leading = torch.linalg.qr((flat @ (directions / top.sqrt()).float()).double()).Q.float()  # (samples, leading)
     shift = alphas.repeat_interleave(n_targets)
     lifted = 1.0 / (top[:, None] + shift).float()  # (leading, columns)
 
     def apply(R: Tensor) -> Tensor:
         part = leading.mT @ R
         rest = R - leading @ part
-        inside = (rest.mT @ features).double()  # (columns, rank)
-        inside = inside.reshape(len(alphas), n_targets, -1).mT  # (alphas, rank, targets)
-        inside = torch.cholesky_solve(inside, factors).mT.flatten(0, 1)  # (columns, rank)
-        rest = (rest - features @ inside.to(R).mT) / shift.to(R)
+        in_blocks = pad(rest.mT, (0, n_blocks * _ROWS - len(X))).view(-1, n_blocks, _ROWS).movedim(1, 0)
+        inside = torch.bmm(in_blocks, features).sum(0).double()  # (columns, rank); every thread has blocks of its own
+        inside = inside.view(len(alphas), n_targets, -1) @ inverted.mT @ inverted  # (alphas, targets, rank)
+        rest = (rest - flat @ inside.flatten(0, 1).to(R).mT) / shift.to(R)
         whole: Tensor = rest + leading @ (lifted * part - leading.mT @ rest)
         return whole
 

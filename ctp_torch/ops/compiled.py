@@ -1,0 +1,90 @@
+"""The package's C loops as a library, built by the machine's own compiler the first time they are wanted."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+__all__ = ["fused_library"]
+
+_SOURCE = Path(__file__).with_name("fused.c")
+_INCLUDED = Path(__file__).with_name("fused_products.h")
+_OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
+_PATIENCE_S = 60.0
+
+_FUNCTIONS = ("growth_products", "power_products_float", "power_products_double", "tile_products")
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
+# block, its rows and columns; weights, how far apart their columns lie, products; these for the other way; columns
+_ARGUMENTS = (_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER, _POINTER, _LONG, _POINTER, _LONG)
+
+
+def fused_library(device: torch.device) -> ctypes.CDLL | None:
+    """The functions of ``fused.c`` for tensors on the processor; None on other devices, and without a compiler.
+
+    The compiler is ``$CC`` or ``cc``. The library is kept in ``$XDG_CACHE_HOME`` (``~/.cache``), under a name that
+    changes with the source, the compiler and the processor it builds for; where that can't be written, it is built
+    anew in each process.
+
+    Parameters
+    ----------
+    device
+        where the tensors are
+    """
+    return _library() if device.type == "cpu" else None
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The library, or None where no compiler is found or it fails: torch does the same, slower."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if not compiler or shutil.which(compiler[0]) is None:
+        return None
+    try:
+        return _kept(compiler)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _kept(compiler: list[str]) -> ctypes.CDLL:
+    """The library from the cache, put there if need be."""
+    source = _SOURCE.read_bytes() + _INCLUDED.read_bytes()
+    # what the compiler predefines tells its version and what the processor can do
+    target = _output([*compiler, *_OPTIONS, "-dM", "-E", "-x", "c", os.devnull])
+    name = hashlib.sha256(b"\0".join([source, target, " ".join([*compiler, *_OPTIONS]).encode()])).hexdigest()[:32]
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    library = cache_home / "ctp_torch" / f"fused-{name}.so"
+    if library.is_file():
+        return _loaded(library)
+    try:
+        library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = library.parent
+    except OSError:
+        folder = None
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        built = Path(temporary) / library.name
+        _output([*compiler, *_OPTIONS, str(_SOURCE), "-o", str(built)])
+        if folder is not None:
+            built = built.replace(library)  # whole or not at all, whoever else builds it too
+        return _loaded(built)
+
+
+def _output(command: list[str]) -> bytes:
+    return subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE_S).stdout
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """The library with the signatures of its functions; calls let other Python threads run."""
+    library = ctypes.CDLL(str(path))
+    for name in _FUNCTIONS:
+        function = getattr(library, name)
+        function.argtypes, function.restype = _ARGUMENTS, None
+    return library
