@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -102,7 +102,7 @@ class KernelRidge(Regressor):
         self.seed = seed
 
     def fit_blocks(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Self:
-        """The low-rank model of samples that come in blocks, walked twice: memory doesn't grow with their number.
+        """The low-rank model of samples that come in blocks, walked two or three times, whatever their number.
 
         Parameters
         ----------
@@ -124,7 +124,10 @@ class KernelRidge(Regressor):
         alpha, gamma = self._broadcast(torch.Size(), centers.device)
         reason = "the samples come in blocks: a low-rank model on random centres"
         self.plan_ = self._planned("nystrom", len(centers), alpha=alpha, gamma=gamma, reason=reason)
-        shared = (block for i, block in enumerate(blocks) if i % n_ranks() == own_rank())
+
+        def shared() -> Iterator[tuple[Tensor, Tensor]]:
+            return (block for i, block in enumerate(blocks) if i % n_ranks() == own_rank())
+
         self._keep_low_rank(shared, centers, alpha, gamma, working_dtype(centers))
         self._seal(centers.shape[-1], single_target=False)
         return self
@@ -138,7 +141,7 @@ class KernelRidge(Regressor):
         if solver == "nystrom" or (solver == "pivoted" and self.n_centers is not None):
             choose = low_rank.random_centers if solver == "nystrom" else low_rank.pivots
             centers = choose(X, n_centers, gamma=float(gamma.flatten()[0]), seed=self.seed)
-            self._keep_low_rank(low_rank.row_blocks(X, Y), centers, alpha, gamma, working_dtype(X))
+            self._keep_low_rank(lambda: low_rank.row_blocks(X, Y), centers, alpha, gamma, working_dtype(X))
             return
         targets = Y.double()
         intercept = targets.mean(-2) if self.center else torch.zeros_like(targets[..., 0, :])
@@ -188,14 +191,19 @@ class KernelRidge(Regressor):
         return iterative.solve(X, Y, alphas=alphas, gamma=gamma, tolerance=tolerance, stored=stored, seed=seed)
 
     def _keep_low_rank(
-        self, blocks: Iterable[tuple[Tensor, Tensor]], centers: Tensor, alpha: Tensor, gamma: Tensor, dtype: torch.dtype
+        self,
+        blocks: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+        centers: Tensor,
+        alpha: Tensor,
+        gamma: Tensor,
+        dtype: torch.dtype,
     ) -> None:
         """Solve on given centres and keep the model."""
         if _differ(gamma):
             raise ValueError("several gammas need solver='cholesky'")
         width = float(gamma.flatten()[0])
         solution, intercept, spread = low_rank.solve(
-            blocks, centers, alphas=alpha.flatten(), gamma=width, center=self.center
+            blocks, centers, alphas=alpha.flatten(), gamma=width, center=self.center, single=dtype == torch.float32
         )
         self._keep(solution._replace(centers=solution.centers.to(dtype)), alpha, intercept, spread)
 

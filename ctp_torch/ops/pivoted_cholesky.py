@@ -73,9 +73,9 @@ def pivoted_cholesky(
         if int(failed) or not len(kept):
             residual[candidates] = 0.0  # nothing but rounding left in these
             continue
-        columns = kernel_rows(chosen).addmm_(factor[:k, chosen].mT, factor[:k], alpha=-1.0)  # (kept, samples)
-        columns = torch.linalg.solve_triangular(triangle, columns, upper=False)
-        factor[k : k + len(kept)] = columns
+        inverse = torch.linalg.solve_triangular(triangle, torch.eye(len(triangle)).to(triangle), upper=False)
+        left = kernel_rows(chosen).addmm_(factor[:k, chosen].mT, factor[:k], alpha=-1.0)  # (kept, samples)
+        columns = torch.mm(inverse, left, out=factor[k : k + len(kept)])
         residual = (residual - torch.einsum("ij,ij->j", columns, columns)).clamp_min(0.0)
         residual[chosen] = 0.0
         residual[residual < _ROUNDING] = 0.0

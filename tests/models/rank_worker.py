@@ -13,16 +13,17 @@ from ctp_torch.ops.ranks import join_ranks
 
 
 def curves():
-    """700 training curves, targets and 9 new curves; the same in every process."""
+    """1,300 training curves, targets and 9 new curves; the same in every process."""
     generator = torch.Generator().manual_seed(0)
-    X = 0.1 + 0.05 * torch.randn(700, 7, generator=generator).cumsum(1)
-    return X, 100 + 400 * X[:, :2].sin() + 10 * torch.randn(700, 2, generator=generator), X[:9] + 0.02
+    X = 0.1 + 0.05 * torch.randn(1300, 7, generator=generator).cumsum(1)
+    return X, 100 + 400 * X[:, :2].sin() + 10 * torch.randn(1300, 2, generator=generator), X[:9] + 0.02
 
 
 MODELS = {
     "nystrom": KernelRidge(solver="nystrom", n_centers=60),
     "blocks": KernelRidge(n_centers=60),
     "pivoted": KernelRidge(solver="pivoted", n_centers=60),
+    "float32": KernelRidge(gamma=200.0, solver="pivoted", n_centers=520),  # its rows are made in float32
     "cg": KernelRidge(solver="cg", tolerance=1e-7),
     "blocked_cg": KernelRidge(solver="blocked_cg", tolerance=1e-7),
     "askotch": KernelRidge(solver="askotch", tolerance=1e-4),
@@ -33,7 +34,7 @@ MODELS = {
 def fitted(name):
     X, Y, _ = curves()
     if name == "blocks":
-        return MODELS[name].fit_blocks([(X[i : i + 90], Y[i : i + 90]) for i in range(0, 700, 90)])
+        return MODELS[name].fit_blocks([(X[i : i + 90], Y[i : i + 90]) for i in range(0, 1300, 90)])
     return MODELS[name].fit(X, Y)
 
 

@@ -138,7 +138,7 @@ def test_low_rank_is_the_model_on_its_centres(well_conditioned, dtype, monkeypat
 
     Mutations seen red: alpha I in place of alpha K_cc; weights of whitened rows not turned back.
     """
-    monkeypatch.setattr("ctp_torch.models.solvers.normal_equations._WELL_CONDITIONED", well_conditioned)
+    monkeypatch.setattr("ctp_torch.models.solvers.basis._WELL_CONDITIONED", well_conditioned)
     X, Y, new = (values.to(dtype) for values in _curves(300))
     model = KernelRidge(0.1, 8.0, n_centers=20).fit(X, Y)
     assert model.plan_["approximate"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from ctp_torch.models.solvers.normal_equations import normal_equations, weights, whitened_equations
+from ctp_torch.models.solvers.basis import Basis
+from ctp_torch.models.solvers.normal_equations import PIECE, equations_of_rows, normal_equations, weights
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul
 from ctp_torch.ops.pivoted_cholesky import pivoted_cholesky
-from ctp_torch.ops.ranks import mean_over_ranks, row_share
+from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, row_share
 
 __all__ = [
     "drawn",
@@ -25,7 +26,9 @@ __all__ = [
     "spanning",
 ]
 
-_ROWS = 8192  # samples per block: with 2,000 centres 131 MB in float64
+_ROWS = 16 * PIECE  # samples per block: with 2,000 centres 131 MB in float64
+_MANY_CENTERS = 512  # from which on float32 saves a second or more
+_LARGE = 1000.0  # weights, over the spread of the targets, whose rounding in float32 shows (a thousandth of it)
 _POOL = 8  # samples for each centre among which centres are chosen, and centres for each of them that is a pivot
 _PIVOT_ROWS = 32768  # samples among which pivots are chosen, or eight times their number
 _PROBED = 2000  # samples that tell whether a kernel is smooth
@@ -33,11 +36,17 @@ _CHECKED = 256  # samples at which the residual is evaluated
 
 
 def row_blocks(X: Tensor, Y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The samples that are this rank's, block by block; a memory-mapped X is read as it is needed."""
-    share = row_share(len(X))
-    for start in range(share.start, share.stop, _ROWS):
-        stop = min(start + _ROWS, share.stop)
-        yield X[start:stop], Y[start:stop]
+    """The samples that are this rank's, block by block; a memory-mapped X is read as it is needed.
+
+    Where there are enough, whole pieces are shared out, the same for any number of ranks: what float32 rounds in one is
+    rounded alike.
+    """
+    piece = PIECE if len(X) >= PIECE * n_ranks() else 1
+    share = row_share(-(-len(X) // piece))
+    stop = min(share.stop * piece, len(X))
+    for start in range(share.start * piece, stop, _ROWS):
+        end = min(start + _ROWS, stop)
+        yield X[start:end], Y[start:end]
 
 
 def spanning(centers: Tensor, *, gamma: float) -> tuple[Tensor, Tensor]:
@@ -50,15 +59,30 @@ def spanning(centers: Tensor, *, gamma: float) -> tuple[Tensor, Tensor]:
 
 
 def solve(
-    blocks: Iterable[tuple[Tensor, Tensor]], centers: Tensor, *, alphas: Tensor, gamma: float, center: bool
+    blocks: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    centers: Tensor,
+    *,
+    alphas: Tensor,
+    gamma: float,
+    center: bool,
+    single: bool,
 ) -> tuple[Solution, Tensor, Tensor]:
-    """The model on given centres, its intercept (targets,) and the spread (targets,) of the targets about it."""
+    """The model on given centres, its intercept (targets,) and the spread (targets,) of the targets about it.
+
+    Samples known to float32 only pass in float32 where centres are many; where the weights turn out so large that its
+    rounding would show, they pass once more in float64.
+    """
     centers, triangle = spanning(centers.double(), gamma=gamma)
-    equations = normal_equations(blocks, centers, triangle, gamma=gamma)
-    mean = equations.target_sum / equations.n_samples
-    intercept = mean if center else torch.zeros_like(mean)
-    found, dof = weights(equations, equations.centred(intercept), alphas=alphas)
-    spread = (equations.square_sum / equations.n_samples - mean.square()).clamp_min(0.0).sqrt()
+    for quick in (True, False) if single and len(centers) >= _MANY_CENTERS else (False,):
+        basis = Basis(centers, triangle, gamma=gamma, single=quick)
+        equations = normal_equations(blocks(), basis)
+        mean = equations.target_sum / equations.n_samples
+        intercept = mean if center else torch.zeros_like(mean)
+        found, dof = weights(equations, equations.centred(intercept), alphas=alphas)
+        spread = (equations.square_sum / equations.n_samples - mean.square()).clamp_min(0.0).sqrt()
+        largest = float((found.norm(dim=-2) / torch.where(spread > 0.0, spread, 1.0)).max())
+        if basis.dtype == torch.float64 or largest < _LARGE:
+            break
     return Solution(centers, found, float("nan"), dof=dof), intercept, spread
 
 
@@ -97,10 +121,11 @@ def grown(
         chosen = pivoted_cholesky(drawn, gamma=gamma, rank=rank, generator=torch.Generator().manual_seed(seed))
         centers, triangle = drawn[chosen.pivots], chosen.factor[chosen.pivots].tril()
         whole = len(drawn) == len(X)  # then the factor holds the rows of all samples
+        basis = Basis(centers, triangle, gamma=gamma, single=False, white=whole)
         if whole:
-            equations = whitened_equations(row_blocks(chosen.factor, Y), triangle)
+            equations = equations_of_rows(row_blocks(chosen.factor, Y), basis)
         else:
-            equations = normal_equations(row_blocks(X, Y), centers, triangle, gamma=gamma)
+            equations = normal_equations(row_blocks(X, Y), basis)
         found, dof = weights(equations, equations.moment, alphas=alphas)
         columns = found.movedim(0, 1).flatten(1)  # (rank, alphas * targets)
         if whole:
