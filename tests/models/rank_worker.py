@@ -13,10 +13,10 @@ from ctp_torch.ops.ranks import join_ranks
 
 
 def curves():
-    """1,300 training curves, targets and 9 new curves; the same in every process."""
+    """2,100 training curves, targets and 9 new curves; the same in every process."""
     generator = torch.Generator().manual_seed(0)
-    X = 0.1 + 0.05 * torch.randn(1300, 7, generator=generator).cumsum(1)
-    return X, 100 + 400 * X[:, :2].sin() + 10 * torch.randn(1300, 2, generator=generator), X[:9] + 0.02
+    X = 0.1 + 0.05 * torch.randn(2100, 7, generator=generator).cumsum(1)
+    return X, 100 + 400 * X[:, :2].sin() + 10 * torch.randn(2100, 2, generator=generator), X[:9] + 0.02
 
 
 MODELS = {
@@ -34,7 +34,7 @@ MODELS = {
 def fitted(name):
     X, Y, _ = curves()
     if name == "blocks":
-        return MODELS[name].fit_blocks([(X[i : i + 90], Y[i : i + 90]) for i in range(0, 1300, 90)])
+        return MODELS[name].fit_blocks([(X[i : i + 90], Y[i : i + 90]) for i in range(0, 2100, 90)])
     return MODELS[name].fit(X, Y)
 
 

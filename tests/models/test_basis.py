@@ -34,6 +34,7 @@ def test_features_and_weights_are_the_kernels_and_theirs(n_centers, single, whit
     torch.testing.assert_close(phi.double() @ v, oracle(X, centers, 8.0) @ w, rtol=0, atol=atol)
     inside = basis.root.mT @ v
     torch.testing.assert_close(inside.mT @ inside, w.mT @ K @ w, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(basis.penalty, basis.root @ basis.root.mT, rtol=0, atol=1e-12)
 
 
 def test_nearly_dependent_centres_are_all_whitened_in_float64():

@@ -215,7 +215,7 @@ def test_blocks_and_memory_mapped_files_give_the_model_of_the_whole(tmp_path, mo
     assert again.centers_.shape == (30, 7)
     assert {tuple(row) for row in again.centers_.tolist()} <= {tuple(row) for row in X.tolist()}
 
-    monkeypatch.setattr("ctp_torch.models.solvers.low_rank._ROWS", 64)
+    monkeypatch.setattr("ctp_torch.models.solvers.low_rank.PIECE", 8)
     X.numpy().tofile(tmp_path / "x")
     mapped = torch.from_file(str(tmp_path / "x"), size=X.numel(), dtype=torch.float32).view(500, 7)
     from_file = KernelRidge(0.1, 8.0, n_centers=40).fit(mapped, Y)

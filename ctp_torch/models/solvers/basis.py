@@ -40,7 +40,7 @@ class Basis:
     """
 
     def __init__(self, centers: Tensor, triangle: Tensor, *, gamma: float, single: bool, white: bool = False) -> None:
-        self._gamma, self._triangle = gamma, triangle
+        self._gamma, self._triangle, self._exact_centers = gamma, triangle, centers
         left = float(triangle.diagonal().min()) ** 2
         rank = len(triangle)
         self._first = first = rank if white or left < _WELL_CONDITIONED else rank // _SHARE
@@ -63,6 +63,16 @@ class Basis:
         phi[:, :first] = white
         phi[:, first:].addmm_(white, self._factor[first:].mT, alpha=-1.0)
         return phi
+
+    @property
+    def penalty(self) -> Tensor:
+        """(rank, rank) in float64, the product of the root with its transpose."""
+        penalty = torch.eye(len(self), dtype=torch.float64, device=self._triangle.device)
+        others, below = self._exact_centers[self._first :], self._triangle[self._first :, : self._first]
+        if len(others):
+            kernel = gaussian_kernel(others, others, gamma=self._gamma)
+            penalty[self._first :, self._first :] = kernel.addmm_(below, below.mT, alpha=-1.0)
+        return penalty
 
     @property
     def root(self) -> Tensor:

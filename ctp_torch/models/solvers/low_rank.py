@@ -26,7 +26,7 @@ __all__ = [
     "spanning",
 ]
 
-_ROWS = 16 * PIECE  # samples per block: with 2,000 centres 131 MB in float64
+_PIECES = 8  # in a block of samples, or two for each thread
 _MANY_CENTERS = 512  # from which on float32 saves a second or more
 _LARGE = 1000.0  # weights, over the spread of the targets, whose rounding in float32 shows (a thousandth of it)
 _POOL = 8  # samples for each centre among which centres are chosen, and centres for each of them that is a pivot
@@ -44,8 +44,9 @@ def row_blocks(X: Tensor, Y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     piece = PIECE if len(X) >= PIECE * n_ranks() else 1
     share = row_share(-(-len(X) // piece))
     stop = min(share.stop * piece, len(X))
-    for start in range(share.start * piece, stop, _ROWS):
-        end = min(start + _ROWS, stop)
+    size = PIECE * max(_PIECES, 2 * torch.get_num_threads())
+    for start in range(share.start * piece, stop, size):
+        end = min(start + size, stop)
         yield X[start:end], Y[start:end]
 
 

@@ -19,10 +19,10 @@ from ctp_torch.ops.threads import in_threads, n_threads
 
 __all__ = ["PIECE", "NormalEquations", "add_gram", "equations_of_rows", "mirrored", "normal_equations", "weights"]
 
-PIECE = 512
+PIECE = 1024
 """Samples whose features are made at a time."""
 
-_PANEL = 256  # columns of the Gram matrix made at a time; only panels on and above the diagonal
+_PANEL = 192  # columns of the Gram matrix made at a time; only panels on and above the diagonal
 _MANY = 2**27  # values of all threads' Gram matrices: 1 GB
 
 
@@ -122,11 +122,14 @@ class _Sums:
                 continue
             if len(self._memory) != len(X):  # kept from piece to piece: new pages cost as much as the kernel
                 self._memory = self._memory.new_empty(len(X), len(self.gram))
-            y = torch.cat([Y.to(self.gram), self.gram.new_ones(len(Y), 1)], 1).mT.contiguous()  # (targets + 1, rows)
+            y = Y.mT.to(self.gram)  # (targets, rows)
             rows = self._features(X, self._memory)  # (rows, rank)
             add_gram(self.gram, rows)
-            self.moments = self.moments + y @ rows.to(y)
-            self.targets = self.targets + torch.stack([y[:-1].sum(1), y[:-1].square().sum(1)])
+            mean = y.mean(1, keepdim=True)  # apart, lest float32 lose what lies far from 0
+            moments = (torch.cat([y - mean, y.new_ones(1, len(X))]).to(rows) @ rows).double()
+            moments[:-1] += mean * moments[-1]
+            self.moments = self.moments + moments
+            self.targets = self.targets + torch.stack([y.sum(1), y.square().sum(1)])
 
 
 def _dealt(
@@ -165,9 +168,9 @@ def weights(equations: NormalEquations, moment: Tensor, *, alphas: Tensor) -> tu
     alphas
         (alphas,)
     """
-    gram, root = equations.gram, equations.basis.root
+    gram, root, penalty = equations.gram, equations.basis.root, equations.basis.penalty
     rank = len(gram)
-    factors, failed = torch.linalg.cholesky_ex(gram + alphas[:, None, None] * (root @ root.mT))  # (alphas, rank, rank)
+    factors, failed = torch.linalg.cholesky_ex(gram + alphas[:, None, None] * penalty)  # (alphas, rank, rank)
     if not bool(failed.any()):
         solution = torch.cholesky_solve(moment.expand(len(alphas), *moment.shape), factors)
         inside = torch.linalg.solve_triangular(factors, root.expand_as(factors), upper=False)
