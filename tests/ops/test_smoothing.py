@@ -71,3 +71,14 @@ def test_thin_slices_are_smoothed_together_and_thick_ones_apart(dtype, device, g
         [smooth_inside(volumes[:, z : z + 1], mask[z : z + 1], (0.8, 2.0, 1.0), 1.2)[:, 0] for z in range(12)], 1
     )
     torch.testing.assert_close(thick, alone)
+
+
+@pytest.mark.parametrize(("sigma_mm", "expected_mm"), [(1.0, 1.0), (4.0, 1.436)])
+def test_thin_slices_are_smoothed_no_further_than_a_thick_one_averages(sigma_mm, expected_mm):
+    """The width of what one bright slice becomes. Mutation seen red: ``max`` instead of ``min``."""
+    mask = torch.ones(61, 64, 64, dtype=torch.bool)
+    slices = torch.zeros(61, 64, 64)
+    slices[30] = 1.0
+    height = 0.5 * (torch.arange(61) - 30)  # [mm]
+    spread = smooth_inside(slices, mask, (0.5, 2.0, 2.0), sigma_mm)[:, 32, 32]
+    assert float((spread * height.square()).sum() / spread.sum()) ** 0.5 == pytest.approx(expected_mm, rel=0.01)
