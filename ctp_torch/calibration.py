@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.errors import CTPError
@@ -86,7 +86,8 @@ def calibrate(
         name of the deconvolution, kept with the thresholds
     start
         everything that isn't calibrated: sizes of regions, smoothing, reference; conventional when None, but for flow
-        and volume measured against the mirrored place
+        and volume measured against the mirrored place, and Tmax against that of normal tissue (``usual_tmax``, the
+        median over the patients), where the hypoperfusion is known
     tmax_grid
         tried [s]
     rcbf_grid, rcbv_grid
@@ -107,8 +108,8 @@ def calibrate(
         raise CTPError(
             f"none of the {len(cases)} patients has a true core, so that no threshold can be told from another"
         )
-    limits = replace(start or Thresholds(mirror_mm=4.0), method=method)
     known = [case for case in cases if case.hypoperfusion is not None]
+    limits = replace(start or _usual_start(known), method=method)
     least = max((float(case.survey.tmax[case.survey.tissue].median()) for case in known), default=0.0)
     tmax_grid = [value for value in tmax_grid if value > least]  # half of a brain is never hypoperfused
     if any(case.survey.cbv_ratio is None for case in cases):
@@ -146,6 +147,12 @@ def compare(cases: Sequence[CalibrationCase], thresholds: Thresholds) -> list[Ca
         core = int(case.core.sum()) * lesions.voxel_ml
         rows.append(CalibrationRow(case.name, core, volumes["core_ml"], truth, volumes["hypoperfusion_ml"]))
     return rows
+
+
+def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:
+    """Conventional thresholds with flow, volume and Tmax measured against normal tissue of the same patient."""
+    usual = median(case.survey.usual_tmax for case in known) if known else 0.0
+    return Thresholds(mirror_mm=4.0, usual_tmax=round(usual, 2))
 
 
 def _search_core(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.errors import NoNormalTissueError
-from ctp_torch.survey import Survey, survey
+from ctp_torch.survey import BESIDE_MIDLINE_MM, FEW_ML, Survey, survey
 from ctp_torch.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey", "write_lesion_tables"]
 
-_FEW_ML = 20.0
-"""Less normal tissue than this is no reference [mL]."""
+_MOST_MOVED_S = 2.0
+"""Tmax is moved by no more than this [s]: normal tissue that lies further off isn't normal."""
 _LATE_SHARE = 0.25
 """Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
 
@@ -45,6 +45,8 @@ class Lesions:
     """The patient's side with more hypoperfusion: left, right, or none."""
     reference_cbf: float
     """Median CBF of the reference [mL/100 g/min]."""
+    tmax_moved: float
+    """Added to Tmax before its thresholds [s]; 0 unless they belong to a ``usual_tmax``."""
     cbv_index: float | None
     """Mean CBV in the hypoperfusion over that of the reference; None without hypoperfusion or CBV."""
     voxel_ml: float
@@ -86,6 +88,7 @@ class Lesions:
             "side": self.side,
             "core_rule": self.thresholds.core_rule,
             "reference_cbf": round(self.reference_cbf, 3),
+            "tmax_moved_s": round(self.tmax_moved, 3),
             "reference_ml": round(int(self.reference.sum()) * self.voxel_ml, 3),
             "slice_mm": self.slice_mm,
             "voxel_ml": round(self.voxel_ml, 6),
@@ -104,7 +107,8 @@ def find_lesions(
     """Core and hypoperfusion of a set of maps.
 
     1. Fluid, old infarcts and large vessels are left out; the maps are smoothed within the rest.
-    2. Tissue is late where Tmax lies above its threshold, without specks and small holes.
+    2. Tissue is late where Tmax lies above its threshold, without specks and small holes. With ``usual_tmax`` above 0,
+       Tmax is first moved until its median, in the side where that is lower, is ``usual_tmax``, by 2 s at the most.
     3. The side with more of it is the affected one; the reference is the median CBF of the tissue with normal Tmax on
        the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax. With
        ``mirror_mm`` above 0, every voxel of the affected side is measured against its own mirrored place instead, grey
@@ -173,6 +177,8 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
     if limits.rcbv and found.cbv is None:
         limits = replace(limits, rcbv=0.0)
         warnings.append("the maps hold no CBV: the core is drawn by flow alone")
+    moved = _tmax_moved(found, limits, warnings)
+    found = found._replace(tmax=found.tmax + moved)
     late = _cleaned(tissue & (found.tmax > limits.tmax), tissue, limits, voxel_ml)
     reference, positive_side = _reference(found, late, limits, voxel_ml, warnings)
     reference_cbf = float(found.cbf[reference].median())
@@ -187,6 +193,7 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
         reference=reference,
         side=_side_name(positive_side, geometry),
         reference_cbf=reference_cbf,
+        tmax_moved=moved,
         cbv_index=_cbv_index(found.maps, slow, reference),
         voxel_ml=voxel_ml,
         slice_mm=slice_mm,
@@ -206,6 +213,19 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
         writer = csv.DictWriter(file, fieldnames=list(row))
         writer.writeheader()
         writer.writerow(row)
+
+
+def _tmax_moved(found: Survey, limits: Thresholds, warnings: list[str]) -> float:
+    """What is added to Tmax, so that normal tissue has the Tmax that the thresholds belong to [s]."""
+    if not limits.usual_tmax:
+        return 0.0
+    wanted = limits.usual_tmax - found.usual_tmax
+    if abs(wanted) > _MOST_MOVED_S:
+        warnings.append(
+            f"normal tissue reads a Tmax of {found.usual_tmax:.1f} s, the thresholds belong to {limits.usual_tmax:g} "
+            "s: either both sides are late, or the arterial input is; choose another with --aif"
+        )
+    return min(max(wanted, -_MOST_MOVED_S), _MOST_MOVED_S)
 
 
 def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:
@@ -243,7 +263,7 @@ def _reference(
 ) -> tuple[Tensor, int]:
     """Reference tissue ``(z, y, x)``, and the affected side: +1 for larger x, -1, or 0."""
     normal = found.tissue & (found.tmax < limits.normal_tmax) & ~slow
-    if int(normal.sum()) * voxel_ml < _FEW_ML:
+    if int(normal.sum()) * voxel_ml < FEW_ML:
         spared = found.tissue & ~slow
         if not bool(spared.any()):
             raise NoNormalTissueError(
@@ -259,8 +279,8 @@ def _reference(
     if min(up, down) > 0.6 * max(up, down):
         warnings.append("hypoperfusion on both sides: the reference is all tissue with normal Tmax")
         return normal, 0
-    opposite = normal & (found.side * side < -5.0)
-    if int(opposite.sum()) * voxel_ml < _FEW_ML:
+    opposite = normal & (found.side * side < -BESIDE_MIDLINE_MM)
+    if int(opposite.sum()) * voxel_ml < FEW_ML:
         warnings.append("hardly any normal tissue on the other side: the reference is all tissue with normal Tmax")
         return normal, side
     return opposite, side

@@ -13,10 +13,14 @@ from ctp_torch.errors import CTPError
 if TYPE_CHECKING:
     from ctp_torch.maps import PerfusionMaps
 
-__all__ = ["Survey", "survey"]
+__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey"]
 
 Spacing = tuple[float, float, float]
 
+FEW_ML = 20.0
+"""Less normal tissue than this is no reference [mL]."""
+BESIDE_MIDLINE_MM = 5.0
+"""Tissue closer to the midline than this belongs to neither side [mm]."""
 _MIRRORED_SHARE = 0.3
 """Of the mirrored neighbourhood, the least share that must be tissue to compare with."""
 _METAL_HU = 2000.0
@@ -40,6 +44,8 @@ class Survey(NamedTuple):
     """``(z, y, x)`` smoothed within the tissue [s]."""
     side: Tensor
     """``(z, y, x)`` distance from the midline [mm], negative towards the first column."""
+    usual_tmax: float
+    """Median Tmax of the side where it is lower [s]: of normal tissue, unless both sides are late."""
     cbf_ratio: Tensor
     """``(z, y, x)`` CBF over that of the mirrored place, both smoothed; NaN where no tissue lies there."""
     cbv_ratio: Tensor | None
@@ -82,6 +88,7 @@ def survey(
         cbv=smooth.get("cbv"),
         tmax=smooth["tmax"],
         side=side,
+        usual_tmax=_usual_tmax(smooth["tmax"], tissue, side, maps.geometry.voxel_volume_ml),
         cbf_ratio=ratios["cbf"],
         cbv_ratio=ratios.get("cbv"),
         warnings=tuple(warnings),
@@ -109,6 +116,13 @@ def _warn_of_damage(
         warnings.append(
             f"one side holds {share:.0%} of the other's living tissue: what is missing, or old, can't be compared with"
         )
+
+
+def _usual_tmax(tmax: Tensor, tissue: Tensor, side: Tensor, voxel_ml: float) -> float:
+    """The lower of both sides' median Tmax [s], or that of all tissue where neither holds enough to tell."""
+    halves = [tissue & half for half in (side < -BESIDE_MIDLINE_MM, side > BESIDE_MIDLINE_MM)]
+    large = [half for half in halves if int(half.sum()) * voxel_ml >= FEW_ML] or [tissue]
+    return min(float(tmax[part].median()) for part in large)
 
 
 def _smooth(volume: Tensor, tissue: Tensor, spacing: Spacing, sigma_mm: float) -> Tensor:

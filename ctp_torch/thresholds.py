@@ -28,6 +28,9 @@ class Thresholds:
     """Of the hypoperfusion, the part counted for the intensity ratio: Tmax above this [s]."""
     normal_tmax: float = 4.0
     """Reference tissue: Tmax below this [s]."""
+    usual_tmax: float = 0.0
+    """Tmax of normal tissue that the three above belong to [s]: a scan's Tmax is moved until its normal tissue has it,
+    so that how early its arterial input was read no longer counts; 0 takes Tmax as measured."""
     min_core_ml: float = 1.0
     """Smaller regions of core are dropped [mL]."""
     min_hypoperfusion_ml: float = 3.0
@@ -45,6 +48,11 @@ class Thresholds:
         volume = f" and CBV < {self.rcbv:.0%}" if self.rcbv else ""
         return f"CBF < {self.rcbf:.0%}{volume} of {'the other side' if self.mirror_mm else 'normal'}"
 
+    @property
+    def late_rule(self) -> str:
+        """What makes tissue hypoperfused, in words: ``Tmax > 6 s``."""
+        return f"Tmax > {self.tmax:g} s" + (f" where normal is {self.usual_tmax:g} s" if self.usual_tmax else "")
+
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
         if not 0 < self.rcbf < 1:
@@ -54,6 +62,10 @@ class Thresholds:
         if not 0 < self.tmax <= self.severe_tmax:
             raise CTPError(
                 f"the Tmax thresholds must be 0 < tmax <= severe_tmax, got {self.tmax} and {self.severe_tmax} s"
+            )
+        if not 0 <= self.usual_tmax < self.tmax:
+            raise CTPError(
+                f"the usual Tmax lies below the threshold, 0 to leave Tmax as measured, got {self.usual_tmax} s"
             )
         if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")

@@ -79,6 +79,18 @@ def test_flow_is_measured_against_the_mirrored_place_unless_told():
     assert calibrate([one], start=ANY_SIZE, **grid).thresholds.mirror_mm == 0.0
 
 
+def test_tmax_is_measured_against_normal_tissue_unless_told():
+    """Scans whose artery was read early or late: one threshold fits all of them, measured against normal tissue."""
+    cases = [case(str(delay), 0.9, delay=delay) for delay in (-0.5, 0.0, 1.0)]
+    grid = {**GRID, "rcbv_grid": ()}
+    found = calibrate(cases, **grid)
+    assert found.thresholds.usual_tmax == pytest.approx(1.5, abs=0.01)
+    assert found.tmax_errors[found.thresholds.tmax] < 1.0
+    absolute = calibrate(cases, start=ANY_SIZE, **grid)
+    assert absolute.thresholds.usual_tmax == 0.0
+    assert min(absolute.tmax_errors.values()) > 3.0
+
+
 def test_a_method_that_compresses_flow_gets_a_higher_threshold():
     cases = [case(str(scale), scale, squeeze=0.6, delay=1.0) for scale in (0.7, 0.9, 1.1)]
     found = calibrate(cases, start=ANY_SIZE, **GRID)

@@ -273,6 +273,39 @@ def test_a_late_reference_is_said():
     assert any("hardly any tissue" in warning for warning in lesions.warnings)
 
 
+@pytest.mark.parametrize("late_s", [-0.9, 0.0, 1.4])
+def test_an_artery_read_early_or_late_moves_no_lesion(late_s):
+    """Mutation seen red: the higher instead of the lower of both sides' Tmax; Tmax moved the other way."""
+    maps, core, slow = drawn()
+    shifted = replace(maps, values={**maps.values, "tmax": (maps["tmax"] + late_s) * maps.mask})
+    limits = Thresholds(sigma_mm=0.0, usual_tmax=1.5, tmax=7.5, severe_tmax=12.4)
+    lesions = find_lesions(shifted, thresholds=limits)
+    assert torch.equal(lesions.core, core)
+    assert torch.equal(lesions.hypoperfusion, slow)
+    assert torch.equal(lesions.severe, core)
+    assert lesions.summary()["tmax_moved_s"] == pytest.approx(-late_s, abs=1e-3)
+    assert lesions.thresholds.late_rule == "Tmax > 7.5 s where normal is 1.5 s"
+    assert not any("belong" in warning for warning in lesions.warnings)
+
+
+def test_both_sides_late_is_said_and_mostly_left_late():
+    maps, _, slow = drawn()
+    late = replace(maps, values={**maps.values, "tmax": (maps["tmax"] + 8.0) * maps.mask})
+    lesions = find_lesions(late, thresholds=Thresholds(sigma_mm=0.0, usual_tmax=1.5, normal_tmax=8.0, tmax=8.0))
+    assert lesions.tmax_moved == -2.0
+    assert any("Tmax of 9.5 s, the thresholds belong to 1.5 s" in warning for warning in lesions.warnings)
+    assert torch.equal(lesions.hypoperfusion, slow)
+
+
+def test_tmax_is_as_measured_unless_told():
+    maps, _, _ = drawn()
+    late = replace(maps, values={**maps.values, "tmax": (maps["tmax"] - 1.0) * maps.mask})
+    lesions = find_lesions(late)
+    assert lesions.tmax_moved == 0.0
+    assert lesions.thresholds.late_rule == "Tmax > 6 s"
+    assert survey(late, sigma_mm=0.0).usual_tmax == pytest.approx(0.5)
+
+
 def test_refusals(tmp_path):
     maps, _, _ = drawn(48, 2)
     with pytest.raises(CTPError, match="tmax"):
@@ -287,6 +320,8 @@ def test_refusals(tmp_path):
         Thresholds(rcbv=-0.1)
     with pytest.raises(CTPError, match="severe_tmax"):
         Thresholds(tmax=12.0)
+    with pytest.raises(CTPError, match="usual Tmax"):
+        Thresholds(usual_tmax=6.0)
     bad = tmp_path / "t.json"
     for text, match in (("{", "no JSON"), ("[]", "thresholds"), ('{"thresholds": {"speed": 1}}', "speed")):
         bad.write_text(text)
@@ -298,9 +333,11 @@ def test_refusals(tmp_path):
 
 
 def test_thresholds_survive_their_file(tmp_path):
-    limits = Thresholds(rcbf=0.42, rcbv=0.6, mirror_mm=4.0, tmax=7.5, method="osvd")
+    limits = Thresholds(rcbf=0.42, rcbv=0.6, mirror_mm=4.0, tmax=7.5, usual_tmax=3.1, method="osvd")
     write_thresholds(limits, tmp_path / "t.json", facts={"patients": 3})
     assert read_thresholds(tmp_path / "t.json") == limits
+    (tmp_path / "former.json").write_text('{"thresholds": {"rcbf": 0.7, "tmax": 7.5, "method": "csvd"}}')
+    assert read_thresholds(tmp_path / "former.json").usual_tmax == 0.0
 
 
 def test_tables_hold_every_number(tmp_path):

@@ -83,7 +83,7 @@ def calibrate(
         figure = calibration_figure(found, parts[0][2], parts[1][2])
         (folder / "calibration.png").write_bytes(to_png(figure))
     limits = found.thresholds
-    console.say(f"{method}: core {limits.core_rule}, hypoperfusion Tmax > {limits.tmax:g} s\n")
+    console.say(f"{method}: core {limits.core_rule}, hypoperfusion {limits.late_rule}\n")
     for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
         console.say(line)
     console.say(f"\nwrote {output / 'thresholds.json'}; use it by ctp-torch lesion MAPS -o OUT --thresholds")

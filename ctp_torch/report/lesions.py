@@ -115,7 +115,7 @@ def _headline(lesions: Lesions) -> str:
     ratio = summary["mismatch_ratio"]
     return (
         f"core ({limits.core_rule}, magenta) {summary['core_ml']:.1f} mL      "
-        f"hypoperfusion (Tmax > {limits.tmax:g} s, with green) {summary['hypoperfusion_ml']:.1f} mL\n"
+        f"hypoperfusion ({limits.late_rule}, with green) {summary['hypoperfusion_ml']:.1f} mL\n"
         f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}      "
         f"slices counted {lesions.slice_mm:g} mm high      for research only"
     )
