@@ -85,6 +85,7 @@ def render_patient(
     bolus_stretch: float = 1.0,
     slice_thickness_mm: float = 5.0,
     slice_spacing_mm: float = 8.0,
+    again: int = 0,
 ) -> Patient:
     """Patient ``index`` of the cohort ``seed``: the same pair always gives the same pixels.
 
@@ -106,6 +107,8 @@ def render_patient(
         factor on the width of the bolus, whose area stays
     slice_thickness_mm, slice_spacing_mm
         thickness of a slice and distance of the slices' centres
+    again
+        0 for the scan, 1, 2 .. for the same scan with other noise: how well a measurement repeats
 
     Returns
     -------
@@ -141,7 +144,8 @@ def render_patient(
     profile = sd * noise_profile(
         size, protocol.fov_mm, _template_heights(protocol), thickness_mm=slice_thickness_mm, dose=dose
     )
-    hu = _render(slab, parts, protocol, (times, path), profile, _stream(seed, index, "noise"))
+    noise = _stream(seed, index, f"noise {again}" if again else "noise")
+    hu = _render(slab, parts, protocol, (times, path), profile, noise)
     facts = _facts(person, protocol, {"motion": kind, "noise_hu": sd / math.sqrt(dose)})
     step = blood.bank.step
     moments = (times[:, 0] / step).round().long()

@@ -49,6 +49,15 @@ def test_same_patient_same_pixels_and_others_differ(monkeypatch):
         assert float((other.series.hu - one.series.hu).abs().max()) > 100.0
 
 
+def test_the_same_scan_again_has_other_noise_of_the_same_size():
+    first, second = (render_patient(11, 0, size=64, slices=2, frames=3, again=n) for n in (0, 1))
+    still = render_patient(11, 0, size=64, slices=2, frames=3, noise_hu=0.0).series.hu
+    noise = [patient.series.hu - still for patient in (first, second)]
+    assert float(noise[0].std()) == pytest.approx(float(noise[1].std()), rel=0.05)
+    assert abs(float((noise[0] * noise[1]).mean())) < 0.05 * float(noise[0].var())
+    assert torch.equal(first.truth.motion, second.truth.motion)
+
+
 def test_noise_leaves_the_anatomy_alone():
     noisy = render_patient(11, 0, size=64, slices=2, frames=3, motion="none")
     still = render_patient(11, 0, size=64, slices=2, frames=3, motion="none", noise_hu=0.0)
