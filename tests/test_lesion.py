@@ -275,7 +275,7 @@ def test_a_late_reference_is_said():
 
 @pytest.mark.parametrize("late_s", [-0.9, 0.0, 1.4])
 def test_an_artery_read_early_or_late_moves_no_lesion(late_s):
-    """Mutation seen red: the higher instead of the lower of both sides' Tmax; Tmax moved the other way."""
+    """Mutation seen red: Tmax moved the other way."""
     maps, core, slow = drawn()
     shifted = replace(maps, values={**maps.values, "tmax": (maps["tmax"] + late_s) * maps.mask})
     limits = Thresholds(sigma_mm=0.0, usual_tmax=1.5, tmax=7.5, severe_tmax=12.4)
@@ -286,6 +286,15 @@ def test_an_artery_read_early_or_late_moves_no_lesion(late_s):
     assert lesions.summary()["tmax_moved_s"] == pytest.approx(-late_s, abs=1e-3)
     assert lesions.thresholds.late_rule == "Tmax > 7.5 s where normal is 1.5 s"
     assert not any("belong" in warning for warning in lesions.warnings)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_usual_is_the_side_that_is_not_late(side):
+    """Mutation seen red: the higher instead of the lower of both sides' median."""
+    maps, _, _ = drawn(lesions=0)
+    x = torch.arange(96) - 47.5
+    half = replace(maps, values={**maps.values, "tmax": (maps["tmax"] + 5.0 * (x * side > 0)) * maps.mask})
+    assert survey(half, sigma_mm=0.0).usual_tmax == pytest.approx(1.5)
 
 
 def test_both_sides_late_is_said_and_mostly_left_late():
