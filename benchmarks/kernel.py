@@ -120,7 +120,10 @@ def _row(answer, n_part, truth):
 
 
 def peers(kernel="rough", n=25_000, n_part=10_000, noise="high", gpytorch=False, pykeops=False):
-    """Times of fit and prediction: each method in a process of its own, one after the other; peers predict a part."""
+    """Times of fit and prediction: each method in a process of its own, one after the other; peers predict a part.
+
+    Ours takes seconds, and so does what else the machine is at: it runs three times, and the median run counts.
+    """
     gamma = _GAMMAS[kernel]
     X, Y, new, truth, _ = _data(n, _PIXELS, noise)
     contenders = {
@@ -132,8 +135,10 @@ def peers(kernel="rough", n=25_000, n_part=10_000, noise="high", gpytorch=False,
         contenders["gpytorch CG"] = (_gpytorch, X, Y, new[:n_part], gamma)
     rows = {}
     for contender, (function, *arguments) in contenders.items():
-        answer = in_child(function, *arguments, timeout_s=900)
-        rows[contender] = _row(answer, len(arguments[2]), truth.double())
+        runs = [in_child(function, *arguments, timeout_s=900) for _ in range(3 if function is _ours else 1)]
+        measured = [_row(answer, len(arguments[2]), truth.double()) for answer in runs]
+        measured.sort(key=lambda row: row.get("total_s", math.inf))
+        rows[contender] = measured[len(measured) // 2] | {"runs_s": [row.get("total_s") for row in measured]}
         print(contender, {k: v for k, v in rows[contender].items() if k != "plan"}, flush=True)
     base = rows["scikit-learn float32"].get("total_s")
     for row in rows.values():
