@@ -99,7 +99,7 @@ def _compiled_loops() -> str:
     """Whether kernel ridge has its compiled loops on the CPU."""
     import torch
 
-    from ctp_torch.ops.compiled import fused_library
+    from ctp_torch.compiled import fused_library
 
     if fused_library(torch.device("cpu")) is not None:
         return "yes"

@@ -102,7 +102,7 @@ class KernelRidge(Regressor):
         self.seed = seed
 
     def fit_blocks(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Self:
-        """The low-rank model of samples that come in blocks, walked two or three times, whatever their number.
+        """The low-rank model of samples in blocks, walked two or three times: memory doesn't grow with their number.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class KernelRidge(Regressor):
         self._forget()
         self._check_parameters()
         if iter(blocks) is blocks:
-            raise ValueError("blocks are walked twice: give a list, or an object whose __iter__ starts again")
+            raise ValueError("blocks are walked more than once: give a list, or an object whose __iter__ starts again")
         if self.solver not in ("auto", "nystrom"):
             raise ValueError(f"blocks of samples need solver='auto' or 'nystrom', not {self.solver!r}")
         centers = low_rank.drawn(_checked(blocks), self.n_centers or DEFAULT_CENTERS, seed=self.seed)

@@ -22,8 +22,8 @@ enum { GROUP = 4 }; /* rows, and columns at most, that share what is loaded */
 /* A power of two is taken as 2^n 2^r with |r| <= 1/2. A sum with 1.5 * 2^23 (2^52 in double precision) is rounded to a
  * whole number n, which then stands in its lowest bits; the coefficients of 2^r are ln(2)^k / k!. */
 
-/* 2^t - 1 for |t| < 126, to the last digit also where t is small: 2^n (2^r - 1) + (2^n - 1). */
-inlined floats growth(floats t) {
+/* 2^r - 1, and 2^n to *scale. */
+inlined floats split(floats t, floats *scale) {
     floats moved = t + 12582912.0f;
     floats r = t - (moved - 12582912.0f);
     floats p = 1.5252734e-5f * r + 1.5403530e-4f;
@@ -32,24 +32,22 @@ inlined floats growth(floats t) {
     p = p * r + 5.5504109e-2f;
     p = p * r + 2.4022651e-1f;
     p = p * r + 6.9314718e-1f;
-    floats scale = (floats)(((ints)moved << 23) + (127 << 23));
-    return scale * (p * r) + (scale - 1.0f);
+    *scale = (floats)(((ints)moved << 23) + (127 << 23));
+    return p * r;
+}
+
+/* 2^t - 1 for |t| < 126, to the last digit also where t is small. */
+inlined floats growth(floats t) {
+    floats scale, part = split(t, &scale);
+    return scale * part + (scale - 1.0f);
 }
 
 /* 2^t for t <= 0, to the last digit but one; rounding above 0 counts as 0, and what lies below 2^-120 as that. */
 inlined floats power_of_floats(floats t) {
     ints under = t < -120.0f, over = t > 0.0f;
     t = (floats)(((ints)t & ~(under | over)) | (under & (ints)((floats){0} - 120.0f)));
-    floats moved = t + 12582912.0f;
-    floats r = t - (moved - 12582912.0f);
-    floats p = 1.5252734e-5f * r + 1.5403530e-4f;
-    p = p * r + 1.3333558e-3f;
-    p = p * r + 9.6181291e-3f;
-    p = p * r + 5.5504109e-2f;
-    p = p * r + 2.4022651e-1f;
-    p = p * r + 6.9314718e-1f;
-    p = p * r + 1.0f;
-    return (floats)(((ints)moved << 23) + (127 << 23)) * p;
+    floats scale, part = split(t, &scale);
+    return scale * part + scale;
 }
 
 /* The same in double precision, down to 2^-1000. */

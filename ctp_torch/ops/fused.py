@@ -6,12 +6,11 @@ Columns of weights and of products are rows here, (columns, samples), so that ea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.compiled import fused_library
+from ctp_torch.compiled import fused_library
 
 __all__ = ["add_growth_products", "add_power_products", "add_tile_products"]
 
@@ -75,10 +74,8 @@ def add_power_products(across: Tensor, down: Tensor, t: Tensor, P: Tensor, Q: Te
     P, Q
         (columns, m) and (columns, rows), in the dtype of t
     """
-    if (library := fused_library(t.device)) is not None:
-        double = t.dtype == torch.float64
-        _call(library.power_products_double if double else library.power_products_float, across, down, t, P, Q)
-    else:
+    names = {torch.float32: "power_products_float", torch.float64: "power_products_double"}
+    if not _called(names, across, down, t, P, Q):
         block = t.clamp_max_(0.0).exp2_()
         across += P @ block.mT
         down += Q @ block
@@ -96,19 +93,19 @@ def add_tile_products(across: Tensor, down: Tensor, tile: Tensor, P: Tensor, Q: 
     P, Q
         (columns, m) and (columns, rows), in the dtype of the tile
     """
-    library = fused_library(tile.device) if tile.dtype == torch.float32 else None
-    if library is not None:
-        _call(library.tile_products, across, down, tile, P, Q)
-    else:
+    if not _called({torch.float32: "tile_products"}, across, down, tile, P, Q):
         across += P @ tile.mT
         down += Q @ tile
 
 
-def _call(function: Callable[..., None], across: Tensor, down: Tensor, block: Tensor, P: Tensor, Q: Tensor) -> None:
-    """A function of the library that goes both ways; p and down, q and across have to share their strides."""
+def _called(names: dict[torch.dtype, str], across: Tensor, down: Tensor, block: Tensor, P: Tensor, Q: Tensor) -> bool:
+    """Whether the library has a function for these dtypes, which then has done both products of the block."""
+    library = fused_library(block.device)
+    if library is None or block.dtype not in names or {each.dtype for each in (across, down, P, Q)} != {block.dtype}:
+        return False
     if len(P) > 1 and (P.stride(0) != down.stride(0) or Q.stride(0) != across.stride(0)):
         raise ValueError(f"columns apart {P.stride(0)} and {down.stride(0)}, {Q.stride(0)} and {across.stride(0)}")
-    function(
+    getattr(library, names[block.dtype])(
         block.data_ptr(),
         *block.shape,
         P.data_ptr(),
@@ -119,3 +116,4 @@ def _call(function: Callable[..., None], across: Tensor, down: Tensor, block: Te
         down.data_ptr(),
         len(P),
     )
+    return True

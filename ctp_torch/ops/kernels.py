@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ctp_torch.compiled import fused_library
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
-from ctp_torch.ops.compiled import fused_library
 from ctp_torch.ops.fused import add_growth_products, add_power_products
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.threads import in_threads, n_groups, n_threads

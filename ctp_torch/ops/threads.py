@@ -59,8 +59,10 @@ class Team:
         if device.type == "cpu" and usual > 1 and size > 1:
             self._pool = ThreadPoolExecutor(size, "ctp_torch", _alone)
             here = Barrier(size)
-            list(self._pool.map(lambda _: here.wait(), range(size)))
-            torch.set_num_threads(usual)  # the workers' number has become the default of threads yet to come
+            try:
+                list(self._pool.map(lambda _: here.wait(), range(size)))
+            finally:
+                torch.set_num_threads(usual)  # the workers' number has become the default of threads yet to come
 
     def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """``[work(item) for item in items]``, without gradients."""

@@ -227,7 +227,7 @@ def test_blocks_and_memory_mapped_files_give_the_model_of_the_whole(tmp_path, mo
 def test_blocks_are_checked():
     X, Y, _ = _curves(50)
     model = KernelRidge(n_centers=10)
-    with pytest.raises(ValueError, match="walked twice"):
+    with pytest.raises(ValueError, match="walked more than once"):
         model.fit_blocks((X, Y) for _ in range(2))
     with pytest.raises(ValueError, match="block 1 must be"):
         model.fit_blocks([(X, Y), (X[:, :3], Y)])

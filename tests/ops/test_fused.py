@@ -87,3 +87,14 @@ def test_columns_that_lie_differently_are_refused(loops):
     tile, wide, narrow = torch.ones(8, 8), torch.ones(2, 16)[:, :8], torch.ones(2, 8)
     with pytest.raises(ValueError, match="columns apart 16 and 8"):
         add_tile_products(narrow.clone(), narrow.clone(), tile, wide, narrow)
+
+
+def test_half_precision_and_mixed_dtypes_are_left_to_torch(loops):
+    """Memory is never read as what it isn't. Red when the dtype of the block alone is looked at, or not at all."""
+    t = -torch.rand(8, 8, generator=torch.Generator().manual_seed(0))
+    P = _normal(2, 8, seed=1)
+    across, down = torch.zeros(2, 8).half(), torch.zeros(2, 8).half()
+    add_power_products(across, down, t.half(), P.half(), P.half())
+    torch.testing.assert_close(across.float(), P @ t.exp2().mT, rtol=0, atol=2e-2)
+    with pytest.raises(RuntimeError):
+        add_power_products(torch.zeros(2, 8).double(), torch.zeros(2, 8).double(), t, P.double(), P.double())

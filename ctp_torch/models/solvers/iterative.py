@@ -11,14 +11,14 @@ from torch.nn.functional import pad
 
 from ctp_torch.errors import ConvergenceWarning, NumericalError
 from ctp_torch.models.solvers.low_rank import spanning
-from ctp_torch.models.solvers.normal_equations import add_gram, mirrored
+from ctp_torch.models.solvers.normal_equations import add_gram, mirrored, n_grams
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
 from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel
 from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, own_rank, sum_over_ranks
 from ctp_torch.ops.symmetric_gram import SymmetricGram
-from ctp_torch.ops.threads import in_threads, n_threads
+from ctp_torch.ops.threads import in_threads
 
 __all__ = ["exact_product", "nystrom_preconditioner", "preconditioner_rank", "refined", "solve"]
 
@@ -167,7 +167,7 @@ def nystrom_preconditioner(
                 add_gram(gram, rows)
         return gram
 
-    n = n_threads(X.device, work=len(X) * rank)
+    n = n_grams(X, rank=rank)
     first, *others = in_threads(made, [range(k, n_blocks, n) for k in range(min(n, n_blocks))], device=X.device)
     gram = mirrored(sum(others, first))
     sum_over_ranks(gram)

@@ -17,7 +17,16 @@ from ctp_torch.models.solvers.basis import Basis
 from ctp_torch.ops.ranks import sum_over_ranks
 from ctp_torch.ops.threads import in_threads, n_threads
 
-__all__ = ["PIECE", "NormalEquations", "add_gram", "equations_of_rows", "mirrored", "normal_equations", "weights"]
+__all__ = [
+    "PIECE",
+    "NormalEquations",
+    "add_gram",
+    "equations_of_rows",
+    "mirrored",
+    "n_grams",
+    "normal_equations",
+    "weights",
+]
 
 PIECE = 1024
 """Samples whose features are made at a time."""
@@ -84,10 +93,7 @@ def _equations(
     parts: list[_Sums] = []
     n_samples = 0
     for X, Y in blocks:
-        n_parts = n_threads(X.device, work=len(X) * len(basis))
-        if n_parts * len(basis) ** 2 > _MANY:  # too many Gram matrices: torch's own threads share one
-            n_parts = 1
-        while len(parts) < n_parts:
+        while len(parts) < n_grams(X, rank=len(basis)):
             parts.append(_Sums(features, basis, X.device))
         pieces = list(zip(X.split(PIECE), Y.split(PIECE), strict=True))
         in_threads(lambda share: share[0].add(share[1]), list(_dealt(parts, pieces)), device=X.device)
@@ -139,6 +145,12 @@ def _dealt(
     for k, part in enumerate(parts):
         if pieces[k :: len(parts)]:
             yield part, pieces[k :: len(parts)]
+
+
+def n_grams(X: Tensor, *, rank: int) -> int:
+    """Gram matrices that threads add up beside each other: one for each, or one where so many would fill the memory."""
+    n = n_threads(X.device, work=len(X) * rank)
+    return 1 if n * rank**2 > _MANY else n
 
 
 def add_gram(gram: Tensor, rows: Tensor) -> None:

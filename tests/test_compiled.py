@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from ctp_torch.ops import compiled
+from ctp_torch import compiled
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 

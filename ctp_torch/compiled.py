@@ -17,8 +17,8 @@ import torch
 
 __all__ = ["fused_library"]
 
-_SOURCE = Path(__file__).with_name("fused.c")
-_INCLUDED = Path(__file__).with_name("fused_products.h")
+_SOURCE = Path(__file__).with_name("ops") / "fused.c"
+_INCLUDED = _SOURCE.with_name("fused_products.h")
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
 _PATIENCE_S = 60.0
 
