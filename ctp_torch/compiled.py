@@ -18,14 +18,24 @@ import torch
 __all__ = ["fused_library"]
 
 _SOURCE = Path(__file__).with_name("ops") / "fused.c"
-_INCLUDED = _SOURCE.with_name("fused_products.h")
+_INCLUDED = tuple(_SOURCE.with_name(name) for name in ("fused_kernel.h", "fused_products.h"))
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
 _PATIENCE_S = 60.0
 
-_FUNCTIONS = ("growth_products", "power_products_float", "power_products_double", "tile_products")
-_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
-# block, its rows and columns; weights, how far apart their columns lie, products; these for the other way; columns
-_ARGUMENTS = (_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER, _POINTER, _LONG, _POINTER, _LONG)
+_P, _N = ctypes.c_void_p, ctypes.c_long
+_BLOCK = (_P, _N, _P, _N, _N)  # x, its rows; z, its rows; their columns
+_PRODUCTS = (*_BLOCK, _P, _P, _N, _P, _P, _N, _N, _P)
+_ARGUMENTS = {
+    "products_growth": _PRODUCTS,
+    "products_float": _PRODUCTS,
+    "products_double": _PRODUCTS,
+    "kernel_float": (*_BLOCK, _P, _N, _P),
+    "kernel_double": (*_BLOCK, _P, _N, _P),
+    "memory_float": (_N, _N),
+    "memory_double": (_N, _N),
+    "tile_products": (_P, _N, _N, _P, _P, _P, _P, _N, _N),
+}
+"""Of the functions in fused.c; those of memory return a number."""
 
 
 def fused_library(device: torch.device) -> ctypes.CDLL | None:
@@ -59,7 +69,7 @@ def _kept(compiler: list[str]) -> ctypes.CDLL:
     """The library from the cache, put there if need be."""
     program = Path(shutil.which(compiler[0]) or compiler[0]).resolve()
     facts = [*compiler, *_OPTIONS, str(program), str(program.stat().st_mtime_ns), platform.machine(), _processor()]
-    source = _SOURCE.read_bytes() + _INCLUDED.read_bytes()
+    source = b"".join(path.read_bytes() for path in (_SOURCE, *_INCLUDED))
     name = hashlib.sha256(source + "\0".join(facts).encode()).hexdigest()[:32]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     library = cache_home / "ctp_torch" / f"fused-{name}.so"
@@ -91,7 +101,7 @@ def _processor() -> str:
 def _loaded(path: Path) -> ctypes.CDLL:
     """The library with the signatures of its functions; calls let other Python threads run."""
     library = ctypes.CDLL(str(path))
-    for name in _FUNCTIONS:
+    for name, arguments in _ARGUMENTS.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = _ARGUMENTS, None
+        function.argtypes, function.restype = arguments, _N if name.startswith("memory") else None
     return library

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from ctp_torch.compiled import fused_library
 from ctp_torch.ops.chunks import free_bytes, in_row_blocks
-from ctp_torch.ops.fused import add_growth_products, add_power_products
-from ctp_torch.ops.huge_pages import empty_matrix
+from ctp_torch.ops.fused import add_growth_products, add_power_products, working_memory, write_powers
 from ctp_torch.ops.threads import in_threads, n_groups, n_threads
 
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul", "gaussian_rows"]
 
 _LOG2_E = 1.4426950408889634
-_TILE = 256, 1024  # measured: rows and columns of a kernel matrix that are made at a time
-_GRAM_SIDE = 512  # measured: blocks that a core's caches hold while they are used twice
+_TILE = 256, 1024  # measured: rows and columns of a kernel matrix that torch makes at a time
+_FUSED_ROWS = 2048  # that the compiled loops make at a time, of all columns
+_GRAM_SIDE = 512  # measured: blocks that a core's caches hold while torch uses them twice
+_FUSED_SIDE = 960  # of the compiled loops, which hold none
+_MEMORY_SHARED = 4  # blocks that are made in the same memory one after the other
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
 
@@ -47,15 +49,16 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor 
     left, right = _left(X - shift, gamma), _right(Z - shift, gamma)
     if X.ndim > 2 or Z.ndim > 2 or X.device.type != "cpu":
         return torch.matmul(left, right.mT, out=out).clamp_max_(0.0).exp2_()  # rounding must not lift any above 1
-    kernel = empty_matrix(X, len(X), len(Z)) if out is None else out
+    kernel = X.new_empty(len(X), len(Z)) if out is None else out
+    fused = fused_library(X.device) is not None
+    n_rows, n_columns = (_FUSED_ROWS, max(1, len(Z))) if fused else _TILE
 
     def fill(rows: slice) -> None:
-        for column in range(0, len(Z), _TILE[1]):
-            tile = kernel[rows, column : column + _TILE[1]]
-            torch.mm(left[rows], right[column : column + _TILE[1]].mT, out=tile)
-            tile.clamp_max_(0.0).exp2_()
+        for column in range(0, len(Z), n_columns):
+            columns = slice(column, column + n_columns)
+            write_powers(kernel[rows, columns], left[rows], right[columns])
 
-    in_threads(fill, _row_slices(X, len(Z), size=_TILE[0]), device=X.device)
+    in_threads(fill, _row_slices(X, len(Z), size=n_rows), device=X.device)
     return kernel
 
 
@@ -93,7 +96,7 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
         inverse squared width
     """
     shift = Z.mean(0)
-    z, n_columns = Z - shift, min(len(Z), _cache_block(X)[1] if X.device.type == "cpu" else _GPU_SIDE)
+    z, (n_rows, n_columns) = Z - shift, _product_block(X, len(Z))
     longest = float(_squares(z).max()) ** 0.5
 
     @cache  # each is made when the first rows need it
@@ -108,39 +111,38 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
         return product(x, squares, largest, memory)
 
     def on_device(start: int, stop: int) -> Tensor:
-        return of_rows(slice(start, stop), X.new_empty(2, (stop - start) * n_columns))
+        return of_rows(slice(start, stop), _memory(X, stop - start, n_columns, W))
 
     def on_core(blocks: list[slice]) -> Tensor:
-        memory = X.new_empty(2, (blocks[0].stop - blocks[0].start) * n_columns)  # new pages cost as much as the powers
+        memory = _memory(X, blocks[0].stop - blocks[0].start, n_columns, W)
         return torch.cat([of_rows(rows, memory) for rows in blocks])
 
     if X.device.type == "cpu":
-        blocks = _row_slices(X, len(Z), size=_cache_block(X)[0])
-        size = max(1, -(-len(blocks) // n_groups(X.device, work=len(X) * len(Z))))
+        blocks = _row_slices(X, len(Z), size=n_rows)
+        size = max(1, min(_MEMORY_SHARED, -(-len(blocks) // n_groups(X.device, work=len(X) * len(Z)))))
         products = in_threads(on_core, [blocks[k : k + size] for k in range(0, len(blocks), size)], device=X.device)
     else:
-        products = in_row_blocks(on_device, len(X), block=_device_rows(X, n_columns))
+        products = in_row_blocks(on_device, len(X), block=n_rows)
     return torch.cat([W.new_empty(0, W.shape[1]), *products])
 
 
 _Product = Callable[[Tensor, Tensor, float, Tensor], Tensor]
-"""K w of rows x (rows, features); with their squared norms, the largest exponent, (2, rows * columns) to work in."""
+"""K w of rows x (rows, features); with their squared norms, the largest exponent, and memory to work in."""
 
 
 def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Product:
     """Makes ``K(x, z) W`` of some rows x, from exponents that hold the whole distance: they are never above 0."""
-    right, W = _right(z, gamma), _column_major(W)
+    pieces = list(zip(_right(z, gamma).split(n_columns), W.mT.contiguous().split(n_columns, 1), strict=True))
 
     def product(x: Tensor, _norms: Tensor, _largest: float, memory: Tensor) -> Tensor:
-        left, buffer = _left(x, gamma), memory[0]
-        total = W.new_zeros(len(x), W.shape[1])
-        longer = buffer if W.dtype == x.dtype else W.new_empty(len(buffer))
-        for column in range(0, len(z), n_columns):
-            block = _exponent_block(left, right[column : column + n_columns], buffer).clamp_max_(0.0).exp2_()
-            if longer is not buffer:
-                block = longer[: block.numel()].view(block.shape).copy_(block)
-            total += block @ W[column : column + n_columns]
-        return total
+        left, total = _left(x, gamma), W.new_zeros(W.shape[1], len(x))
+        for right, some in pieces:
+            if W.dtype == x.dtype:
+                add_power_products(total, left, right, some, memory=memory)
+            else:
+                block = write_powers(x.new_empty(len(left), len(right)), left, right)
+                total += some @ block.to(W.dtype).mT
+        return total.mT
 
     return product
 
@@ -155,15 +157,13 @@ def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
     binary = gamma * _LOG2_E
     heavy = W.mT * (-binary * _squares(z)).exp2().mT  # b_j w_j, (columns, m) in float64
     equal, light = heavy.sum(1, keepdim=True), heavy.to(z.dtype).contiguous()
-    pieces = [(rows.mT, some) for rows, some in zip(z.split(n_columns), light.split(n_columns, 1), strict=True)]
+    pieces = list(zip(z.split(n_columns), light.split(n_columns, 1), strict=True))
 
     def product(x: Tensor, squares: Tensor, largest: float, memory: Tensor) -> Tensor:
         total = heavy.new_zeros(len(heavy), len(x))
         scaled = x * (2.0 * binary)
-        for columns, some in pieces:
-            exponent = memory[0, : some.shape[1] * len(x)].view(len(x), -1)
-            torch.mm(scaled, columns, out=exponent)
-            add_growth_products(total, exponent, some, largest=_LOG2_E * largest, spare=memory[1])
+        for some_z, some in pieces:
+            add_growth_products(total, scaled, some_z, some, largest=_LOG2_E * largest, memory=memory)
         return ((total + equal).mT * (-binary * squares).exp2()).to(W.dtype)
 
     return product
@@ -186,17 +186,23 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
     centred = X - X.mean(0)
     left, right = _left(centred, gamma), _right(centred, gamma)
     columns = W.mT.contiguous()  # (columns, n)
-    side = min(len(X), _GRAM_SIDE if X.device.type == "cpu" else _GPU_SIDE)
+    side = _GPU_SIDE if X.device.type != "cpu" else _GRAM_SIDE if fused_library(X.device) is None else _FUSED_SIDE
     corners = [(i, j) for i in range(0, len(X), side) for j in range(0, i + 1, side)][share::n_shares]
 
     def summed(some: list[tuple[int, int]]) -> Tensor:
-        product = torch.zeros_like(columns)
-        spare, buffer = torch.zeros_like(columns), X.new_empty(side * side)
+        product, spare = torch.zeros_like(columns), torch.zeros_like(columns)
+        memory = _memory(X, min(side, len(X)), min(side, len(X)), W)
         for i, j in some:
             rows, others = slice(i, i + side), slice(j, j + side)
-            exponent = _exponent_block(left[rows], right[others], buffer)
-            mirrored = product if i != j else spare  # the diagonal is its own mirror image
-            add_power_products(product[:, rows], mirrored[:, others], exponent, columns[:, others], columns[:, rows])
+            add_power_products(
+                product[:, rows],
+                left[rows],
+                right[others],
+                columns[:, others],
+                memory=memory,
+                down=(product if i != j else spare)[:, others],  # the diagonal is its own mirror image
+                Q=columns[:, rows],
+            )
         return product
 
     step = n_groups(X.device, work=len(X) ** 2)
@@ -208,11 +214,6 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
 def _squares(x: Tensor) -> Tensor:
     """The squared norms of the rows, (n, 1) in float64."""
     return x.square().sum(1, keepdim=True, dtype=torch.float64)
-
-
-def _column_major(W: Tensor) -> Tensor:
-    """The same matrix, laid out by columns: a product with few of them is several times faster so."""
-    return W.mT.contiguous().mT
 
 
 def _left(x: Tensor, gamma: float | Tensor) -> Tensor:
@@ -228,10 +229,9 @@ def _right(z: Tensor, gamma: float | Tensor) -> Tensor:
     return torch.cat([z, torch.ones_like(norm), -gamma * _LOG2_E * norm], dim=-1)
 
 
-def _exponent_block(left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
-    """The binary exponents of a kernel block of augmented samples, in a buffer that is used again and again."""
-    block = buffer[: len(left) * len(right)].view(len(left), len(right))
-    return torch.mm(left, right.mT, out=block)
+def _memory(X: Tensor, n_rows: int, n_columns: int, W: Tensor) -> Tensor:
+    """What the products of blocks with W (m, columns) are made in."""
+    return working_memory(X, n_rows, n_columns, features=X.shape[1] + 2, columns=W.shape[1])
 
 
 def _row_slices(X: Tensor, n_columns: int, *, size: int) -> list[slice]:
@@ -241,14 +241,13 @@ def _row_slices(X: Tensor, n_columns: int, *, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _cache_block(X: Tensor) -> tuple[int, int]:
-    """Rows and columns, measured, whose product, powers and sums stay in a core's caches."""
-    if X.dtype == torch.float64:
-        return 2048, 256
-    # without the compiled loops few columns: so many products are summed in float32 before float64 takes over
-    return (4096, 128) if fused_library(X.device) is None else (1024, 768)
-
-
-def _device_rows(X: Tensor, n_columns: int) -> int:
-    """Rows of a block on a device other than the CPU: a quarter of its free memory."""
-    return max(1, min(65536, free_bytes(X.device) // (4 * X.element_size() * n_columns)))
+def _product_block(X: Tensor, m: int) -> tuple[int, int]:
+    """Rows and columns, measured on processors, of the blocks that are made of a product with (m, columns)."""
+    if X.device.type != "cpu":
+        n_columns = min(m, _GPU_SIDE)
+        return max(1, min(65536, free_bytes(X.device) // (4 * X.element_size() * n_columns))), n_columns
+    if fused_library(X.device) is not None:
+        return _FUSED_ROWS, m
+    # what stays in a core's caches; few columns, after which sums in float32 go over to float64
+    rows, n_columns = (2048, 256) if X.dtype == torch.float64 else (4096, 128)
+    return rows, min(m, n_columns)

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ctp_torch.ops.fused import add_tile_products
-from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel
 from ctp_torch.ops.threads import Team, n_groups
 
@@ -43,7 +42,7 @@ class SymmetricGram:
         self._starts = [(share - i * (i + 1) // 2) % n_shares for i in range(n_tiles)]
         self._step = n_shares
         columns = [range(start, i + 1, n_shares) for i, start in enumerate(self._starts)]
-        memory = empty_matrix(X, sum(map(len, columns)), side * side).view(-1, side, side)
+        memory = X.new_empty(sum(map(len, columns)), side, side)
         self._rows = memory.split([len(taken) for taken in columns])  # each (tiles, side, side)
 
         def fill(i: int) -> None:

@@ -21,6 +21,8 @@ Spacing = tuple[float, float, float]
 
 _SLICE_MM = 5.0
 """Vessels in thinner slices are averaged over this height: of many noisy voxels, the largest are too large [mm]."""
+_MORE = 4
+"""The arterial input is the mean over up to this many times the cross-section that tells its height."""
 
 
 class VesselCurve(NamedTuple):
@@ -47,7 +49,8 @@ def select_aif(
        way before the tissue has, keep the one with the smallest first moment. Where all of those rise later, they are
        veins, or drifted before the contrast came, which makes a first moment small: the height that counts is then the
        highest of the groups that rise before the tissue, if it is twice the tissue's.
-    4. Its highest curves, ``area_mm2`` together, give the mean curve.
+    4. Its highest curves, up to four times ``area_mm2`` together, give the mean curve: those at least half as high as
+       the highest ``area_mm2``. The mean of fewer would differ from scan to scan of the same head.
 
     Where a filter of step 2 would leave fewer than four voxels it is passed over.
 
@@ -65,7 +68,8 @@ def select_aif(
     margin_mm
         rim of the mask that isn't searched [mm]
     area_mm2
-        cross-section averaged, at least four voxels and at most forty; of slices under 5 mm that many more [mm2]
+        cross-section that tells how high a group is, and a quarter of what is averaged at most; both at least four
+        voxels and at most forty; of slices under 5 mm that many more [mm2]
 
     Returns
     -------
@@ -99,7 +103,9 @@ def select_aif(
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
     n = _n_voxels(area_mm2, spacing, least=4)
     keep = keep[earliest_cluster(smooth[keep], found.tissue, dt, n_highest=n)]
-    return found.mean(keep[_largest(smooth[keep].amax(dim=1), n)], mask)
+    height, order = smooth[keep].amax(dim=1).sort(descending=True)
+    order = order[height >= 0.5 * height[:n].mean()]
+    return found.mean(keep[order[: _n_voxels(_MORE * area_mm2, spacing, least=4)]], mask)
 
 
 def select_vof(

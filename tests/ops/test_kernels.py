@@ -4,7 +4,6 @@ import pytest
 import torch
 from oracles.kernels import gaussian_kernel as oracle
 
-from ctp_torch.ops.huge_pages import empty_matrix
 from ctp_torch.ops.kernels import gaussian_kernel, gaussian_kernel_matmul, gaussian_rows
 from ctp_torch.ops.threads import n_groups, n_threads
 
@@ -55,25 +54,13 @@ def test_product_in_blocks_is_the_product(n, m, device, dtype, loops):
 
 
 def test_tiles_leave_no_seam():
-    """A matrix of many tiles, large enough for huge pages, equals explicit differences; its rows are contiguous."""
+    """A matrix of many tiles equals explicit differences; its rows are contiguous."""
     X, Z = _samples(4300).float(), _samples(4200, seed=1).float()
     K = gaussian_kernel(X, Z, gamma=8.0)
     assert K.is_contiguous()
     some = torch.tensor([0, 1023, 1024, 2047, 2048, 4299])
     torch.testing.assert_close(K[some].double(), oracle(X[some], Z, 8.0), rtol=0, atol=2e-6)
     torch.testing.assert_close(K[:, some[:-1]].double(), oracle(X, Z[some[:-1]], 8.0), rtol=0, atol=2e-6)
-
-
-@pytest.mark.parametrize("n", [3, 4200])
-def test_memory_of_a_large_matrix_is_ordinary(n):
-    """Writable, of the asked shape and dtype, and alive as long as the tensor."""
-    matrix = empty_matrix(torch.zeros(1, dtype=torch.float64), n, n + 1)
-    assert matrix.shape == (n, n + 1)
-    assert matrix.dtype == torch.float64
-    matrix.fill_(2.0)
-    part = matrix[-1]
-    del matrix
-    assert float(part.sum()) == 2.0 * (n + 1)
 
 
 @pytest.mark.parametrize("width", [1.0 / 128.0, 0.5, 2.0])

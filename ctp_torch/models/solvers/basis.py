@@ -53,8 +53,8 @@ class Basis:
         """Features."""
         return len(self._triangle)
 
-    def rows(self, X: Tensor, memory: Tensor) -> Tensor:
-        """The features (rows, rank) of samples (rows, features), in memory of that shape or new one."""
+    def rows(self, X: Tensor, memory: Tensor | None) -> Tensor:
+        """The features (rows, rank) of samples (rows, features), in memory of that shape and dtype or new one."""
         first = self._first
         phi = gaussian_kernel(X.to(self._centers), self._centers, gamma=self._gamma, out=memory)
         white: Tensor = torch.linalg.solve_triangular(self._factor[:first].mT, phi[:, :first], upper=True, left=False)

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ctp_torch.errors import ConvergenceWarning, NumericalError
+from ctp_torch.models.solvers.basis import Basis
 from ctp_torch.models.solvers.low_rank import spanning
 from ctp_torch.models.solvers.normal_equations import add_gram, mirrored, n_grams
 from ctp_torch.models.solvers.solution import Solution
 from ctp_torch.ops.conjugate_gradients import conjugate_gradients
-from ctp_torch.ops.huge_pages import empty_matrix
-from ctp_torch.ops.kernels import gaussian_gram_matmul, gaussian_kernel
+from ctp_torch.ops.kernels import gaussian_gram_matmul
 from ctp_torch.ops.ranks import mean_over_ranks, n_ranks, own_rank, sum_over_ranks
 from ctp_torch.ops.symmetric_gram import SymmetricGram
 from ctp_torch.ops.threads import in_threads
@@ -27,7 +27,6 @@ _ROUNDS = 8
 _ROWS = 2048  # samples whose features are made at a time
 _ROUNDING = torch.finfo(torch.float32).eps / 2.0
 _LEADING = 8  # directions that the preconditioner treats apart
-_INDEPENDENT = 1e-4  # residual diagonal of the centres from which on their factor may be inverted in float32
 
 
 def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: float, stored: bool, seed: int) -> Solution:
@@ -146,23 +145,20 @@ def nystrom_preconditioner(
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(X), generator=generator)[: preconditioner_rank(len(X))].sort().values
-    centers, triangle = spanning(X[chosen.to(X.device)].double(), gamma=gamma)
-    rank = len(centers)
-    # what float32 loses must be little beside alpha, and beside what the last centre adds
-    short = len(X) * _ROUNDING < 0.1 * float(alphas.min()) and float(triangle.diagonal().min()) ** 2 > _INDEPENDENT
-    dtype = torch.float32 if short else torch.float64
-    centers, triangle = centers.to(dtype), triangle.to(dtype)
+    short = len(X) * _ROUNDING < 0.1 * float(alphas.min())  # what float32 loses must be little beside alpha
+    basis = Basis(*spanning(X[chosen.to(X.device)].double(), gamma=gamma), gamma=gamma, single=short)
+    rank = len(basis)
     n_blocks = -(-len(X) // _ROWS)
-    features = empty_matrix(X.new_empty(0, dtype=torch.float32), n_blocks * _ROWS, rank)
-    features[len(X) :] = 0.0
-    features = features.view(n_blocks, _ROWS, rank)
+    features = X.new_empty(n_blocks, _ROWS, rank, dtype=torch.float32)
+    features.flatten(0, 1)[len(X) :] = 0.0
 
     def made(blocks: range) -> Tensor:
         gram = torch.zeros(rank, rank, dtype=torch.float64, device=X.device)
         for k in blocks:
-            rows = gaussian_kernel(X[k * _ROWS : (k + 1) * _ROWS].to(dtype), centers, gamma=gamma)
-            rows = torch.linalg.solve_triangular(triangle.mT, rows, upper=True, left=False)
-            features[k, : len(rows)] = rows
+            samples = X[k * _ROWS : (k + 1) * _ROWS]
+            kept = features[k, : len(samples)]
+            rows = basis.rows(samples, kept if basis.dtype == kept.dtype else None)
+            kept.copy_(rows)  # nothing where they are made in place
             if k % n_ranks() == own_rank():
                 add_gram(gram, rows)
         return gram
@@ -171,12 +167,12 @@ def nystrom_preconditioner(
     first, *others = in_threads(made, [range(k, n_blocks, n) for k in range(min(n, n_blocks))], device=X.device)
     gram = mirrored(sum(others, first))
     sum_over_ranks(gram)
-    identity = torch.eye(rank, dtype=torch.float64, device=X.device)
-    factors = torch.linalg.cholesky(gram + alphas[:, None, None] * identity)  # (alphas, rank, rank)
+    factors = torch.linalg.cholesky(gram + alphas[:, None, None] * basis.penalty)  # (alphas, rank, rank)
     # inverted: substitution with a few columns takes ten times as long as products
+    identity = torch.eye(rank, dtype=torch.float64, device=X.device)
     inverted = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
 
-    top, directions = _leading(gram)
+    top, directions = _leading(gram, basis.root)
     flat = features.flatten(0, 1)[: len(X)]
     leading = torch.linalg.qr((flat @ (directions / top.sqrt()).float()).double()).Q.float()  # (samples, leading)
     shift = alphas.repeat_interleave(n_targets)
@@ -195,18 +191,24 @@ def nystrom_preconditioner(
     return apply
 
 
-def _leading(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues of a Gram matrix and their vectors.
+def _leading(gram: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues of ``phi (root root')^-1 phi'``, and directions that phi takes to their vectors.
 
     What ``K(X, C) K(C, C)^-1 K(C, X) + alpha I`` shrinks most, by up to the number of samples over alpha, is the
     difference of two nearly equal vectors in float32: the preconditioner treats these few directions apart.
     """
     n = min(_LEADING, len(gram))
+
+    def product(some: Tensor) -> Tensor:
+        inside = torch.linalg.solve_triangular(root.mT, some, upper=True)
+        return torch.linalg.solve_triangular(root, gram @ inside, upper=False)
+
     basis = torch.linalg.qr(gram[:, : 2 * n]).Q
     for _ in range(8):  # subspace iteration: the leading eigenvalues of kernel matrices lie far apart
-        basis = torch.linalg.qr(gram @ basis).Q
-    values, vectors = torch.linalg.eigh(basis.mT @ gram @ basis)
-    return values[-n:].clamp_min(torch.finfo(values.dtype).tiny), (basis @ vectors)[:, -n:]
+        basis = torch.linalg.qr(product(basis)).Q
+    values, vectors = torch.linalg.eigh(basis.mT @ product(basis))
+    directions = torch.linalg.solve_triangular(root.mT, basis @ vectors, upper=True)
+    return values[-n:].clamp_min(torch.finfo(values.dtype).tiny), directions[:, -n:]
 
 
 def _summed(part: Tensor) -> Tensor:
