@@ -137,8 +137,8 @@ def add_power_products(
     x, z, library = x.contiguous(), z.contiguous(), fused_library(x.device)
     if down is None or Q is None:
         if library is not None and _readable(across, x, z, P):  # the other way round, as above
-            ends = P.data_ptr(), None, P.stride(0), None, across.data_ptr(), across.stride(0)
-            _products(library, x)(*_block(z, x), *ends, len(P), memory.data_ptr())
+            one_way = P.data_ptr(), None, P.stride(0), None, across.data_ptr(), across.stride(0)
+            _products(library, x)(*_block(z, x), *one_way, len(P), memory.data_ptr())
         else:
             across += P @ _powers(x, z, memory).mT
     elif library is not None and _readable(across, x, z, P, down, Q):

@@ -27,8 +27,8 @@ def _memory(x, z, columns):
 @pytest.mark.parametrize("columns", [1, 2, 5])
 @pytest.mark.parametrize("size", [1e-2, 0.2, 1.0])
 def test_growth_products_add_to_what_is_there(rows, m, columns, size, loops):
-    """Weights are a part of wider ones. Mutations seen red: weights read without their stride; sums of a group of rows not
-    started anew; rows of a tail left out; replaced instead of added."""
+    """Weights are a part of wider ones. Mutations seen red: weights read without their stride; sums of a group of
+    rows not started anew; rows of a tail left out; replaced instead of added."""
     x, z, P = size * _normal(rows, 6), size * _normal(m, 6, seed=1), _normal(columns, m + 3, seed=2)[:, :m]
     start, exponent = _normal(columns, rows, seed=3, dtype=torch.float64), x.double() @ z.double().mT
     growth, across = exponent.exp2() - 1.0, start.clone()
@@ -41,8 +41,8 @@ def test_growth_products_add_to_what_is_there(rows, m, columns, size, loops):
 
 
 def test_compiled_growth_is_right_to_the_last_digits(loops):
-    """Over the whole range, and for exponents far below the rounding of 1. Mutations seen red: 1 subtracted from the power;
-    the fifth coefficient off by a hundredth."""
+    """Over the whole range, and for exponents far below the rounding of 1. Mutations seen red: 1 subtracted from the
+    power; the fifth coefficient off by a hundredth."""
     if loops == "torch":
         pytest.skip("torch rounds powers at the scale of 1")
     ends = torch.logspace(-12, 1.93, 400)
@@ -63,8 +63,8 @@ def _block(rows, m, dtype):
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("both", [True, False])
 def test_power_products_go_both_ways(rows, m, columns, both, dtype, loops):
-    """Mutations seen red: what is above 0 not cut, nor what is far below; what a tail leaves of a panel not cleared, nor
-    weights there; sums across not started anew; rows of the second block added to the first's."""
+    """Mutations seen red: what is above 0 not cut, nor what is far below; what a tail leaves of a panel not cleared,
+    nor weights there; sums across not started anew; rows of the second block added to the first's."""
     x, z, K = _block(rows, m, dtype)
     P, Q = _normal(columns, m, seed=2, dtype=dtype), _normal(columns, rows, seed=3, dtype=dtype)
     across, down = _normal(columns, rows, seed=4, dtype=dtype), _normal(columns, m, seed=5, dtype=dtype)
@@ -78,8 +78,8 @@ def test_power_products_go_both_ways(rows, m, columns, both, dtype, loops):
 
 @pytest.mark.parametrize(("rows", "m"), SHAPES)
 def test_powers_are_written_into_a_larger_matrix(rows, m, dtype, loops):
-    """And nothing beside them. Mutations seen red: rows as far apart as they are long; the second block of columns on the
-    first; whole panels written (which ends in a crash)."""
+    """And nothing beside them. Mutations seen red: rows as far apart as they are long; the second block of columns on
+    the first; whole panels written (which ends in a crash)."""
     x, z, K = _block(rows, m, dtype)
     whole = torch.full((rows + 2, m + 3), -1.0, dtype=dtype)
     assert write_powers(whole[1:-1, 1:-2], x, z).data_ptr() == whole[1:, 1:].data_ptr()

@@ -201,7 +201,8 @@ def _leading(gram: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
 
     def product(some: Tensor) -> Tensor:
         inside = torch.linalg.solve_triangular(root.mT, some, upper=True)
-        return torch.linalg.solve_triangular(root, gram @ inside, upper=False)
+        found: Tensor = torch.linalg.solve_triangular(root, gram @ inside, upper=False)
+        return found
 
     basis = torch.linalg.qr(gram[:, : 2 * n]).Q
     for _ in range(8):  # subspace iteration: the leading eigenvalues of kernel matrices lie far apart
