@@ -13,9 +13,9 @@ inlined void PART_OF(NAME, tile)(
         for (int v = 0; v < VECTORS; v++) t[r][v] = VALUES(t[r][v]);
     for (long k = 0; k < n; k++) {
         for (int v = 0; v < VECTORS; v++) {
-            VECTOR sum = AT(below + k * PANEL, v);
-            for (int r = 0; r < rows; r++) sum += t[r][v] * q[k * row_stride + r];
-            AT(below + k * PANEL, v) = sum;
+            VECTOR sum = t[0][v] * q[k * row_stride]; /* apart, rounded at the scale of few terms */
+            for (int r = 1; r < rows; r++) sum += t[r][v] * q[k * row_stride + r];
+            AT(below + k * PANEL, v) += sum;
         }
         for (int r = 0; wide && r < rows; r++) {
             VECTOR sum = AT(wide + k * wide_stride, r);

@@ -22,6 +22,7 @@ _GRAM_SIDE = 512  # measured: blocks that a core's caches hold while torch uses 
 _FUSED_SIDE = 960  # of the compiled loops, which hold none
 _MEMORY_SHARED = 4  # blocks that are made in the same memory one after the other
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
+_MANY = 8  # samples for each feature from which on turning all costs little beside products with them
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
 
 
@@ -153,20 +154,29 @@ def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
     With a and b the exponentials of ``-gamma |x|^2`` and ``-gamma |z|^2``. Where samples are close to their mean by the
     width of the kernel, all kernel values are nearly equal and large weights of both signs cancel; here the equal part
     is summed in float64 and only the small rest in float32, at half the price of summing all in float64.
+
+    Where there are many z, all samples are turned to their principal axes, the least first: the sums of a dot product
+    stay small until its last terms, and so does what float32 rounds off them.
     """
     binary = gamma * _LOG2_E
+    axes = torch.linalg.eigh(z.mT.double() @ z.double()).eigenvectors if len(z) >= _MANY * z.shape[1] else None
     heavy = W.mT * (-binary * _squares(z)).exp2().mT  # b_j w_j, (columns, m) in float64
     equal, light = heavy.sum(1, keepdim=True), heavy.to(z.dtype).contiguous()
-    pieces = list(zip(z.split(n_columns), light.split(n_columns, 1), strict=True))
+    pieces = list(zip(_turned(z, axes).split(n_columns), light.split(n_columns, 1), strict=True))
 
     def product(x: Tensor, squares: Tensor, largest: float, memory: Tensor) -> Tensor:
         total = heavy.new_zeros(len(heavy), len(x))
-        scaled = x * (2.0 * binary)
+        scaled = _turned(x, axes, scale=2.0 * binary)
         for some_z, some in pieces:
             add_growth_products(total, scaled, some_z, some, largest=_LOG2_E * largest, memory=memory)
         return ((total + equal).mT * (-binary * squares).exp2()).to(W.dtype)
 
     return product
+
+
+def _turned(x: Tensor, axes: Tensor | None, *, scale: float = 1.0) -> Tensor:
+    """Samples (rows, features) in the coordinates of axes (features, features), scaled; rounded once."""
+    return scale * x if axes is None else (scale * (x.double() @ axes)).to(x.dtype)
 
 
 def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, n_shares: int = 1) -> Tensor:

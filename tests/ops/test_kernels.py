@@ -45,7 +45,7 @@ def test_leading_dimensions_and_widths_go_together():
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (37, 53), (2049, 1025), (3, 4100)])
 def test_product_in_blocks_is_the_product(n, m, device, dtype, loops):
-    """Mutation seen red: the last, shorter block of columns left out."""
+    """Mutations seen red: the last, shorter block of columns left out; z alone turned to its axes."""
     X, Z = _samples(n).to(device, dtype), _samples(m, seed=1).to(device, dtype)
     W = torch.randn(m, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device, dtype)
     expected = oracle(X.cpu(), Z.cpu(), 8.0) @ W.cpu().double()
