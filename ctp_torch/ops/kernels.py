@@ -22,7 +22,7 @@ _GRAM_SIDE = 512  # measured: blocks that a core's caches hold while torch uses 
 _FUSED_SIDE = 960  # of the compiled loops, which hold none
 _MEMORY_SHARED = 4  # blocks that are made in the same memory one after the other
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
-_MANY = 8  # samples for each feature from which on turning all costs little beside products with them
+_MANY = 64  # samples for each feature from which on turning all costs little beside products with them
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
 
 

@@ -164,8 +164,14 @@ def add_gram(gram: Tensor, rows: Tensor) -> None:
 
 
 def mirrored(gram: Tensor) -> Tensor:
-    """The symmetric matrix of what :func:`add_gram` made."""
-    return gram.triu() + gram.triu(1).mT
+    """The symmetric matrix of what :func:`add_gram` made, in its place."""
+    for start in range(0, len(gram), _PANEL):
+        stop = start + _PANEL
+        panel = gram[start:stop]
+        square = panel[:, start:stop]
+        square.copy_(square.triu() + square.triu(1).mT)
+        gram[stop:, start:stop] = panel[:, stop:].mT
+    return gram
 
 
 def weights(equations: NormalEquations, moment: Tensor, *, alphas: Tensor) -> tuple[Tensor, Tensor]:
