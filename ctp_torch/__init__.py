@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ctp_torch.recipe import Recipe as Recipe
     from ctp_torch.sampling import sample_pixels as sample_pixels
     from ctp_torch.series import CTPSeries as CTPSeries
+    from ctp_torch.slices import slabs as slabs
 
 __version__ = version("ctp-torch")
 
@@ -55,6 +56,7 @@ _HOMES = {
     "sample_pixels": "sampling",
     "score_maps": "evaluate",
     "score_patient": "evaluate",
+    "slabs": "slices",
     "write_maps": "io",
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "sample_pixels",
     "score_maps",
     "score_patient",
+    "slabs",
     "write_maps",
 ]
 

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.errors import NoNormalTissueError
+from ctp_torch.maps import PerfusionMaps
+from ctp_torch.slices import average_slices, slab_geometry, slices_per_slab, spread_slices
 from ctp_torch.survey import BESIDE_MIDLINE_MM, FEW_ML, Survey, survey
 from ctp_torch.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from ctp_torch.geometry import Geometry
-    from ctp_torch.maps import PerfusionMaps
 
 __all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey", "write_lesion_tables"]
 
@@ -106,6 +107,9 @@ def find_lesions(
 ) -> Lesions:
     """Core and hypoperfusion of a set of maps.
 
+    Thin slices are averaged to slabs (`ctp_torch.slabs`) before, so that noise, partial volume and the size of a hole
+    are those of thick ones, and the masks are spread over them again.
+
     1. Fluid, old infarcts and large vessels are left out; the maps are smoothed within the rest.
     2. Tissue is late where Tmax lies above its threshold, without specks and small holes. With ``usual_tmax`` above 0,
        Tmax is first moved until its median, in the side where that is lower, is ``usual_tmax``, by 2 s at the most.
@@ -149,8 +153,27 @@ def find_lesions(
     """
     limits = thresholds or Thresholds()
     mirror = {"mirror_mm": limits.mirror_mm} if limits.mirror_mm else {}
-    found = survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror)
-    return delineate(found, limits, slice_mm=slice_mm)
+    n, depth = slices_per_slab(maps.geometry), maps.geometry.shape[0]
+    if n == 1:
+        return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror), limits, slice_mm=slice_mm)
+    known = maps.mask
+    for name in {"cbf", "tmax"} & set(maps.values):
+        known = known & maps[name].isfinite()
+    plain = None if baseline is None else average_slices(baseline, n)
+    found = survey(_on_slabs(maps, known, n), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
+    on_slabs = delineate(found, limits, slice_mm=None if slice_mm is None else n * slice_mm)
+    lost = int((maps.mask & ~known).sum())
+    said = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
+    return replace(
+        on_slabs,
+        core=spread_slices(on_slabs.core, n, depth) & known,
+        hypoperfusion=spread_slices(on_slabs.hypoperfusion, n, depth) & known,
+        severe=spread_slices(on_slabs.severe, n, depth) & known,
+        reference=spread_slices(on_slabs.reference, n, depth) & known,
+        voxel_ml=on_slabs.voxel_ml / n,
+        slice_mm=on_slabs.slice_mm / n,
+        warnings=on_slabs.warnings + said,
+    )
 
 
 def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = None) -> Lesions:
@@ -213,6 +236,12 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
         writer = csv.DictWriter(file, fieldnames=list(row))
         writer.writeheader()
         writer.writerow(row)
+
+
+def _on_slabs(maps: PerfusionMaps, known: Tensor, n: int) -> PerfusionMaps:
+    """Maps of thin slices averaged over slabs of ``n``, where they are known."""
+    values = {name: average_slices(volume, n, mask=known) for name, volume in maps.values.items()}
+    return PerfusionMaps(values, average_slices(known, n) >= 0.5, slab_geometry(maps.geometry, n), maps.notes)
 
 
 def _tmax_moved(found: Survey, limits: Thresholds, warnings: list[str]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.ops.passage import DeconvolutionWarning
 from ctp_torch.recipe import Recipe
+from ctp_torch.slices import average_slices, slices_per_slab, spread_slices
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
@@ -162,7 +164,7 @@ def deconvolve(
     method
         ``(curves, aif, dt) -> Deconvolution``
     aif, vof
-        curves on the frames of the series; chosen automatically when None
+        curves on the frames of the series; chosen automatically when None, in thin slices on their slabs
     mask
         ``(z, y, x)`` bool, where to deconvolve; the brain when None
     sigma_mm
@@ -188,13 +190,13 @@ def deconvolve(
     change = ops.enhancement(series.hu, anatomy.n_baseline)
     spacing = series.geometry.spacing
     if aif is None:
-        aif = ops.select_aif(change, anatomy.brain, series.dt, spacing=spacing)
-    if not bool(aif.curve.isfinite().all()) or float(aif.curve.sum()) <= 0:
+        aif = _find_vessel(ops.select_aif, change, anatomy.brain, series)
+    if aif is None or not bool(aif.curve.isfinite().all()) or float(aif.curve.sum()) <= 0:
         raise QualityError("the arterial input holds no bolus; choose another voxel, or let it be found (--aif auto)")
     if not scale_by_vof:
         vof = None
     elif vof is None:
-        vof = ops.select_vof(change, anatomy.brain, series.dt, spacing=spacing, aif=aif.curve)
+        vof = _find_vessel(partial(ops.select_vof, aif=aif.curve), change, anatomy.brain, series)
     arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
 
     smooth = ops.smooth_inside(ops.smooth_in_time(change), inside, spacing, sigma_mm)
@@ -250,6 +252,18 @@ def predict(series: CTPSeries, model: Regressor, *, mask: Tensor | None = None) 
         for i, (name, (low, high)) in enumerate(recipe.targets.items())
     }
     return PerfusionMaps(values, inside, series.geometry)
+
+
+def _find_vessel(
+    select: Callable[..., VesselCurve | None], change: Tensor, brain: Tensor, series: CTPSeries
+) -> VesselCurve | None:
+    """The vessel that ``select`` finds; in thin slices on their slabs: of many noisy voxels, the largest are noise."""
+    n, depth, spacing = slices_per_slab(series.geometry), series.geometry.shape[0], series.geometry.spacing
+    if n == 1:
+        return select(change, brain, series.dt, spacing=spacing)
+    on_slabs = (n * spacing[0], *spacing[1:])
+    found = select(average_slices(change, n), average_slices(brain, n) >= 0.5, series.dt, spacing=on_slabs)
+    return None if found is None else found._replace(mask=spread_slices(found.mask, n, depth))
 
 
 def _in_chunks(

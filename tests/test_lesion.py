@@ -109,6 +109,49 @@ def test_thick_and_thin_slices_agree():
         assert thick[name] == pytest.approx(thin[name], rel=0.02)
 
 
+def on_thin_slices(maps, n):
+    """The same maps on slices a nth as high."""
+    g = maps.geometry
+    first = g.position(-0.5 + 0.5 / n, 0, 0)
+    grid = replace(g, shape=(g.shape[0] * n, *g.shape[1:]), spacing=(g.spacing[0] / n, *g.spacing[1:]), origin=first)
+    values = {name: volume.repeat_interleave(n, dim=0) for name, volume in maps.values.items()}
+    return PerfusionMaps(values, maps.mask.repeat_interleave(n, dim=0), grid)
+
+
+def test_thin_slices_give_the_lesions_of_their_slabs():
+    """Mutations seen red: thin maps as they are (noise of single slices counts); masks left on the slabs; volumes of
+    slabs for those of slices.
+    """
+    maps, _, _ = drawn(64, 6, 5.0, noise=6.0)
+    thin = on_thin_slices(maps, 10)
+    for name, sd in (("cbf", 12.0), ("tmax", 4.0)):  # the mean of ten slices stays
+        noise = sd * torch.randn(6, 10, 64, 64, generator=torch.Generator().manual_seed(1))
+        thin.values[name].add_((noise - noise.mean(dim=1, keepdim=True)).flatten(0, 1) * thin.mask)
+    ct = head_ct(maps)
+    thick = find_lesions(maps, baseline=ct)
+    found = find_lesions(thin, baseline=ct.repeat_interleave(10, dim=0))
+    for name in ("core", "hypoperfusion", "severe", "reference"):
+        assert torch.equal(getattr(found, name), getattr(thick, name).repeat_interleave(10, dim=0))
+    told, expected = found.summary(), {**thick.summary(), "slice_mm": 0.5, "voxel_ml": thick.voxel_ml / 10}
+    for name, value in expected.items():
+        assert told[name] == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value), name
+    low = find_lesions(thin, slice_mm=0.25)
+    assert low.volumes()["core_ml"] == pytest.approx(find_lesions(thin).volumes()["core_ml"] / 2, abs=1e-3)
+
+
+def test_thin_slices_without_numbers_in_places():
+    """Mutation seen red: what is no number averaged with the rest."""
+    maps, _, _ = drawn(64, 6, 5.0)
+    thin = on_thin_slices(maps, 10)
+    thin.values["tmax"][4, 30:34, 20:24] = torch.nan
+    found, undamaged = find_lesions(thin), find_lesions(on_thin_slices(maps, 10))
+    assert any("16 voxels of the brain have no finite" in line for line in found.warnings)
+    assert not found.reference[4, 30:34, 20:24].any()
+    assert undamaged.reference[5, 30:34, 20:24].any()
+    assert torch.equal(found.reference[5], undamaged.reference[5])  # the other nine slices know
+    assert found.volumes() == undamaged.volumes()
+
+
 def test_no_lesion_is_zero_and_has_no_ratio():
     summary = find_lesions(drawn(lesions=0, noise=3.0)[0]).summary()
     assert summary["core_ml"] == summary["hypoperfusion_ml"] == 0

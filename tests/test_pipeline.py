@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles.vessels import dice
+from oracles.vessels import dice, head
 from scenes import scan
 
 from ctp_torch import ops, pipeline
 from ctp_torch.errors import ModelMismatchError, QualityError
+from ctp_torch.geometry import Geometry
 from ctp_torch.maps import QUANTITIES
 from ctp_torch.models import Ridge
 from ctp_torch.recipe import Recipe
+from ctp_torch.series import CTPSeries
+from ctp_torch.slices import slabs
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,23 @@ def test_the_noted_artery_is_one(case, maps):
     _, made = case
     for x, y, z in maps.notes["aif"]["voxels_xyz"]:
         assert made.artery[max(z - 1, 0) : z + 2, y - 2 : y + 3, x - 2 : x + 3].any()
+
+
+def test_vessels_of_thin_slices_are_those_of_their_slabs():
+    """Mutations seen red: vessels sought in the thin slices; their place left on the slabs."""
+    made = head(64, 20, 0.5, frames=40, noise=4.0)
+    times = torch.arange(40.0, dtype=torch.float64)[:, None].expand(-1, 20).contiguous()
+    thin = CTPSeries(made.hu, times, Geometry((20, 64, 64), made.spacing))
+    notes, anatomy = pipeline.deconvolve(thin).notes, pipeline.locate(thin)
+    change = ops.enhancement(slabs(thin).hu, anatomy.n_baseline)
+    brain = anatomy.brain.unflatten(0, (2, 10)).sum(dim=1) >= 5
+    spacing = (5.0, *made.spacing[1:])
+    aif = ops.select_aif(change, brain, 1.0, spacing=spacing)
+    vof = ops.select_vof(change, brain, 1.0, spacing=spacing, aif=aif.curve)
+    for name, expected in (("aif", aif), ("vof", vof)):
+        torch.testing.assert_close(torch.tensor(notes[name]["curve_hu"]), expected.curve, rtol=0, atol=2e-3)
+        places = {(x, y, 10 * z + k) for z, y, x in expected.mask.nonzero().tolist() for k in range(10)}
+        assert set(map(tuple, notes[name]["voxels_xyz"])) == places
 
 
 def test_a_given_artery_is_used(case):

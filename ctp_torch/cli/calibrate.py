@@ -97,9 +97,10 @@ def _case(
     from ctp_torch.calibration import CalibrationCase
     from ctp_torch.io import read_series, read_volume
     from ctp_torch.lesion import survey
+    from ctp_torch.slices import average_slices, slabs, slices_per_slab
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
-    ready = pipeline.preprocess(series, registration=align, median_size=1)
+    ready = slabs(pipeline.preprocess(series, registration=align, median_size=1))
     maps = pipeline.deconvolve(ready, method, sigma_mm=sigma_mm)
     found = survey(maps, baseline=pipeline.locate(ready).baseline)
     masks: list[Tensor | None] = []
@@ -111,7 +112,7 @@ def _case(
         volume, grid = read_volume(file)
         if not grid.matches(series.geometry, tolerance_mm=1.0):
             raise CTPError(f"{file} doesn't lie on the slices of {patient.series_path}")
-        masks.append((volume > 0).to(device))
+        masks.append((average_slices(volume > 0, slices_per_slab(grid)) >= 0.5).to(device))
     core, penumbra = masks
     if core is None:
         raise CTPError(f"{patient.name} lost its truth/core.nii.gz")

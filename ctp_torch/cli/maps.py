@@ -38,6 +38,13 @@ def maps(
     mask: Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")] = None,
     vof_scaling: Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")] = True,
     sigma_mm: Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")] = 2.0,
+    slab_mm: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Average thin slices to slabs of this [mm], 0 to keep them [default: 5; 0 with --model].",
+        ),
+    ] = None,
     registration: Annotated[
         str | None,
         typer.Option(help=f"{choices.REGISTRATION_HELP} [default: the model's, else {choices.DEFAULT_REGISTRATION}]."),
@@ -85,12 +92,14 @@ def maps(
     from ctp_torch.io.bids import describe_dataset
     from ctp_torch.models import load_model
     from ctp_torch.recipe import Recipe
+    from ctp_torch.slices import SLAB_MM, average_slices, slices_per_slab
 
     regressor = None if model is None else load_model(model, target)
     recipe = None if regressor is None else Recipe.of(regressor)
     alignment = registration or (recipe.registration if recipe else choices.DEFAULT_REGISTRATION)
     estimate = choices.pick_registration(alignment)
     median_size = recipe.median_size if recipe else 1  # a deconvolution smooths by its own Gaussian
+    thickness = slab_mm if slab_mm is not None else SLAB_MM if recipe is None else 0.0  # a model learned its slices
 
     watch = Stopwatch()
     source = read_series(series, times=times, dt=dt, series=uid, drop_incomplete=drop_incomplete, duplicates=twice).to(
@@ -98,10 +107,11 @@ def maps(
     )
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
-    inside = None if mask is None else vessels.read_mask(mask, source)
+    n = slices_per_slab(source.geometry, thickness)
+    inside = None if mask is None else average_slices(vessels.read_mask(mask, source), n) >= 0.5
     study = formats.find_source(series, uid, wanted, keep=keep_identity)
     watch.lap("read")
-    scan = _prepare(source, estimate, median_size, watch)
+    scan = _prepare(source, estimate, median_size, thickness, watch)
     if not scan.anatomy.brain.any() and inside is None:
         raise NoSeriesError(f"{series}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
     warnings = scan.quality.lines()
@@ -113,8 +123,8 @@ def maps(
         result = pipeline.deconvolve(
             scan.ready,
             deconvolution,
-            aif=vessels.read_vessel(aif, "--aif", source, scan.motion, scan.anatomy, warnings),
-            vof=vessels.read_vessel(vof, "--vof", source, scan.motion, scan.anatomy, warnings),
+            aif=vessels.read_vessel(aif, "--aif", source, scan.motion, scan.anatomy, n, warnings),
+            vof=vessels.read_vessel(vof, "--vof", source, scan.motion, scan.anatomy, n, warnings),
             mask=inside,
             sigma_mm=sigma_mm,
             scale_by_vof=vof_scaling,
@@ -126,6 +136,7 @@ def maps(
     settings: dict[str, object] = {
         "registration": alignment,
         "median_size": median_size,
+        "slab_mm": thickness,
         "mask": "brain" if mask is None else mask.name,
     }
     if model is not None:
@@ -156,6 +167,12 @@ def maps(
         console.say(watch.table())
     for line in lesion_lines(found) if found is not None else ():
         console.say(line)
+    if n > 1:
+        before, after = source.geometry, scan.ready.geometry
+        console.say(
+            f"{before.shape[0]} slices every {before.spacing[0]:g} mm averaged to {after.shape[0]} slabs of "
+            f"{after.spacing[0]:g} mm; --slab-mm 0 keeps them"
+        )
     look = "report.html" if report else "montage.png"
     console.say(f"wrote {', '.join(result.values)} to {place} in {watch.total:.1f} s; see {look}")
 
@@ -169,16 +186,19 @@ class _Scan(NamedTuple):
     quality: Quality
 
 
-def _prepare(source: CTPSeries, estimate: Registration | None, median_size: int, watch: Stopwatch) -> _Scan:
-    """Filtered, aligned, and looked over."""
+def _prepare(
+    source: CTPSeries, estimate: Registration | None, median_size: int, slab_mm: float, watch: Stopwatch
+) -> _Scan:
+    """Filtered, aligned, thin slices averaged, and looked over."""
     from ctp_torch import pipeline
     from ctp_torch.quality import assess
+    from ctp_torch.slices import slabs
 
     ready = pipeline.preprocess(source, median_size=median_size)
     watch.lap("median filter")
     motion = None if estimate is None else pipeline.estimate_motion(source, estimate)
     watch.lap("motion estimate")
-    ready = ready if motion is None else pipeline.align(ready, motion)
+    ready = slabs(ready if motion is None else pipeline.align(ready, motion), slab_mm)
     watch.lap("motion correction")
     anatomy = pipeline.locate(ready)
     watch.lap("masks")

@@ -33,7 +33,13 @@ def named(text: str) -> str:
 
 
 def read_vessel(
-    text: str, option: str, source: CTPSeries, motion: RigidMotion | None, anatomy: Anatomy, warnings: list[str]
+    text: str,
+    option: str,
+    source: CTPSeries,
+    motion: RigidMotion | None,
+    anatomy: Anatomy,
+    n_slices: int,
+    warnings: list[str],
 ) -> VesselCurve | None:
     """The enhancement [HU] of the chosen vessel in the unfiltered series, aligned when the maps are.
 
@@ -48,24 +54,28 @@ def read_vessel(
     motion
         what the maps undo; None for nothing
     anatomy
-        brain and pre-contrast frames
+        brain and pre-contrast frames, on slabs
+    n_slices
+        of the series that make one slab; 1 where its slices are kept. Voxel, mask and curve are those of the series,
+        the place told is the slab
     warnings
         gets what is doubtful
     """
     if text == "auto":
         return None
     path = Path(text)
+    from ctp_torch import ops, pipeline
+    from ctp_torch.slices import average_slices, spread_slices
+
     if path.is_file() and not path.name.lower().endswith((".nii", ".nii.gz")):
-        return _from_curve_file(path, source)
+        return ops.VesselCurve(_from_curve_file(path, source), anatomy.brain & False)  # taken nowhere
     where = read_mask(path, source) if path.is_file() else _one_voxel(text, option, source)
-    outside = int((where & ~anatomy.brain).sum())
+    outside = int((where & ~spread_slices(anatomy.brain, n_slices, len(where))).sum())
     if outside:
         warnings.append(f"{option} {named(text)}: {outside} of {int(where.sum())} voxels lie outside the brain")
-    from ctp_torch import ops, pipeline
-
     hu = (source if motion is None else pipeline.align(source, motion)).hu
     curve = hu[:, where].mean(dim=1)
-    return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), where)
+    return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), average_slices(where, n_slices) > 0)
 
 
 def read_mask(path: Path, source: CTPSeries) -> Tensor:
@@ -105,7 +115,7 @@ def _one_voxel(text: str, option: str, source: CTPSeries) -> Tensor:
     return where
 
 
-def _from_curve_file(path: Path, source: CTPSeries) -> VesselCurve:
+def _from_curve_file(path: Path, source: CTPSeries) -> Tensor:
     """One enhancement [HU] a line, or time [s] and enhancement; a first line of words is passed over."""
     from ctp_torch import ops
 
@@ -130,4 +140,4 @@ def _from_curve_file(path: Path, source: CTPSeries) -> VesselCurve:
         values = ops.resample_curves(values[None], clock.new_tensor([row[0] for row in rows]), clock)[0]
     if len(values) != source.n_frames:
         raise CTPError(f"{path}: the curve has {len(values)} numbers, the series {source.n_frames} frames")
-    return ops.VesselCurve(values, source.hu.new_zeros(source.geometry.shape).bool())
+    return values

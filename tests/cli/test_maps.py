@@ -7,8 +7,12 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import torch
+from oracles.vessels import head
 
-from ctp_torch.io import read_series, write_volume
+from ctp_torch.geometry import Geometry
+from ctp_torch.io import read_series, write_nifti_series, write_volume
+from ctp_torch.series import CTPSeries
 
 
 def values(path):
@@ -122,6 +126,57 @@ def test_a_mask_decides_where(run, scan_folder, tmp_path):
     assert done.code == 0, done.err
     np.testing.assert_array_equal(values(tmp_path / "out" / "mask.nii.gz").T, mask.numpy())
     assert not values(tmp_path / "out" / "cbf.nii.gz").T[mask.numpy() == 0].any()
+
+
+@pytest.fixture(scope="module")
+def thin_scan(tmp_path_factory):
+    """Twelve slices of 1 mm of the small head, as NIfTI."""
+    made = head(64, 12, 1.0, frames=40, noise=3.0)
+    times = torch.arange(40.0, dtype=torch.float64)[:, None].expand(-1, 12).contiguous()
+    series = CTPSeries(made.hu.round(), times, Geometry((12, 64, 64), made.spacing, (-115.0, -115.0, 20.0)))
+    path = tmp_path_factory.mktemp("thin") / "thin.nii.gz"
+    write_nifti_series(path, series)
+    return path, series, made
+
+
+@pytest.mark.slow
+def test_thin_slices_become_slabs_unless_told_not_to(run, thin_scan, tmp_path):
+    """Mutations seen red: the option read by none; a mask on slices for one on slabs; the chosen voxel's slice told."""
+    path, series, made = thin_scan
+    x, y, z = (int(v) for v in made.artery.nonzero()[-1].flip(0))
+    mask = made.brain.clone()
+    mask[:8] = False
+    write_volume(tmp_path / "mask.nii.gz", mask.to(torch.uint8), series.geometry)
+    common = ("maps", path, "--registration", "none", "--dt", 1)
+    done = run(
+        *(*common, "-o", tmp_path / "slabs", "--formats", "nifti,pm,seg"),
+        *("--aif", f"{x},{y},{z}", "--mask", tmp_path / "mask.nii.gz"),
+    )
+    assert done.code == 0, done.err
+    assert "12 slices every 1 mm averaged to 3 slabs of 4 mm" in done.out
+    image = nibabel.load(tmp_path / "slabs" / "cbf.nii.gz")
+    assert image.shape == (64, 64, 3)
+    assert (image.affine @ [0, 0, 0, 1])[2] == pytest.approx(21.5)
+    assert image.header.get_zooms()[2] == pytest.approx(4.0)
+    known = values(tmp_path / "slabs" / "mask.nii.gz").T > 0
+    np.testing.assert_array_equal(known[:2], False)
+    np.testing.assert_array_equal(known[2], mask[8:].float().mean(dim=0).numpy() >= 0.5)
+    record = json.loads((tmp_path / "slabs" / "run.json").read_text(encoding="utf-8"))
+    assert record["maps"]["aif"]["voxels_xyz"] == [[x, y, z // 4]]
+    raw = series.hu[:, z, y, x].numpy()
+    told = record["maps"]["aif"]["curve_hu"]
+    np.testing.assert_allclose(told, raw - raw[: record["maps"]["baseline_frames"]].mean(), atol=2e-3)
+    assert record["settings"]["slab_mm"] == 5.0
+    assert record["series"]["slabs"] == {"slices": 4, "slice_mm": 1.0}
+    objects = [pydicom.dcmread(file) for file in (tmp_path / "slabs" / "dicom").rglob("*.dcm")]
+    for one in objects:
+        places = [g.PlanePositionSequence[0].ImagePositionPatient[2] for g in one.PerFrameFunctionalGroupsSequence]
+        assert {round(float(place), 2) for place in places} <= {21.5, 25.5, 29.5}
+    assert {one.Modality for one in objects} >= {"SEG"}
+    done = run(*common, "-o", tmp_path / "thin", "--slab-mm", 0)
+    assert done.code == 0, done.err
+    assert nibabel.load(tmp_path / "thin" / "cbf.nii.gz").shape == (64, 64, 12)
+    assert "averaged" not in done.out
 
 
 @pytest.mark.slow

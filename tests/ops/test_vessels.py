@@ -91,18 +91,21 @@ def drawn_curves(shape, spacing, parts, *, tissue=6.0, noise=0.4):
 
 
 def test_few_arteries_among_tissue_beside_thick_veins():
-    """Pial voxels with little blood have the arteries' timing and lower the mean of their group, not its highest."""
+    """Pial voxels with little blood have the arteries' timing and lower the mean of their group, not its highest.
+
+    Mutation seen red: the highest curves are averaged however low they are.
+    """
     parts = [(6, 80.0, 0.0), (44, 25.0, 0.0), (60, 150.0, 6.0)]
     moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts)
     aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
-    assert aif.mask[0, 8, 8:14].sum() == aif.mask.sum() == 4
+    assert aif.mask[0, 8, 8:14].sum() == aif.mask.sum() == 6
 
 
 def test_arteries_that_partial_volume_leaves_far_below_the_veins():
     """Mutation seen red: the height that counts is always that of the highest group."""
     moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), [(24, 60.0, 0.0), (60, 200.0, 6.0)])
     aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
-    assert aif.mask[0, 8, 8:32].sum() == aif.mask.sum() == 4
+    assert aif.mask[0, 8, 8:32].sum() == aif.mask.sum() == 15
 
 
 def test_tissue_that_drifts_before_a_wide_bolus_is_no_artery():
@@ -116,7 +119,7 @@ def test_tissue_that_drifts_before_a_wide_bolus_is_no_artery():
     drift = 8.0 * (t / 10.0).clamp(max=1.0)
     moved[:, 0, 10, 8:24] += (gamma_variate(t, 16.0, 30.0, beta=2.8) + drift)[:, None]
     aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
-    assert aif.mask[0, 8, 8:32].sum() == aif.mask.sum() == 4
+    assert aif.mask[0, 8, 8:32].sum() == aif.mask.sum() >= 10
 
 
 def test_tissue_is_no_artery_where_only_veins_stand_out():
@@ -124,15 +127,15 @@ def test_tissue_is_no_artery_where_only_veins_stand_out():
     moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), [(60, 200.0, 6.0)])
     moved[:, 1, 40, 10:60] += gamma_variate(torch.arange(60.0), 9.0, 3.0)[:, None]
     aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
-    assert aif.mask[0, 8, 8:68].sum() == aif.mask.sum() == 4
+    assert aif.mask[0, 8, 8:68].sum() == aif.mask.sum() == 15
 
 
-@pytest.mark.parametrize(("slice_mm", "n_aif", "n_vof"), [(8.0, 4, 3), (5.0, 4, 3), (0.5, 12, 25)])
+@pytest.mark.parametrize(("slice_mm", "n_aif", "n_vof"), [(8.0, 4, 3), (5.0, 4, 3), (0.5, 25, 25)])
 def test_thin_slices_are_averaged_up_to_five_millimetres(slice_mm, n_aif, n_vof):
-    """Mutation seen red: as many voxels whatever the slices' distance."""
+    """Mutations seen red: as many voxels whatever the slices' distance; no more than those that tell the height."""
     parts = [(60, 90.0, 0.0), (60, 150.0, 6.0), (60, 150.0, 6.0)]
     moved, brain, spacing = drawn_curves((4, 80, 80), (slice_mm, 1.8, 1.8), parts, tissue=2.0)
-    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing, area_mm2=4.0)
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing, area_mm2=2.0)
     vof = ops.select_vof(moved, brain, 1.0, spacing=spacing, aif=aif.curve)
     assert int(aif.mask[0, 8].sum()) == int(aif.mask.sum()) == n_aif
     assert int(vof.mask[0, 10:13].sum()) == int(vof.mask.sum()) == n_vof
