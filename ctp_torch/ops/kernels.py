@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ _GRAM_SIDE = 512  # measured: blocks that a core's caches hold while torch uses 
 _FUSED_SIDE = 960  # of the compiled loops, which hold none
 _MEMORY_SHARED = 4  # blocks that are made in the same memory one after the other
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
-_MANY = 64  # samples for each feature from which on turning all costs little beside products with them
+_MANY = 64  # samples for each feature, of both sets, from which on turning them costs little beside products
 _NO_OVERFLOW = 60.0  # exponent up to which exp is far from overflow in float32, and so is exp of minus it from 0
 
 
@@ -102,7 +102,9 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
 
     @cache  # each is made when the first rows need it
     def part(near: bool) -> _Product:
-        return (_growth_part if near else _kernel_part)(z, W, gamma=gamma, n_columns=n_columns)
+        axes = _principal_axes(z) if near and min(len(X), len(Z)) >= _MANY * X.shape[1] else None
+        make = partial(_growth_part, axes=axes) if near else _kernel_part
+        return make(z, W, gamma=gamma, n_columns=n_columns)
 
     def of_rows(rows: slice, memory: Tensor) -> Tensor:
         x = X[rows] - shift
@@ -148,18 +150,16 @@ def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
     return product
 
 
-def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Product:
+def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int, axes: Tensor | None) -> _Product:
     """Makes ``K(x, z) W`` of some rows x as ``a(x) sum_j [(exp(2 gamma x.z_j) - 1) + 1] b_j w_j``.
 
     With a and b the exponentials of ``-gamma |x|^2`` and ``-gamma |z|^2``. Where samples are close to their mean by the
     width of the kernel, all kernel values are nearly equal and large weights of both signs cancel; here the equal part
     is summed in float64 and only the small rest in float32, at half the price of summing all in float64.
 
-    Where there are many z, all samples are turned to their principal axes, the least first: the sums of a dot product
-    stay small until its last terms, and so does what float32 rounds off them.
+    All samples are turned to the axes (features, features), where these are given.
     """
     binary = gamma * _LOG2_E
-    axes = torch.linalg.eigh(z.mT.double() @ z.double()).eigenvectors if len(z) >= _MANY * z.shape[1] else None
     heavy = W.mT * (-binary * _squares(z)).exp2().mT  # b_j w_j, (columns, m) in float64
     equal, light = heavy.sum(1, keepdim=True), heavy.to(z.dtype).contiguous()
     pieces = list(zip(_turned(z, axes).split(n_columns), light.split(n_columns, 1), strict=True))
@@ -172,6 +172,16 @@ def _growth_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Prod
         return ((total + equal).mT * (-binary * squares).exp2()).to(W.dtype)
 
     return product
+
+
+def _principal_axes(z: Tensor) -> Tensor:
+    """The principal axes of centred samples as columns (features, features), in float64, the least first.
+
+    Along these, the sums of a dot product stay small until its last terms, and so does what float32 rounds off them.
+    """
+    exact = z.double()
+    axes: Tensor = torch.linalg.eigh(exact.mT @ exact).eigenvectors
+    return axes
 
 
 def _turned(x: Tensor, axes: Tensor | None, *, scale: float = 1.0) -> Tensor:
