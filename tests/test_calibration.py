@@ -9,12 +9,19 @@ import math
 
 import pytest
 import torch
+from oracles.vessels import head
 from test_lesion import drawn
 
+from ctp_torch import ops
 from ctp_torch.calibration import CalibrationCase, calibrate, compare
+from ctp_torch.cli.calibrate import _case
 from ctp_torch.errors import CTPError
+from ctp_torch.geometry import Geometry
+from ctp_torch.io import write_nifti_series, write_volume
+from ctp_torch.io.cohort import CohortPatient
 from ctp_torch.lesion import survey
 from ctp_torch.maps import PerfusionMaps
+from ctp_torch.series import CTPSeries
 from ctp_torch.thresholds import Thresholds
 
 ANY_SIZE = Thresholds(min_core_ml=0.0, min_hypoperfusion_ml=0.0)
@@ -117,6 +124,23 @@ def test_a_healthy_patient_changes_nothing():
     maps, core, slow = drawn(64, 4, 10.0, lesions=0, white=False)
     healthy = CalibrationCase("healthy", survey(maps, sigma_mm=0.0), core, slow)
     assert calibrate([*cases, healthy], **GRID).thresholds == calibrate(cases, **GRID).thresholds
+
+
+def test_truth_of_thin_slices_is_compared_on_their_slabs(tmp_path):
+    """Mutations seen red: the thin scan mapped as it is; any slice of a slab makes it core."""
+    made = head(64, 12, 1.0, frames=40, noise=3.0)
+    times = torch.arange(40.0, dtype=torch.float64)[:, None].expand(-1, 12).contiguous()
+    series = CTPSeries(made.hu.round(), times, Geometry((12, 64, 64), made.spacing))
+    core = torch.zeros(series.geometry.shape)
+    core[1:3, 20:30, 20:30] = 1.0  # half of the first slab
+    core[7, 20:30, 20:30] = 1.0  # a quarter of the second
+    write_nifti_series(tmp_path / "scan.nii.gz", series)
+    write_volume(tmp_path / "core.nii.gz", core, series.geometry)
+    patient = CohortPatient("thin", "train", tmp_path / "scan.nii.gz", tmp_path, truth_path=tmp_path)
+    found = _case(patient, ops.csvd, None, 2.0, torch.device("cpu"))
+    assert found.survey.tissue.shape == found.core.shape == (3, 64, 64)
+    assert found.core.sum(dim=(1, 2)).tolist() == [100, 0, 0]
+    assert found.hypoperfusion is None
 
 
 def test_refusals():
