@@ -20,6 +20,7 @@ _TILE = 256, 1024  # measured: rows and columns of a kernel matrix that torch ma
 _FUSED_ROWS = 2048  # that the compiled loops make at a time, of all columns
 _GRAM_SIDE = 512  # measured: blocks that a core's caches hold while torch uses them twice
 _FUSED_SIDE = 960  # of the compiled loops, which hold none
+_CACHED = 256  # columns of blocks that stay in a core's caches
 _MEMORY_SHARED = 4  # blocks that are made in the same memory one after the other
 _GPU_SIDE = 16384  # 1 GB in float32: enough work for one launch
 _MANY = 64  # samples for each feature, of both sets, from which on turning them costs little beside products
@@ -135,6 +136,8 @@ _Product = Callable[[Tensor, Tensor, float, Tensor], Tensor]
 
 def _kernel_part(z: Tensor, W: Tensor, *, gamma: float, n_columns: int) -> _Product:
     """Makes ``K(x, z) W`` of some rows x, from exponents that hold the whole distance: they are never above 0."""
+    if W.dtype != z.dtype and z.device.type == "cpu":
+        n_columns = min(n_columns, _CACHED)  # blocks are written down, in both dtypes
     pieces = list(zip(_right(z, gamma).split(n_columns), W.mT.contiguous().split(n_columns, 1), strict=True))
 
     def product(x: Tensor, _norms: Tensor, _largest: float, memory: Tensor) -> Tensor:
@@ -269,5 +272,5 @@ def _product_block(X: Tensor, m: int) -> tuple[int, int]:
     if fused_library(X.device) is not None:
         return _FUSED_ROWS, m
     # what stays in a core's caches; few columns, after which sums in float32 go over to float64
-    rows, n_columns = (2048, 256) if X.dtype == torch.float64 else (4096, 128)
+    rows, n_columns = (2048, _CACHED) if X.dtype == torch.float64 else (4096, _CACHED // 2)
     return rows, min(m, n_columns)

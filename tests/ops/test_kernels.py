@@ -53,6 +53,16 @@ def test_product_in_blocks_is_the_product(n, m, device, dtype, loops):
     torch.testing.assert_close(gaussian_kernel_matmul(X, Z, W, gamma=8.0).cpu().double(), expected, rtol=0, atol=atol)
 
 
+def test_far_samples_with_weights_in_float64(device, loops):
+    """Exponents too large for its growth, several blocks of columns. Mutation seen red: the last one alone."""
+    X, Z = _samples(700).float().to(device), _samples(600, seed=1).float().to(device)
+    W = torch.randn(600, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device)
+    found = gaussian_kernel_matmul(X, Z, W, gamma=800.0)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.cpu(), oracle(X.cpu(), Z.cpu(), 800.0) @ W.cpu(), rtol=0, atol=1e-3)
+    assert float(found.abs().max()) > 0.1
+
+
 def test_tiles_leave_no_seam():
     """A matrix of many tiles equals explicit differences; its rows are contiguous."""
     X, Z = _samples(4300).float(), _samples(4200, seed=1).float()
