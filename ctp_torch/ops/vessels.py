@@ -21,8 +21,10 @@ Spacing = tuple[float, float, float]
 
 _SLICE_MM = 5.0
 """Vessels in thinner slices are averaged over this height: of many noisy voxels, the largest are too large [mm]."""
-_MORE = 4
-"""The arterial input is the mean over up to this many times the cross-section that tells its height."""
+_APART_S = 0.5
+"""Curves whose first pass lies this far from that of the chosen group count 0.6 times in the arterial input [s]."""
+_LOW, _LITTLE = 0.4, 0.1
+"""Curves lower than this share of the highest, or that would count less than this, don't count at all."""
 
 
 class VesselCurve(NamedTuple):
@@ -31,7 +33,7 @@ class VesselCurve(NamedTuple):
     curve: Tensor
     """``(time,)`` [HU]."""
     mask: Tensor
-    """``(z, y, x)`` bool; the voxels whose mean the curve is."""
+    """``(z, y, x)`` bool; the voxels whose mean, maybe weighted, the curve is."""
 
 
 def select_aif(
@@ -49,8 +51,9 @@ def select_aif(
        way before the tissue has, keep the one with the smallest first moment. Where all of those rise later, they are
        veins, or drifted before the contrast came, which makes a first moment small: the height that counts is then the
        highest of the groups that rise before the tissue, if it is twice the tissue's.
-    4. Its highest curves, up to four times ``area_mm2`` together, give the mean curve: those at least half as high as
-       the highest ``area_mm2``. The mean of fewer would differ from scan to scan of the same head.
+    4. The weighted mean of all that rise half way before the tissue: by the square of their height (up to that of the
+       group's highest) and by how near the centre of their first pass lies to the group's. A few curves, or those of
+       the group alone, would differ from scan to scan of the same head.
 
     Where a filter of step 2 would leave fewer than four voxels it is passed over.
 
@@ -68,12 +71,12 @@ def select_aif(
     margin_mm
         rim of the mask that isn't searched [mm]
     area_mm2
-        cross-section that tells how high a group is, and a quarter of what is averaged at most; both at least four
-        voxels and at most forty; of slices under 5 mm that many more [mm2]
+        cross-section that tells how high a group is, at least four voxels and at most forty; of slices under 5 mm that
+        many more [mm2]
 
     Returns
     -------
-        the mean curve of the chosen voxels, and the voxels
+        the mean curve, and the voxels that count
 
     Raises
     ------
@@ -102,10 +105,20 @@ def select_aif(
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
     n = _n_voxels(area_mm2, spacing, least=4)
-    keep = keep[earliest_cluster(smooth[keep], found.tissue, dt, n_highest=n)]
-    height, order = smooth[keep].amax(dim=1).sort(descending=True)
-    order = order[height >= 0.5 * height[:n].mean()]
-    return found.mean(keep[order[: _n_voxels(_MORE * area_mm2, spacing, least=4)]], mask)
+    group = earliest_cluster(smooth[keep], found.tissue, dt, n_highest=n)
+    weights = _arterial_weights(smooth[keep], group, found.tissue, dt, n_highest=n)
+    return found.mean(keep[weights > 0], mask, weights=weights[weights > 0])
+
+
+def _arterial_weights(curves: Tensor, group: Tensor, tissue: Tensor, dt: float, *, n_highest: int) -> Tensor:
+    """How much each curve ``(voxels, time)`` counts in the arterial input, 0..1; ``group`` is the artery's."""
+    height, centre = curves.amax(dim=1), first_pass_centre(curves, dt)
+    top = height[group].topk(min(n_highest, int(group.sum()))).values.mean()
+    off = (centre - centre[group].mean()) / _APART_S
+    weights = (height / top).clamp_max(1.0).square() * torch.exp(-off.square() / 2.0)
+    early = group | (bolus_onset(curves, dt, fraction=0.5) < bolus_onset(tissue, dt, fraction=0.5))
+    counts = early & (height >= _LOW * top)
+    return torch.where(counts & (weights >= _LITTLE * weights[counts].max()), weights, 0.0)
 
 
 def select_vof(
@@ -250,11 +263,13 @@ class _Candidates(NamedTuple):
     tissue: Tensor
     """``(time,)`` the brain's curve: median of all, smoothed in time [HU]."""
 
-    def mean(self, chosen: Tensor, mask: Tensor) -> VesselCurve:
-        """The mean of some of the curves, and their voxels as a mask."""
+    def mean(self, chosen: Tensor, mask: Tensor, *, weights: Tensor | None = None) -> VesselCurve:
+        """The mean of some of the curves, weighted where asked, and their voxels as a mask."""
         where = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
         where[self.voxels[chosen]] = True
-        return VesselCurve(self.curves[chosen].mean(dim=0), where.view(mask.shape))
+        curves = self.curves[chosen]  # (chosen, time)
+        mean = curves.mean(dim=0) if weights is None else weights @ curves / weights.sum()
+        return VesselCurve(mean, where.view(mask.shape))
 
 
 def _brightest(
