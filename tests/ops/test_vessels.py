@@ -135,8 +135,8 @@ def test_tissue_is_no_artery_where_only_veins_stand_out():
 def test_curves_count_by_their_height_and_by_how_near_they_pass():
     """Groups of one artery that comes half a second later, or is half as high, still count, by .61 and by a quarter.
 
-    What comes a second and a half later doesn't. Mutations seen red: all that count count alike; the height itself; what
-    rises late counts too.
+    What comes a second and a half later doesn't. Mutations seen red: all count alike; the height itself; what rises
+    late counts too.
     """
     parts = [(20, 80.0, 0.0), (20, 80.0, 0.5), (20, 40.0, 0.0), (20, 80.0, 1.5)]
     moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts, tissue=3.0, noise=0.05)
