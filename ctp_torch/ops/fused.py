@@ -30,7 +30,7 @@ def working_memory(like: Tensor, rows: int, m: int, *, features: int, columns: i
     like
         any tensor of the device and dtype of the blocks
     rows, m
-        size of the largest block
+        size of the largest block; twice the rows for growth products, which torch makes in two
     features
         of x and z
     columns
@@ -38,7 +38,7 @@ def working_memory(like: Tensor, rows: int, m: int, *, features: int, columns: i
     """
     library = fused_library(like.device)
     if library is None or like.dtype not in _NAMES:
-        return like.new_empty(2 * rows * m)
+        return like.new_empty(rows * m)
     return like.new_empty(getattr(library, f"memory_{_NAMES[like.dtype]}")(features, columns))
 
 

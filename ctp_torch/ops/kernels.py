@@ -115,10 +115,10 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
         return product(x, squares, largest, memory)
 
     def on_device(start: int, stop: int) -> Tensor:
-        return of_rows(slice(start, stop), _memory(X, stop - start, n_columns, W))
+        return of_rows(slice(start, stop), _memory(X, 2 * (stop - start), n_columns, W))
 
     def on_core(blocks: list[slice]) -> Tensor:
-        memory = _memory(X, blocks[0].stop - blocks[0].start, n_columns, W)
+        memory = _memory(X, 2 * (blocks[0].stop - blocks[0].start), n_columns, W)
         return torch.cat([of_rows(rows, memory) for rows in blocks])
 
     if X.device.type == "cpu":
