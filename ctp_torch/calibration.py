@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "compare"]
 
 _TMAX_GRID = tuple(2.0 + 0.5 * i for i in range(29))  # 2 to 16 s
+_REDUCED_GRID = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85)
 _RCBF_GRID = tuple(0.10 + 0.025 * i for i in range(31))  # 10 to 85 %
 _RCBV_GRID = (0.0, *(0.45 + 0.05 * i for i in range(11)))  # not asked, or 45 to 95 %
 
@@ -69,14 +70,16 @@ def calibrate(
     method: str = "",
     start: Thresholds | None = None,
     tmax_grid: Sequence[float] = _TMAX_GRID,
+    reduced_grid: Sequence[float] = _REDUCED_GRID,
     rcbf_grid: Sequence[float] = _RCBF_GRID,
     rcbv_grid: Sequence[float] = _RCBV_GRID,
 ) -> Calibration:
-    """The Tmax threshold with the right volume of hypoperfusion, and the rCBF and rCBV thresholds with the right core.
+    """The Tmax thresholds with the right volume of hypoperfusion, and the rCBF and rCBV thresholds with the right core.
 
     SVD compresses rCBF and inflates Tmax, the more so the wider the bolus, so that the same physiology needs other
-    thresholds with another deconvolution; it leaves CBV as it is. The core is sought by flow alone, and by volume then
-    flow; the better of both stays. Of several with the same error, the one nearest to the conventional is taken.
+    thresholds with another deconvolution; it leaves CBV as it is. The hypoperfusion is sought by delay alone, and by
+    more delay or some delay with reduced flow; the core by flow alone, and by volume then flow; the better of both
+    stays. Of several with the same error, the one nearest to the conventional is taken.
 
     Parameters
     ----------
@@ -90,8 +93,10 @@ def calibrate(
         median over the patients), where the hypoperfusion is known
     tmax_grid
         tried [s]
+    reduced_grid
+        tried for ``reduced_rcbf``, fractions of normal; empty to leave it out
     rcbf_grid, rcbv_grid
-        tried, fractions of normal; an rCBV of 0 leaves it out
+        tried for the core, fractions of normal; an rCBV of 0 leaves it out
 
     Returns
     -------
@@ -114,14 +119,14 @@ def calibrate(
     tmax_grid = [value for value in tmax_grid if value > least]  # half of a brain is never hypoperfused
     if any(case.survey.cbv_ratio is None for case in cases):
         rcbv_grid = ()
-    tmax_errors = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in tmax_grid} if known else {}
-    if tmax_errors:
-        limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
+    if known and tmax_grid:
+        limits = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid)
     limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid)
-    if tmax_errors:  # low flow has joined what is late: once more, nearby
-        near = _nearby(tmax_grid, limits.tmax)
-        tmax_errors |= {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in near}
-        limits = _with_tmax(limits, _best({t: tmax_errors[t] for t in near}, Thresholds.tmax))
+    if limits.reduced_rcbf:
+        tmax_grid = [value for value in tmax_grid if value >= limits.reduced_tmax]
+    tmax_errors = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in tmax_grid} if known else {}
+    if tmax_errors:  # low flow has joined what is late: once more
+        limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
     if limits.rcbv:
         near = _nearby(rcbv_grid, limits.rcbv)
         settled = {value: _core_error(cases, replace(limits, rcbv=value)) for value in near}
@@ -152,7 +157,28 @@ def compare(cases: Sequence[CalibrationCase], thresholds: Thresholds) -> list[Ca
 def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:
     """Conventional thresholds with flow, volume and Tmax measured against normal tissue of the same patient."""
     usual = median(case.survey.usual_tmax for case in known) if known else 0.0
-    return Thresholds(mirror_mm=4.0, usual_tmax=round(usual, 2))
+    return Thresholds(mirror_mm=6.0, usual_tmax=round(usual, 2))
+
+
+def _search_hypoperfusion(
+    known: Sequence[CalibrationCase], limits: Thresholds, tmax_grid: Sequence[float], reduced_grid: Sequence[float]
+) -> Thresholds:
+    """The limits with the right hypoperfusion: late, or later than that and less late where flow is reduced."""
+    by_delay = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in tmax_grid[::2]}
+    near = set(_nearby(tmax_grid, _best(by_delay, Thresholds.tmax))) - set(by_delay)
+    by_delay |= {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in near}
+    limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
+    some = [t for t in tmax_grid if t < limits.tmax][::-2]  # every other, to spare time
+    more = [t for t in tmax_grid if t >= limits.tmax][1:7:2]
+    tried = {
+        asked: _hypoperfusion_error(known, asked)
+        for tmax in more
+        for reduced_tmax in some[:4]
+        for reduced in reduced_grid
+        if (asked := _with_tmax(replace(limits, reduced_tmax=reduced_tmax, reduced_rcbf=reduced), tmax))
+    }
+    best = min(tried, key=lambda asked: tried[asked], default=limits)
+    return best if tried and tried[best] < min(by_delay.values()) else limits
 
 
 def _search_core(
@@ -183,8 +209,9 @@ def _hypoperfusion_error(cases: Sequence[CalibrationCase], limits: Thresholds) -
 
 
 def _with_tmax(limits: Thresholds, tmax: float) -> Thresholds:
-    """Another Tmax, and severe in the usual proportion."""
-    return replace(limits, tmax=tmax, severe_tmax=tmax * 10.0 / 6.0)
+    """Another Tmax, and severe in the usual proportion to the one that counts by itself."""
+    severe = max(limits.severe_tmax, tmax) if limits.reduced_rcbf else tmax * 10.0 / 6.0
+    return replace(limits, tmax=tmax, severe_tmax=severe)
 
 
 def _nearby(grid: Sequence[float], value: float) -> list[float]:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.errors import NoNormalTissueError
 from ctp_torch.maps import PerfusionMaps
+from ctp_torch.normal_tissue import late_tissue, low_flow, reference_tissue, tmax_moved
 from ctp_torch.slices import average_slices, slab_geometry, slices_per_slab, spread_slices
-from ctp_torch.survey import BESIDE_MIDLINE_MM, FEW_ML, Survey, survey
+from ctp_torch.survey import Survey, survey
 from ctp_torch.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey", "write_lesion_tables"]
 
-_MOST_MOVED_S = 2.0
-"""Tmax is moved by no more than this [s]: normal tissue that lies further off isn't normal."""
 _LATE_SHARE = 0.25
 """Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
 
@@ -37,7 +35,7 @@ class Lesions:
     core: Tensor
     """rCBF (and rCBV, where asked) below its threshold, within the hypoperfusion."""
     hypoperfusion: Tensor
-    """Tmax above its threshold, and low flow around it."""
+    """Tmax above its threshold (a lower one where flow is reduced, if asked), and low flow around it."""
     severe: Tensor
     """Tmax above ``severe_tmax``, within the hypoperfusion."""
     reference: Tensor
@@ -113,6 +111,8 @@ def find_lesions(
     1. Fluid, old infarcts and large vessels are left out; the maps are smoothed within the rest.
     2. Tissue is late where Tmax lies above its threshold, without specks and small holes. With ``usual_tmax`` above 0,
        Tmax is first moved until its median, in the side where that is lower, is ``usual_tmax``, by 2 s at the most.
+       With ``reduced_rcbf`` above 0, less delay is enough where CBF lies below that fraction of normal: how late the
+       rim of a lesion is differs from patient to patient more than how much of its flow is left.
     3. The side with more of it is the affected one; the reference is the median CBF of the tissue with normal Tmax on
        the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax. With
        ``mirror_mm`` above 0, every voxel of the affected side is measured against its own mirrored place instead, grey
@@ -200,12 +200,12 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
     if limits.rcbv and found.cbv is None:
         limits = replace(limits, rcbv=0.0)
         warnings.append("the maps hold no CBV: the core is drawn by flow alone")
-    moved = _tmax_moved(found, limits, warnings)
+    moved = tmax_moved(found, limits, warnings)
     found = found._replace(tmax=found.tmax + moved)
-    late = _cleaned(tissue & (found.tmax > limits.tmax), tissue, limits, voxel_ml)
-    reference, positive_side = _reference(found, late, limits, voxel_ml, warnings)
+    late = _cleaned(late_tissue(found, limits, voxel_ml), tissue, limits, voxel_ml)
+    reference, positive_side = reference_tissue(found, late, limits, voxel_ml, warnings)
     reference_cbf = float(found.cbf[reference].median())
-    low = _low_flow(found, limits, reference, positive_side)
+    low = low_flow(found, limits, reference, positive_side)
     slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
     core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
     reference = reference & ~slow
@@ -244,37 +244,10 @@ def _on_slabs(maps: PerfusionMaps, known: Tensor, n: int) -> PerfusionMaps:
     return PerfusionMaps(values, average_slices(known, n) >= 0.5, slab_geometry(maps.geometry, n), maps.notes)
 
 
-def _tmax_moved(found: Survey, limits: Thresholds, warnings: list[str]) -> float:
-    """What is added to Tmax, so that normal tissue has the Tmax that the thresholds belong to [s]."""
-    if not limits.usual_tmax:
-        return 0.0
-    wanted = limits.usual_tmax - found.usual_tmax
-    if abs(wanted) > _MOST_MOVED_S:
-        warnings.append(
-            f"normal tissue reads a Tmax of {found.usual_tmax:.1f} s, the thresholds belong to {limits.usual_tmax:g} "
-            "s: either both sides are late, or the arterial input is; choose another with --aif"
-        )
-    return min(max(wanted, -_MOST_MOVED_S), _MOST_MOVED_S)
-
-
 def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:
     """A hypoperfusion ``(z, y, x)`` without specks and small holes."""
     mask = ops.remove_small(mask, limits.min_hypoperfusion_ml / voxel_ml)
     return tissue & ops.fill_holes(mask, max_voxels=limits.hole_ml / voxel_ml)
-
-
-def _low_flow(found: Survey, limits: Thresholds, reference: Tensor, side: int) -> Tensor:
-    """Tissue ``(z, y, x)`` whose flow (and volume, where asked) is too low to live."""
-    parts = [(found.cbf, found.cbf_ratio, limits.rcbf)]
-    if limits.rcbv and found.cbv is not None and found.cbv_ratio is not None:
-        parts.append((found.cbv, found.cbv_ratio, limits.rcbv))
-    low = found.tissue
-    for volume, mirrored, limit in parts:
-        relative = volume / volume[reference].median().clamp_min(1e-6)
-        if limits.mirror_mm and side:
-            relative = torch.where(mirrored.isnan(), relative, mirrored)
-        low = low & (relative < limit)
-    return low
 
 
 def _touched(low: Tensor, late: Tensor) -> Tensor:
@@ -285,34 +258,6 @@ def _touched(low: Tensor, late: Tensor) -> Tensor:
     keep = (shared > 0) & (shared >= _LATE_SHARE * size)
     keep[0] = False
     return keep[region]
-
-
-def _reference(
-    found: Survey, slow: Tensor, limits: Thresholds, voxel_ml: float, warnings: list[str]
-) -> tuple[Tensor, int]:
-    """Reference tissue ``(z, y, x)``, and the affected side: +1 for larger x, -1, or 0."""
-    normal = found.tissue & (found.tmax < limits.normal_tmax) & ~slow
-    if int(normal.sum()) * voxel_ml < FEW_ML:
-        spared = found.tissue & ~slow
-        if not bool(spared.any()):
-            raise NoNormalTissueError(
-                f"all tissue has Tmax above {limits.tmax:g} s, so there is nothing to compare with: the arterial input "
-                "is probably early or noise; choose another with --aif"
-            )
-        normal = spared & (found.tmax <= found.tmax[spared].median())
-        warnings.append(f"hardly any tissue has Tmax below {limits.normal_tmax:g} s: the earlier half is the reference")
-    up, down = (int((slow & half).sum()) for half in (found.side > 0, found.side < 0))
-    if not up + down:
-        return normal, 0
-    side = 1 if up > down else -1
-    if min(up, down) > 0.6 * max(up, down):
-        warnings.append("hypoperfusion on both sides: the reference is all tissue with normal Tmax")
-        return normal, 0
-    opposite = normal & (found.side * side < -BESIDE_MIDLINE_MM)
-    if int(opposite.sum()) * voxel_ml < FEW_ML:
-        warnings.append("hardly any normal tissue on the other side: the reference is all tissue with normal Tmax")
-        return normal, side
-    return opposite, side
 
 
 def _side_name(side: int, geometry: Geometry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -23,6 +24,13 @@ BESIDE_MIDLINE_MM = 5.0
 """Tissue closer to the midline than this belongs to neither side [mm]."""
 _MIRRORED_SHARE = 0.3
 """Of the mirrored neighbourhood, the least share that must be tissue to compare with."""
+_WIDE_SHARE = 0.9
+"""Of the largest slice of the brain, the share from which a slice counts for the midline."""
+_LEAST_WIDE_MM = 40.0
+"""At least as many slices count as lie in this [mm]."""
+_VESSEL_SHARE = 3.2
+"""Large vessels hold this many times the median CBV, 9 mL/100 g in most scans: CBV itself is as wrong as the scale of
+the arterial input is, which no other step here depends on."""
 _METAL_HU = 2000.0
 """Denser than any bone within the skull [HU]."""
 _MISSING_SHARE = 0.6
@@ -55,7 +63,7 @@ class Survey(NamedTuple):
 
 
 def survey(
-    maps: PerfusionMaps, *, baseline: Tensor | None = None, sigma_mm: float = 1.0, mirror_mm: float = 4.0
+    maps: PerfusionMaps, *, baseline: Tensor | None = None, sigma_mm: float = 1.0, mirror_mm: float = 6.0
 ) -> Survey:
     """The first, slow half of `ctp_torch.lesion.find_lesions`: everything that no threshold changes.
 
@@ -152,7 +160,9 @@ def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -
     lost = int((maps.mask & ~finite).sum())
     if lost:
         warnings.append(f"{lost} voxels of the brain have no finite CBF or Tmax and are left out")
-    midline = ops.find_midline(_symmetric_image(maps.mask, baseline, spacing), spacing)
+    midline = ops.find_midline(
+        _widest_slices(maps.mask, spacing[0]) * _symmetric_image(maps.mask, baseline, spacing), spacing
+    )
     tissue = mask
     if baseline is None:
         warnings.append("no baseline CT was given: fluid and old infarcts are not left out")
@@ -160,10 +170,24 @@ def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -
         tissue = tissue & ~ops.csf_mask(baseline, maps.mask, spacing)
         tissue = tissue & ~ops.dilate(ops.old_infarct_mask(baseline, maps.mask, spacing, midline), 2.0, spacing)
     if "cbv" in maps.values:
-        tissue = tissue & ~ops.vessel_mask(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+        volume = torch.nan_to_num(maps["cbv"]) * mask
+        bloody = volume[volume > 0]
+        limit = _VESSEL_SHARE * float(bloody.median()) if bloody.numel() else 1.0
+        tissue = tissue & ~ops.vessel_mask(volume, spacing, threshold=limit)
     if not bool(tissue.any()):
         raise CTPError("no tissue is left inside the mask after fluid and vessels were taken out; check the mask")
     return tissue, midline
+
+
+def _widest_slices(mask: Tensor, step_mm: float) -> Tensor:
+    """1 on the slices where the brain is nearly as large as anywhere, 0 elsewhere ``(z, 1, 1)``.
+
+    No head is symmetric about one plane from its base to its top: that of the slices most of the brain lies in counts,
+    whether a scan covers 5 cm or 16. At least 4 cm are left, which a sideways tilt is told from.
+    """
+    area = mask.flatten(1).sum(dim=1)
+    least = area.sort(descending=True).values[: math.ceil(_LEAST_WIDE_MM / step_mm)][-1]
+    return (area >= torch.minimum(_WIDE_SHARE * area.max(), least))[:, None, None].to(torch.float32)
 
 
 def _symmetric_image(mask: Tensor, baseline: Tensor | None, spacing: Spacing) -> Tensor:

@@ -24,6 +24,11 @@ class Thresholds:
     """Normal is the mirrored place, both sides smoothed by a Gaussian of this [mm]; 0: the median of the reference."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
+    reduced_rcbf: float = 0.0
+    """Hypoperfusion as well: CBF below this fraction of the normal CBF where Tmax is above ``reduced_tmax``; 0 doesn't
+    ask."""
+    reduced_tmax: float = 4.0
+    """Tmax that is late enough where flow is reduced [s]; without meaning unless ``reduced_rcbf`` asks."""
     severe_tmax: float = 10.0
     """Of the hypoperfusion, the part counted for the intensity ratio: Tmax above this [s]."""
     normal_tmax: float = 4.0
@@ -46,12 +51,21 @@ class Thresholds:
     def core_rule(self) -> str:
         """What makes a core, in words: ``CBF < 30% of normal``."""
         volume = f" and CBV < {self.rcbv:.0%}" if self.rcbv else ""
-        return f"CBF < {self.rcbf:.0%}{volume} of {'the other side' if self.mirror_mm else 'normal'}"
+        return f"CBF < {self.rcbf:.0%}{volume} of {self._normal}"
 
     @property
     def late_rule(self) -> str:
         """What makes tissue hypoperfused, in words: ``Tmax > 6 s``."""
-        return f"Tmax > {self.tmax:g} s" + (f" where normal is {self.usual_tmax:g} s" if self.usual_tmax else "")
+        usual = f" where normal is {self.usual_tmax:g} s" if self.usual_tmax else ""
+        if not self.reduced_rcbf:
+            return f"Tmax > {self.tmax:g} s{usual}"
+        flow = f"CBF < {self.reduced_rcbf:.0%} of {self._normal}"
+        return f"Tmax > {self.tmax:g} s, or > {self.reduced_tmax:g} s and {flow}{',' if usual else ''}{usual}"
+
+    @property
+    def _normal(self) -> str:
+        """What flow is measured against, in words."""
+        return "the other side" if self.mirror_mm else "normal"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
@@ -59,13 +73,24 @@ class Thresholds:
             raise CTPError(f"the rCBF threshold is a fraction of normal between 0 and 1, got {self.rcbf}")
         if not 0 <= self.rcbv < 2:
             raise CTPError(f"the rCBV threshold is a fraction of normal, 0 to leave it out, got {self.rcbv}")
+        if not 0 <= self.reduced_rcbf < 1:
+            raise CTPError(
+                f"the threshold of reduced flow is a fraction of normal below 1, 0 to leave it out, got "
+                f"{self.reduced_rcbf}"
+            )
         if not 0 < self.tmax <= self.severe_tmax:
             raise CTPError(
                 f"the Tmax thresholds must be 0 < tmax <= severe_tmax, got {self.tmax} and {self.severe_tmax} s"
             )
-        if not 0 <= self.usual_tmax < self.tmax:
+        least = min(self.tmax, self.reduced_tmax) if self.reduced_rcbf else self.tmax
+        if not 0 <= self.usual_tmax < least:
             raise CTPError(
-                f"the usual Tmax lies below the threshold, 0 to leave Tmax as measured, got {self.usual_tmax} s"
+                f"the usual Tmax lies below the thresholds, 0 to leave Tmax as measured, got {self.usual_tmax} s"
+            )
+        if self.reduced_rcbf and not 0 < self.reduced_tmax <= self.tmax:
+            raise CTPError(
+                "where flow is reduced, less delay is enough: reduced_tmax must lie between 0 and tmax, got "
+                f"{self.reduced_tmax} and {self.tmax} s"
             )
         if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")

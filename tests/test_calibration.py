@@ -82,7 +82,7 @@ def test_a_core_known_by_its_volume_gets_a_volume_threshold():
 def test_flow_is_measured_against_the_mirrored_place_unless_told():
     one = case("a", 0.9)
     grid = {"tmax_grid": (7.0,), "rcbf_grid": (0.25,), "rcbv_grid": (0.0,)}
-    assert calibrate([one], **grid).thresholds.mirror_mm == 4.0
+    assert calibrate([one], **grid).thresholds.mirror_mm == 6.0
     assert calibrate([one], start=ANY_SIZE, **grid).thresholds.mirror_mm == 0.0
 
 
@@ -103,6 +103,28 @@ def test_a_method_that_compresses_flow_gets_a_higher_threshold():
     found = calibrate(cases, start=ANY_SIZE, **GRID)
     assert found.thresholds.rcbf == pytest.approx(0.25**0.6, abs=0.026)
     assert found.thresholds.tmax == 8.0
+
+
+def test_delays_that_differ_are_told_apart_by_flow():
+    """Hypoperfusion is flow below half, at 6 to 12 s of delay here: one Tmax can't fit, some delay with flow does.
+
+    Mutations seen red: the search among the errors by delay alone; severe Tmax in proportion to the new Tmax.
+    """
+    cases = []
+    for delay in (4.5, 6.0, 9.0, 14.0):
+        maps, _, _ = graded(1.0)
+        flow = maps["cbf"] / 45.0
+        tmax = (1.5 + delay * (1.0 - flow)) * maps.mask
+        core, slow = (flow < 0.25) & maps.mask, (flow < 0.5) & maps.mask
+        one = PerfusionMaps({**maps.values, "tmax": tmax}, maps.mask, maps.geometry)
+        cases.append(CalibrationCase(str(delay), survey(one, sigma_mm=0.0), core, slow))
+    grid = {"tmax_grid": tuple(2.0 + 0.5 * i for i in range(20)), "rcbf_grid": GRID["rcbf_grid"], "rcbv_grid": ()}
+    found = calibrate(cases, start=ANY_SIZE, reduced_grid=(0.4, 0.5, 0.6), **grid)
+    by_delay = calibrate(cases, start=ANY_SIZE, reduced_grid=(), **grid)
+    assert by_delay.thresholds.reduced_rcbf == 0.0
+    assert found.thresholds.reduced_rcbf == 0.5
+    assert found.thresholds.severe_tmax == max(found.thresholds.tmax, by_delay.thresholds.tmax * 10 / 6)
+    assert found.tmax_errors[found.thresholds.tmax] < 0.3 * min(by_delay.tmax_errors.values())
 
 
 def test_volumes_are_millilitres():

@@ -237,7 +237,7 @@ def test_ratios_across_the_midline(turn_deg, offset_mm):
         assert float(ratio[known].median()) == pytest.approx(1.0, abs=0.01)
         assert float(((ratio[known] - 1.0).abs() < 0.15).float().mean()) > 0.97
     ill, core, _ = drawn(128, turn_deg=turn_deg, offset_mm=offset_mm, white=False)
-    low = survey(ill)
+    low = survey(ill, mirror_mm=4.0)
     inner = core & (low.cbf < 8.01)  # away from the rim
     assert float(low.cbf_ratio[inner].median()) == pytest.approx(8.0 / 45.0, rel=0.1)
     assert float(low.cbv_ratio[inner].median()) == pytest.approx(0.5, rel=0.05)
@@ -358,6 +358,82 @@ def test_tmax_is_as_measured_unless_told():
     assert survey(late, sigma_mm=0.0).usual_tmax == pytest.approx(0.5)
 
 
+REDUCED = Thresholds(sigma_mm=0.0, rcbf=0.1, tmax=9.0, reduced_tmax=5.0, reduced_rcbf=0.7, min_hypoperfusion_ml=1.0)
+
+
+def a_little_late(flow, time, *, both=False):
+    """Maps of a healthy, evenly perfused brain with a block of other flow and Tmax on one side, or both, and it."""
+    maps, _, _ = drawn(lesions=0, white=False)
+    block = torch.zeros_like(maps.mask)
+    block[:, 40:60, 60:70] = True
+    block |= block.flip(-1) if both else block
+    cbf, tmax = torch.where(block, flow, maps["cbf"]), torch.where(block, time, maps["tmax"])
+    return replace(maps, values={**maps.values, "cbf": cbf, "tmax": tmax}), block
+
+
+@pytest.mark.parametrize("mirror_mm", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("flow", "time", "found"), [(25.0, 6.0, True), (40.0, 6.0, False), (25.0, 4.5, False), (45.0, 9.5, True)]
+)
+def test_less_delay_is_enough_where_flow_is_reduced(mirror_mm, flow, time, found):
+    """Mutations seen red: flow without delay; delay without flow; the lower delay above, not within, the higher."""
+    maps, block = a_little_late(flow, time)
+    lesions = find_lesions(maps, thresholds=replace(REDUCED, mirror_mm=mirror_mm))
+    assert torch.equal(lesions.hypoperfusion, block & found)
+    assert not find_lesions(maps, thresholds=replace(REDUCED, reduced_rcbf=0.0, tmax=9.6)).hypoperfusion.any()
+
+
+def test_flow_is_not_compared_across_the_midline_where_both_sides_are_late():
+    """Each side would excuse the other. Mutation seen red: ``both`` never asked."""
+    maps, block = a_little_late(20.0, 6.0, both=True)
+    tmax = maps["tmax"].clone()
+    tmax[block & (torch.arange(96) % 2 == 0)] = 9.5
+    blind = find_lesions(maps, thresholds=replace(REDUCED, mirror_mm=1.0))
+    assert not blind.hypoperfusion.any()  # nothing is late by itself: no sign that both sides are ill
+    ill = replace(maps, values={**maps.values, "tmax": tmax})
+    lesions = find_lesions(ill, thresholds=replace(REDUCED, mirror_mm=1.0))
+    assert torch.equal(lesions.hypoperfusion, block)
+    assert any("both sides" in warning for warning in lesions.warnings)
+
+
+@pytest.mark.parametrize("scale", [0.4, 2.5])
+def test_the_scale_of_the_arterial_input_moves_no_lesion(scale):
+    """Mutation seen red: vessels above 9 mL/100 g, which at 2.5 times the volume is all normal tissue."""
+    maps, _, _ = drawn(noise=2.0)
+    cbv = maps["cbv"].clone()
+    cbv[:, 50:56, 62:66] = 30.0
+    values = {**maps.values, "cbv": cbv}
+    usual = find_lesions(replace(maps, values=values))
+    scaled = {**values, "cbf": values["cbf"] * scale, "cbv": cbv * scale}
+    lesions = find_lesions(replace(maps, values=scaled))
+    assert not usual.hypoperfusion[:, 50:56, 62:66].any()
+    for one, other in ((lesions.core, usual.core), (lesions.hypoperfusion, usual.hypoperfusion)):
+        assert torch.equal(one, other)
+
+
+def test_rules_are_said_in_words():
+    assert Thresholds(usual_tmax=2.9).late_rule == "Tmax > 6 s where normal is 2.9 s"
+    assert REDUCED.late_rule == "Tmax > 9 s, or > 5 s and CBF < 70% of normal"
+    words = "Tmax > 9 s, or > 5 s and CBF < 70% of the other side, where normal is 2.9 s"
+    assert replace(REDUCED, mirror_mm=6.0, usual_tmax=2.9).late_rule == words
+
+
+def test_the_midline_is_that_of_the_widest_slices():
+    """A lopsided base and top of the head don't turn the plane through most of the brain.
+
+    Mutation seen red: all slices count.
+    """
+    maps, _, _ = drawn(96, 32, 5.0, lesions=0)
+    mask = maps.mask.clone()
+    for slices in (slice(0, 8), slice(24, 32)):
+        mask[slices, :, 60:] = False
+        mask[slices, :40] = False
+    lopsided = replace(maps, mask=mask)
+    middle = torch.arange(96) - 47.5
+    side = survey(lopsided).side[8:24]
+    assert float((side - middle * 220.0 / 96).abs().max()) < 1.0
+
+
 def test_refusals(tmp_path):
     maps, _, _ = drawn(48, 2)
     with pytest.raises(CTPError, match="tmax"):
@@ -374,6 +450,12 @@ def test_refusals(tmp_path):
         Thresholds(tmax=12.0)
     with pytest.raises(CTPError, match="usual Tmax"):
         Thresholds(usual_tmax=6.0)
+    with pytest.raises(CTPError, match="usual Tmax"):
+        Thresholds(usual_tmax=4.5, reduced_rcbf=0.7)
+    with pytest.raises(CTPError, match="reduced flow"):
+        Thresholds(reduced_rcbf=70.0)
+    with pytest.raises(CTPError, match="less delay is enough"):
+        Thresholds(reduced_rcbf=0.7, reduced_tmax=6.5)
     bad = tmp_path / "t.json"
     for text, match in (("{", "no JSON"), ("[]", "thresholds"), ('{"thresholds": {"speed": 1}}', "speed")):
         bad.write_text(text)
@@ -385,7 +467,7 @@ def test_refusals(tmp_path):
 
 
 def test_thresholds_survive_their_file(tmp_path):
-    limits = Thresholds(rcbf=0.42, rcbv=0.6, mirror_mm=4.0, tmax=7.5, usual_tmax=3.1, method="osvd")
+    limits = Thresholds(rcbf=0.42, rcbv=0.6, mirror_mm=4.0, tmax=7.5, reduced_rcbf=0.8, usual_tmax=3.1, method="osvd")
     write_thresholds(limits, tmp_path / "t.json", facts={"patients": 3})
     assert read_thresholds(tmp_path / "t.json") == limits
     (tmp_path / "former.json").write_text('{"thresholds": {"rcbf": 0.7, "tmax": 7.5, "method": "csvd"}}')

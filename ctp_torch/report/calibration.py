@@ -91,7 +91,8 @@ def calibration_figure(
             )
         axis.set(xlabel=f"true {name} [mL]", ylabel=f"measured {name} [mL]")
         axis.legend(frameon=False)
-    figure.suptitle(f"Thresholds for {limits.method or 'these maps'}: {limits.core_rule}, Tmax {limits.tmax:g} s")
+    rules = f"core: {limits.core_rule}\nhypoperfusion: {limits.late_rule}"
+    figure.suptitle(f"Thresholds for {limits.method or 'these maps'}\n{rules}", fontsize=10)
     return figure
 
 
