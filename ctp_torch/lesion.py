@@ -15,7 +15,7 @@ from torch import Tensor
 from ctp_torch import ops
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.normal_tissue import late_tissue, low_flow, reference_tissue, tmax_moved
-from ctp_torch.slices import average_slices, slab_geometry, slices_per_slab, spread_slices
+from ctp_torch.slices import average_slices, slab_geometry, slab_mask, slices_per_slab, spread_slices
 from ctp_torch.survey import Survey, survey
 from ctp_torch.thresholds import Thresholds
 
@@ -241,7 +241,7 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
 def _on_slabs(maps: PerfusionMaps, known: Tensor, n: int) -> PerfusionMaps:
     """Maps of thin slices averaged over slabs of ``n``, where they are known."""
     values = {name: average_slices(volume, n, mask=known) for name, volume in maps.values.items()}
-    return PerfusionMaps(values, average_slices(known, n) >= 0.5, slab_geometry(maps.geometry, n), maps.notes)
+    return PerfusionMaps(values, slab_mask(known, n), slab_geometry(maps.geometry, n), maps.notes)
 
 
 def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:

@@ -17,7 +17,7 @@ from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.ops.passage import DeconvolutionWarning
 from ctp_torch.recipe import Recipe
-from ctp_torch.slices import average_slices, slices_per_slab, spread_slices
+from ctp_torch.slices import average_slices, slab_mask, slices_per_slab, spread_slices
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
@@ -262,7 +262,7 @@ def _find_vessel(
     if n == 1:
         return select(change, brain, series.dt, spacing=spacing)
     on_slabs = (n * spacing[0], *spacing[1:])
-    found = select(average_slices(change, n), average_slices(brain, n) >= 0.5, series.dt, spacing=on_slabs)
+    found = select(average_slices(change, n), slab_mask(brain, n), series.dt, spacing=on_slabs)
     return None if found is None else found._replace(mask=spread_slices(found.mask, n, depth))
 
 

@@ -14,7 +14,7 @@ from ctp_torch.geometry import Geometry
 if TYPE_CHECKING:
     from ctp_torch.series import CTPSeries
 
-__all__ = ["SLAB_MM", "average_slices", "slab_geometry", "slabs", "slices_per_slab", "spread_slices"]
+__all__ = ["SLAB_MM", "average_slices", "slab_geometry", "slab_mask", "slabs", "slices_per_slab", "spread_slices"]
 
 SLAB_MM = 5.0
 """Slices at most half as far apart as this are averaged [mm]."""
@@ -122,6 +122,11 @@ def average_slices(volumes: Tensor, n: int, *, mask: Tensor | None = None) -> Te
         return torch.cat(parts, dim=-3)
     counted = _sums(mask.to(values.dtype), n).clamp_min(1.0)
     return _sums(torch.where(mask, values, 0.0), n) / counted
+
+
+def slab_mask(mask: Tensor, n: int) -> Tensor:
+    """Where at least half of a slab of ``n`` slices lies in a mask ``(z, y, x)``: ``(slabs, y, x)`` bool."""
+    return average_slices(mask, n) >= 0.5
 
 
 def spread_slices(volume: Tensor, n: int, depth: int) -> Tensor:

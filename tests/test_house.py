@@ -17,7 +17,7 @@ LEVELS = {
     **dict.fromkeys(("io", "ops"), 1),
     "models": 2,
     **dict.fromkeys(("recipe", "sampling", "pipeline", "lesion", "phantom"), 3),
-    **dict.fromkeys(("prepared", "quality", "slices", "survey", "thresholds", "training"), 3),
+    **dict.fromkeys(("normal_tissue", "prepared", "quality", "slices", "survey", "thresholds", "training"), 3),
     **dict.fromkeys(("calibration", "evaluate"), 4),
     "report": 5,
     "study": 6,

@@ -9,7 +9,7 @@ import torch
 import ctp_torch
 from ctp_torch.geometry import Geometry
 from ctp_torch.series import CTPSeries
-from ctp_torch.slices import average_slices, slab_geometry, slices_per_slab, spread_slices
+from ctp_torch.slices import average_slices, slab_geometry, slab_mask, slices_per_slab, spread_slices
 
 
 def thin(depth=23, step=0.5, *, frames=3, direction=None, seed=0):
@@ -101,6 +101,12 @@ def test_a_mask_decides_what_is_averaged():
     mask = torch.tensor([True, True, False, False, True])[:, None, None]
     found = average_slices(values, 2, mask=mask)[:, 0, 0]
     assert found.tolist() == [1.5, 0.0, 7.0]
+
+
+def test_half_of_a_slab_is_enough_of_a_mask():
+    """Mutations seen red: any slice of a slab; more than half."""
+    mask = torch.tensor([1, 0, 0, 0, 1, 1, 0, 0, 0, 1]).bool()[:, None, None]
+    assert slab_mask(mask, 4)[:, 0, 0].tolist() == [False, True, True]
 
 
 def test_back_on_the_slices():

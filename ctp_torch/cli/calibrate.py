@@ -97,7 +97,7 @@ def _case(
     from ctp_torch.calibration import CalibrationCase
     from ctp_torch.io import read_series, read_volume
     from ctp_torch.lesion import survey
-    from ctp_torch.slices import average_slices, slabs, slices_per_slab
+    from ctp_torch.slices import slab_mask, slabs, slices_per_slab
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     ready = slabs(pipeline.preprocess(series, registration=align, median_size=1))
@@ -112,7 +112,7 @@ def _case(
         volume, grid = read_volume(file)
         if not grid.matches(series.geometry, tolerance_mm=1.0):
             raise CTPError(f"{file} doesn't lie on the slices of {patient.series_path}")
-        masks.append((average_slices(volume > 0, slices_per_slab(grid)) >= 0.5).to(device))
+        masks.append(slab_mask(volume > 0, slices_per_slab(grid)).to(device))
     core, penumbra = masks
     if core is None:
         raise CTPError(f"{patient.name} lost its truth/core.nii.gz")

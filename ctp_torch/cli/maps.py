@@ -92,7 +92,7 @@ def maps(
     from ctp_torch.io.bids import describe_dataset
     from ctp_torch.models import load_model
     from ctp_torch.recipe import Recipe
-    from ctp_torch.slices import SLAB_MM, average_slices, slices_per_slab
+    from ctp_torch.slices import SLAB_MM, slab_mask, slices_per_slab
 
     regressor = None if model is None else load_model(model, target)
     recipe = None if regressor is None else Recipe.of(regressor)
@@ -108,7 +108,7 @@ def maps(
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
     n = slices_per_slab(source.geometry, thickness)
-    inside = None if mask is None else average_slices(vessels.read_mask(mask, source), n) >= 0.5
+    inside = None if mask is None else slab_mask(vessels.read_mask(mask, source), n)
     study = formats.find_source(series, uid, wanted, keep=keep_identity)
     watch.lap("read")
     scan = _prepare(source, estimate, median_size, thickness, watch)
