@@ -56,7 +56,7 @@ class Thresholds:
     @property
     def late_rule(self) -> str:
         """What makes tissue hypoperfused, in words: ``Tmax > 6 s``."""
-        usual = f" where normal is {self.usual_tmax:g} s" if self.usual_tmax else ""
+        usual = f" where normal is {self.usual_tmax:.1f} s" if self.usual_tmax else ""
         if not self.reduced_rcbf:
             return f"Tmax > {self.tmax:g} s{usual}"
         flow = f"CBF < {self.reduced_rcbf:.0%} of {self._normal}"

@@ -173,7 +173,7 @@ def lesion_lines(lesions: Lesions) -> list[str]:
     ratio, intensity = summary["mismatch_ratio"], summary["hypoperfusion_intensity_ratio"]
     return [
         f"core                             {summary['core_ml']:8.1f} mL ({limits.core_rule})",
-        f"hypoperfusion ({limits.late_rule})   {summary['hypoperfusion_ml']:8.1f} mL",
+        f"hypoperfusion                    {summary['hypoperfusion_ml']:8.1f} mL ({limits.late_rule})",
         f"mismatch                         {summary['mismatch_ml']:8.1f} mL",
         f"mismatch ratio                   {'-' if ratio is None else f'{ratio:.2f}':>8}",
         f"hypoperfusion intensity ratio    {'-' if intensity is None else f'{intensity:.2f}':>8}",

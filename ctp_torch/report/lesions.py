@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,8 +71,10 @@ def lesion_figure(lesions: Lesions, underlay: Tensor, limits: tuple[float, float
     shown = list(range(0, n, step))
     columns = min(6, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.1 * columns, 2.1 * rows + 1.0), facecolor=_PAPER, layout="constrained")
-    figure.suptitle(_headline(lesions), color=_INK, fontsize=10)
+    lines = [line for told in _headline(lesions) for line in wrap(told, 28 * columns)]
+    size = 2.1 * columns, 2.1 * rows + 0.4 + 0.2 * len(lines)
+    figure = Figure(figsize=size, facecolor=_PAPER, layout="constrained")
+    figure.suptitle("\n".join(lines), color=_INK, fontsize=10)
     pictures = overlay(underlay, lesions, limits).cpu().numpy()
     for place, z in enumerate(shown, start=1):
         axis = figure.add_subplot(rows, columns, place)
@@ -109,13 +112,13 @@ def write_lesions(
     (folder / "lesion.png").write_bytes(to_png(lesion_figure(lesions, *shown)))
 
 
-def _headline(lesions: Lesions) -> str:
-    """The numbers a team acts on."""
+def _headline(lesions: Lesions) -> list[str]:
+    """The numbers a team acts on, and the rules behind them."""
     summary, limits = lesions.summary(), lesions.thresholds
     ratio = summary["mismatch_ratio"]
-    return (
-        f"core ({limits.core_rule}, magenta) {summary['core_ml']:.1f} mL      "
-        f"hypoperfusion ({limits.late_rule}, with green) {summary['hypoperfusion_ml']:.1f} mL\n"
-        f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}      "
-        f"slices counted {lesions.slice_mm:g} mm high      for research only"
-    )
+    return [
+        f"core (magenta) {summary['core_ml']:.1f} mL: {limits.core_rule}",
+        f"hypoperfusion (green too) {summary['hypoperfusion_ml']:.1f} mL: {limits.late_rule}",
+        f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
+        f"slices counted {lesions.slice_mm:g} mm high; for research only",
+    ]
