@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from statistics import fmean, median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctp_torch.errors import CTPError
 from ctp_torch.lesion import Survey, delineate
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "compare"]
+
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+"""Values as they are tried, and a title for their progress."""
 
 _TMAX_GRID = tuple(2.0 + 0.5 * i for i in range(29))  # 2 to 16 s
 _REDUCED_GRID = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85)
@@ -73,6 +77,7 @@ def calibrate(
     reduced_grid: Sequence[float] = _REDUCED_GRID,
     rcbf_grid: Sequence[float] = _RCBF_GRID,
     rcbv_grid: Sequence[float] = _RCBV_GRID,
+    track: Track = lambda items, *_: items,
 ) -> Calibration:
     """The Tmax thresholds with the right volume of hypoperfusion, and the rCBF and rCBV thresholds with the right core.
 
@@ -97,6 +102,8 @@ def calibrate(
         tried for ``reduced_rcbf``, fractions of normal; empty to leave it out
     rcbf_grid, rcbv_grid
         tried for the core, fractions of normal; an rCBV of 0 leaves it out
+    track
+        ``(values, title) -> values``, such as a progress bar, called once for each of the five to eight searches
 
     Returns
     -------
@@ -120,16 +127,18 @@ def calibrate(
     if any(case.survey.cbv_ratio is None for case in cases):
         rcbv_grid = ()
     if known and tmax_grid:
-        limits = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid)
-    limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid)
+        limits = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid, track)
+    limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid, track)
     if limits.reduced_rcbf:
         tmax_grid = [value for value in tmax_grid if value >= limits.reduced_tmax]
-    tmax_errors = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in tmax_grid} if known else {}
+    tmax_errors = {}
+    if known:
+        tmax_errors = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in track(tmax_grid, "Tmax again")}
     if tmax_errors:  # low flow has joined what is late: once more
         limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
     if limits.rcbv:
         near = _nearby(rcbv_grid, limits.rcbv)
-        settled = {value: _core_error(cases, replace(limits, rcbv=value)) for value in near}
+        settled = {value: _core_error(cases, replace(limits, rcbv=value)) for value in track(near, "rCBV again")}
         limits = replace(limits, rcbv=_best(settled, limits.rcbv))
     return Calibration(limits, tmax_errors, rcbf_errors, rcbv_errors)
 
@@ -161,38 +170,44 @@ def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:
 
 
 def _search_hypoperfusion(
-    known: Sequence[CalibrationCase], limits: Thresholds, tmax_grid: Sequence[float], reduced_grid: Sequence[float]
+    known: Sequence[CalibrationCase],
+    limits: Thresholds,
+    tmax_grid: Sequence[float],
+    reduced_grid: Sequence[float],
+    track: Track,
 ) -> Thresholds:
     """The limits with the right hypoperfusion: late, or later than that and less late where flow is reduced."""
-    by_delay = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in tmax_grid[::2]}
+    by_delay = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in track(tmax_grid[::2], "Tmax")}
     near = set(_nearby(tmax_grid, _best(by_delay, Thresholds.tmax))) - set(by_delay)
-    by_delay |= {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in near}
+    by_delay |= {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in sorted(near)}
     limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
-    some = [t for t in tmax_grid if t < limits.tmax][::-2]  # every other, to spare time
+    some = [t for t in tmax_grid if t < limits.tmax][::-2][:4]  # every other, to spare time
     more = [t for t in tmax_grid if t >= limits.tmax][1:7:2]
-    tried = {
-        asked: _hypoperfusion_error(known, asked)
-        for tmax in more
-        for reduced_tmax in some[:4]
-        for reduced in reduced_grid
-        if (asked := _with_tmax(replace(limits, reduced_tmax=reduced_tmax, reduced_rcbf=reduced), tmax))
-    }
-    best = min(tried, key=lambda asked: tried[asked], default=limits)
-    return best if tried and tried[best] < min(by_delay.values()) else limits
+    asked = [
+        _with_tmax(replace(limits, reduced_tmax=reduced_tmax, reduced_rcbf=reduced), tmax)
+        for tmax, reduced_tmax, reduced in product(more, some, reduced_grid)
+    ]
+    by_both = {one: _hypoperfusion_error(known, one) for one in track(asked, "Tmax and reduced flow")}
+    best = min(by_both, key=lambda one: by_both[one], default=limits)
+    return best if by_both and by_both[best] < min(by_delay.values()) else limits
 
 
 def _search_core(
-    cases: Sequence[CalibrationCase], limits: Thresholds, rcbf_grid: Sequence[float], rcbv_grid: Sequence[float]
+    cases: Sequence[CalibrationCase],
+    limits: Thresholds,
+    rcbf_grid: Sequence[float],
+    rcbv_grid: Sequence[float],
+    track: Track,
 ) -> tuple[Thresholds, dict[float, float], dict[float, float]]:
     """The rCBF and rCBV thresholds with the right core, and the errors of both: flow alone, or volume and then flow."""
-    rcbf_errors = {value: _core_error(cases, replace(limits, rcbf=value)) for value in rcbf_grid}
+    rcbf_errors = {value: _core_error(cases, replace(limits, rcbf=value)) for value in track(rcbf_grid, "rCBF")}
     by_flow = replace(limits, rcbf=_best(rcbf_errors, Thresholds.rcbf))
     if not rcbv_grid:
         return by_flow, rcbf_errors, {}
     open_flow = replace(limits, rcbf=max(rcbf_grid))  # from flow's own optimum, volume would never get its turn
-    rcbv_errors = {value: _core_error(cases, replace(open_flow, rcbv=value)) for value in rcbv_grid}
+    rcbv_errors = {value: _core_error(cases, replace(open_flow, rcbv=value)) for value in track(rcbv_grid, "rCBV")}
     by_volume = replace(open_flow, rcbv=_best(rcbv_errors, Thresholds.rcbv))
-    again = {value: _core_error(cases, replace(by_volume, rcbf=value)) for value in rcbf_grid}
+    again = {value: _core_error(cases, replace(by_volume, rcbf=value)) for value in track(rcbf_grid, "rCBF with rCBV")}
     if by_volume.rcbv and min(again.values()) < min(rcbf_errors.values()):
         return replace(by_volume, rcbf=_best(again, Thresholds.rcbf)), again, rcbv_errors
     return by_flow, rcbf_errors, rcbv_errors

@@ -119,7 +119,14 @@ def test_delays_that_differ_are_told_apart_by_flow():
         one = PerfusionMaps({**maps.values, "tmax": tmax}, maps.mask, maps.geometry)
         cases.append(CalibrationCase(str(delay), survey(one, sigma_mm=0.0), core, slow))
     grid = {"tmax_grid": tuple(2.0 + 0.5 * i for i in range(20)), "rcbf_grid": GRID["rcbf_grid"], "rcbv_grid": ()}
-    found = calibrate(cases, start=ANY_SIZE, reduced_grid=(0.4, 0.5, 0.6), **grid)
+    told = []
+
+    def track(values, title):
+        told.append(title)
+        return values
+
+    found = calibrate(cases, start=ANY_SIZE, reduced_grid=(0.4, 0.5, 0.6), track=track, **grid)
+    assert told == ["Tmax", "Tmax and reduced flow", "rCBF", "Tmax again"]
     by_delay = calibrate(cases, start=ANY_SIZE, reduced_grid=(), **grid)
     assert by_delay.thresholds.reduced_rcbf == 0.0
     assert found.thresholds.reduced_rcbf == 0.5

@@ -59,7 +59,7 @@ def calibrate(
     cases: dict[str, list[CalibrationCase]] = {"train": [], "test": []}
     for patient in console.track(known, "mapping patients"):
         cases[patient.split].append(_case(patient, deconvolution, align, sigma_mm, target))
-    found = steps.calibrate(cases["train"], method=method)
+    found = steps.calibrate(cases["train"], method=method, track=console.track)
     parts = [
         (split, name, steps.compare(listed, limits))
         for split, listed in cases.items()
