@@ -78,6 +78,7 @@ def calibration_figure(
     _curve(axes[0][1], calibration.rcbf_errors, limits.rcbf, "rCBF threshold", "core")
     if volume:
         axes[0][1].plot(list(volume), list(volume.values()), color="#dd8452")
+        axes[0][1].set_ylim(top=1.05 * max(*volume.values(), *calibration.rcbf_errors.values()))
         axes[0][1].set_xlabel("rCBF (blue) and rCBV (orange) threshold")
     for axis, name, true, found in (
         (axes[1][0], "hypoperfusion", "hypoperfusion_true", "hypoperfusion"),
@@ -103,3 +104,4 @@ def _curve(axis: Axes, errors: dict[float, float], chosen: float, label: str, wh
         axis.axvline(chosen, color="#dd8452", linestyle="--")
     axis.set(xlabel=label, ylabel=f"mean absolute error of the {what} [mL]")
     axis.set_ylim(bottom=0)
+    axis.locator_params(axis="x", nbins=6)
