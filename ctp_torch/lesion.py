@@ -73,7 +73,7 @@ class Lesions:
         return {f"{name}_ml": round(int(mask.sum()) * self.voxel_ml, 3) for name, mask in masks.items()}
 
     def summary(self) -> dict[str, object]:
-        """Everything for JSON: volumes, mismatch, ratios, side, rule of the core, reference, thresholds, spacing."""
+        """Everything for JSON: volumes, mismatch, ratios, side, rules, reference, thresholds, spacing."""
         volumes = self.volumes()
         core, hypoperfusion = volumes["core_ml"], volumes["hypoperfusion_ml"]
         return {
@@ -86,6 +86,7 @@ class Lesions:
             "cbv_index": None if self.cbv_index is None else round(self.cbv_index, 3),
             "side": self.side,
             "core_rule": self.thresholds.core_rule,
+            "late_rule": self.thresholds.late_rule,
             "reference_cbf": round(self.reference_cbf, 3),
             "tmax_moved_s": round(self.tmax_moved, 3),
             "reference_ml": round(int(self.reference.sum()) * self.voxel_ml, 3),

@@ -33,7 +33,7 @@ function lesionTable(header) {
   const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals))]);
   rows.push(["side", ...sets.map((set) => set.lesion.side)]);
   rows.push(["core", ...sets.map((set) => set.lesion.core_rule)]);
-  rows.push(["hypoperfusion: Tmax above [s]", ...sets.map((set) => set.lesion.thresholds.tmax)]);
+  rows.push(["hypoperfusion", ...sets.map((set) => set.lesion.late_rule)]);
   return tableOf("Core and penumbra", ["", ...sets.map((set) => set.label)], rows);
 }
 
@@ -56,11 +56,10 @@ function tilesOf(header, set) {
   const lesion = header.sets[set].lesion, checks = header.quality;
   const tile = (kind, title, value, more) => make("div", { className: `tile ${kind}`, data: { tile: kind } },
     make("span", {}, title), make("b", {}, value), make("span", {}, more));
-  const limits = lesion && lesion.thresholds;
   const raised = (checks || []).filter((check) => check.result === "flagged");
   return [
     tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)} mL` : "-", lesion ? lesion.core_rule : "not measured"),
-    tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? `Tmax > ${limits.tmax} s` : "not measured"),
+    tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? lesion.late_rule : "not measured"),
     tile("ratio", "Mismatch", lesion ? number(lesion.mismatch_ratio, 1) : "-", lesion ? `of ${number(lesion.hypoperfusion_ml, 0)} mL late` : "not measured"),
     tile(!checks ? "unseen" : raised.length ? "bad" : "good", "Quality", !checks ? "-" : raised.length ? `${raised.length} flagged` : "passed",
       !checks ? "not looked at" : raised.length ? raised.map((check) => check.flag).join(", ") : "no flags"),

@@ -8,7 +8,7 @@ const state = { z: 0, t: 0, y: null, x: null, held: null, set: 0, view: "maps", 
 let patient = null, panels = [], toTime = null, drawMotion = () => {}, timer = null, queued = false;
 
 function panelsOf(header) {
-  const set = header.sets[state.set], lesion = (i) => ({ kind: "lesion", set: i, title: "Core + penumbra" });
+  const set = header.sets[state.set], lesion = (i) => ({ kind: "lesion", set: i, title: "Lesion" });
   const ct = { kind: "ct", set: state.set, title: "CT over time" };
   if (state.view === "maps") {
     const order = ["cbf", "cbv", "mtt", "tmax", "ttp", "cth", "oefmax"].filter((q) => set.maps.includes(q));
