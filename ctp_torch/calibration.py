@@ -21,7 +21,7 @@ Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Values as they are tried, and a title for their progress."""
 
 _TMAX_GRID = tuple(2.0 + 0.5 * i for i in range(29))  # 2 to 16 s
-_REDUCED_GRID = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85)
+_REDUCED_GRID = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85)  # of normal
 _RCBF_GRID = tuple(0.10 + 0.025 * i for i in range(31))  # 10 to 85 %
 _RCBV_GRID = (0.0, *(0.45 + 0.05 * i for i in range(11)))  # not asked, or 45 to 95 %
 
@@ -103,7 +103,7 @@ def calibrate(
     rcbf_grid, rcbv_grid
         tried for the core, fractions of normal; an rCBV of 0 leaves it out
     track
-        ``(values, title) -> values``, such as a progress bar, called once for each of the five to eight searches
+        ``(values, title) -> values``, such as a progress bar; called once for each search
 
     Returns
     -------

@@ -41,7 +41,7 @@ def late_tissue(found: Survey, limits: Thresholds, voxel_ml: float) -> Tensor:
     if not limits.reduced_rcbf:
         return late
     both = _on_both(*_sides(found, ops.remove_small(late, limits.min_hypoperfusion_ml / voxel_ml)))
-    normal = _early(found, limits, late, voxel_ml, [])
+    normal, _ = _early(found, limits, late, voxel_ml)
     flow = _relative(found.cbf, found.cbf_ratio, normal, mirrored=bool(limits.mirror_mm) and not both)
     return late | (found.tissue & (found.tmax > limits.reduced_tmax) & (flow < limits.reduced_rcbf))
 
@@ -65,7 +65,9 @@ def reference_tissue(
     NoNormalTissueError
         no tissue lies outside ``slow``
     """
-    normal = _early(found, limits, slow, voxel_ml, warnings)
+    normal, hardly_any = _early(found, limits, slow, voxel_ml)
+    if hardly_any:
+        warnings.append(f"hardly any tissue has Tmax below {limits.normal_tmax:g} s: the earlier half is the reference")
     up, down = _sides(found, slow)
     if not up + down:
         return normal, 0
@@ -80,19 +82,18 @@ def reference_tissue(
     return opposite, side
 
 
-def _early(found: Survey, limits: Thresholds, slow: Tensor, voxel_ml: float, warnings: list[str]) -> Tensor:
-    """Tissue ``(z, y, x)`` with normal Tmax outside ``slow``; where there is hardly any, the earlier half."""
+def _early(found: Survey, limits: Thresholds, slow: Tensor, voxel_ml: float) -> tuple[Tensor, bool]:
+    """Tissue ``(z, y, x)`` with normal Tmax outside ``slow``; the earlier half, and True, where there is hardly any."""
     normal = found.tissue & (found.tmax < limits.normal_tmax) & ~slow
     if int(normal.sum()) * voxel_ml >= FEW_ML:
-        return normal
+        return normal, False
     spared = found.tissue & ~slow
     if not bool(spared.any()):
         raise NoNormalTissueError(
             f"all tissue has Tmax above {limits.tmax:g} s, so there is nothing to compare with: the arterial input "
             "is probably early or noise; choose another with --aif"
         )
-    warnings.append(f"hardly any tissue has Tmax below {limits.normal_tmax:g} s: the earlier half is the reference")
-    return spared & (found.tmax <= found.tmax[spared].median())
+    return spared & (found.tmax <= found.tmax[spared].median()), True
 
 
 def _sides(found: Survey, mask: Tensor) -> tuple[int, int]:

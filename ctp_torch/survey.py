@@ -170,13 +170,18 @@ def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -
         tissue = tissue & ~ops.csf_mask(baseline, maps.mask, spacing)
         tissue = tissue & ~ops.dilate(ops.old_infarct_mask(baseline, maps.mask, spacing, midline), 2.0, spacing)
     if "cbv" in maps.values:
-        volume = torch.nan_to_num(maps["cbv"]) * mask
-        bloody = volume[volume > 0]
-        limit = _VESSEL_SHARE * float(bloody.median()) if bloody.numel() else 1.0
-        tissue = tissue & ~ops.vessel_mask(volume, spacing, threshold=limit)
+        tissue = tissue & ~_large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
     if not bool(tissue.any()):
         raise CTPError("no tissue is left inside the mask after fluid and vessels were taken out; check the mask")
     return tissue, midline
+
+
+def _large_vessels(cbv: Tensor, spacing: Spacing) -> Tensor:
+    """Voxels ``(z, y, x)`` with far more blood than the median of those that hold any, with a margin."""
+    holding = cbv[cbv > 0]
+    if not holding.numel():
+        return torch.zeros_like(cbv, dtype=torch.bool)
+    return ops.vessel_mask(cbv, spacing, threshold=_VESSEL_SHARE * float(holding.median()))
 
 
 def _widest_slices(mask: Tensor, step_mm: float) -> Tensor:

@@ -75,7 +75,7 @@ class Thresholds:
             raise CTPError(f"the rCBV threshold is a fraction of normal, 0 to leave it out, got {self.rcbv}")
         if not 0 <= self.reduced_rcbf < 1:
             raise CTPError(
-                f"the threshold of reduced flow is a fraction of normal below 1, 0 to leave it out, got "
+                "the threshold of reduced flow is a fraction of normal below 1, 0 to leave it out, got "
                 f"{self.reduced_rcbf}"
             )
         if not 0 < self.tmax <= self.severe_tmax:

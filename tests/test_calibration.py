@@ -106,7 +106,7 @@ def test_a_method_that_compresses_flow_gets_a_higher_threshold():
 
 
 def test_delays_that_differ_are_told_apart_by_flow():
-    """Hypoperfusion is flow below half, at 6 to 12 s of delay here: one Tmax can't fit, some delay with flow does.
+    """Hypoperfusion is flow below half here, where no flow means 4.5 to 14 s of delay: one Tmax can't fit, both do.
 
     Mutations seen red: the search among the errors by delay alone; severe Tmax in proportion to the new Tmax.
     """

@@ -376,7 +376,7 @@ def a_little_late(flow, time, *, both=False):
     ("flow", "time", "found"), [(25.0, 6.0, True), (40.0, 6.0, False), (25.0, 4.5, False), (45.0, 9.5, True)]
 )
 def test_less_delay_is_enough_where_flow_is_reduced(mirror_mm, flow, time, found):
-    """Mutations seen red: flow without delay; delay without flow; the lower delay above, not within, the higher."""
+    """Mutations seen red: flow without delay; delay without flow; both delays asked instead of either."""
     maps, block = a_little_late(flow, time)
     lesions = find_lesions(maps, thresholds=replace(REDUCED, mirror_mm=mirror_mm))
     assert torch.equal(lesions.hypoperfusion, block & found)

@@ -64,13 +64,11 @@ def read_vessel(
     if text == "auto":
         return None
     path = Path(text)
-    import torch
-
     from ctp_torch import ops, pipeline
     from ctp_torch.slices import average_slices, spread_slices
 
     if path.is_file() and not path.name.lower().endswith((".nii", ".nii.gz")):
-        return ops.VesselCurve(_from_curve_file(path, source), torch.zeros_like(anatomy.brain))  # taken nowhere
+        return ops.VesselCurve(_from_curve_file(path, source), anatomy.brain.new_zeros(anatomy.brain.shape))
     where = read_mask(path, source) if path.is_file() else _one_voxel(text, option, source)
     outside = int((where & ~spread_slices(anatomy.brain, n_slices, len(where))).sum())
     if outside:
