@@ -87,7 +87,8 @@ def estimate_motion(series: CTPSeries, registration: Registration) -> RigidMotio
 def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     """The series with its motion undone by one interpolation; ``notes["motion"]`` tells it in patient axes (LPS).
 
-    All of it is told; what thick slices can't undo well is left in the images (`ops.correctable`).
+    Thick slices can't be sampled between (`ops.correctable`); what moving through their plane changed in the brain's
+    curves is found by its path and subtracted (`ops.remove_through_plane`).
     """
     in_patient = ops.patient_axes(motion, series.geometry.direction)
     noted = {
@@ -96,7 +97,10 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     }
     spacing = series.geometry.spacing
     moved = ops.apply_motion(series.hu, ops.correctable(motion, spacing), spacing)
-    return replace(series, hu=moved, notes={**series.notes, "motion": noted})
+    aligned = replace(series, hu=moved, notes={**series.notes, "motion": noted})
+    if bool(motion.estimated[5]):
+        return aligned
+    return replace(aligned, hu=ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt))
 
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:

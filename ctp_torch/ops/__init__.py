@@ -70,6 +70,7 @@ from ctp_torch.ops.ssim import ssim_map as ssim_map
 from ctp_torch.ops.svd import csvd as csvd
 from ctp_torch.ops.svd import osvd as osvd
 from ctp_torch.ops.svd import ssvd as ssvd
+from ctp_torch.ops.through_plane import remove_through_plane as remove_through_plane
 from ctp_torch.ops.tikhonov import tikhonov as tikhonov
 from ctp_torch.ops.time_route import time_route as time_route
 from ctp_torch.ops.vascular import vascular_model as vascular_model
