@@ -6,8 +6,8 @@
 Thin slices go through `ctp_torch.slabs` as ``ctp-torch maps`` does it; "kept" are the same without, maps of every thin
 slice. So that sampling can be told from measuring, the same is done with 6 slices of 8 mm that touch, and the true
 masks of each protocol are compared as well; how well a measurement repeats at all, the thick scan with other noise
-shows. ``--motion none`` leaves out what thick slices undo in part only: motion through their plane. At 128 x 128 and 60 frames
-the thin scan is 1.3 GB, and each process stays below 10 GB.
+shows. ``--motion none`` leaves out what thick slices undo in part only: motion through their plane. At 128 x 128 and 60
+frames the thin scan is 1.3 GB, and each process stays below 10 GB.
 """
 
 import argparse

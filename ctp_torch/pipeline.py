@@ -88,17 +88,20 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     """The series with its motion undone by one interpolation; ``notes["motion"]`` tells it in patient axes (LPS).
 
     Thick slices can't be sampled between (`ops.correctable`); what moving through their plane changed in the brain's
-    curves is found by its path and subtracted (`ops.remove_through_plane`).
+    curves is found by its path and subtracted (`ops.remove_through_plane`). ``notes["motion"]["through_plane"]`` says
+    what was done: interpolated, subtracted, or both where thick slices move far.
     """
+    spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
+    undone = ops.correctable(motion, spacing)
     in_patient = ops.patient_axes(motion, series.geometry.direction)
     noted = {
         "rotation_deg": [[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
         "translation_mm": [[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
+        "through_plane": "interpolated" if determined else "subtracted" if undone is not motion else "both",
     }
-    spacing = series.geometry.spacing
-    moved = ops.apply_motion(series.hu, ops.correctable(motion, spacing), spacing)
+    moved = ops.apply_motion(series.hu, undone, spacing)
     aligned = replace(series, hu=moved, notes={**series.notes, "motion": noted})
-    if bool(motion.estimated[5]):
+    if determined:
         return aligned
     return replace(aligned, hu=ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt))
 

@@ -62,8 +62,13 @@ def test_a_little_motion_between_thick_slices_is_told_and_left(case):
     aligned = pipeline.align(series, ops.RigidMotion(torch.zeros_like(shift), shift, determined))
     assert torch.equal(aligned.hu, series.hu)
     assert aligned.notes["motion"]["translation_mm"][7][2] == pytest.approx(0.1 * series.geometry.spacing[0], abs=1e-3)
+    assert aligned.notes["motion"]["through_plane"] == "subtracted"
     known = ops.RigidMotion(torch.zeros_like(shift), shift, torch.ones(6, dtype=torch.bool))
-    assert not torch.equal(pipeline.align(series, known).hu, series.hu)
+    sampled = pipeline.align(series, known)
+    assert not torch.equal(sampled.hu, series.hu)
+    assert sampled.notes["motion"]["through_plane"] == "interpolated"
+    far = pipeline.align(series, ops.RigidMotion(torch.zeros_like(shift), 5.0 * shift, determined))
+    assert far.notes["motion"]["through_plane"] == "both"
 
 
 def test_what_moves_through_thick_slices_leaves_the_curves():

@@ -135,6 +135,7 @@ def maps(
     warnings += _warnings(scan.ready.notes) + _warnings(result.notes)
     settings: dict[str, object] = {
         "registration": alignment,
+        "motion_through_plane": _through_plane(scan.ready.notes),
         "median_size": median_size,
         "slab_mm": thickness,
         "mask": "brain" if mask is None else mask.name,
@@ -205,6 +206,12 @@ def _prepare(
     quality = assess(ready, motion, anatomy=anatomy)
     watch.lap("quality control")
     return _Scan(ready, motion, anatomy, quality)
+
+
+def _through_plane(notes: Mapping[str, object]) -> object:
+    """What was done about motion through the plane."""
+    motion = notes.get("motion")
+    return motion["through_plane"] if isinstance(motion, dict) else "left"
 
 
 def _find_lesions(maps: PerfusionMaps, anatomy: Anatomy, limits: Thresholds, warnings: list[str]) -> Lesions | None:
