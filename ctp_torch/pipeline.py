@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.maps import PerfusionMaps
 from ctp_torch.ops.passage import DeconvolutionWarning
 from ctp_torch.recipe import Recipe
-from ctp_torch.slices import average_slices, slab_mask, slices_per_slab, spread_slices
+from ctp_torch.slices import average_slices, slab_geometry, slab_mask, slices_per_slab, spread_slices
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
@@ -32,6 +32,8 @@ Registration = Callable[[Tensor, tuple[float, float, float], int], "RigidMotion"
 """``(hu (time, z, y, x), spacing mm, pre-contrast frames) -> motion``."""
 Method = Callable[..., "Deconvolution"]
 """``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
+_Found = TypeVar("_Found", "VesselCurve", "VesselCurve | None")
+"""An artery is found or refused, a vein may be missing."""
 
 _CHUNK = 1_000_000
 """Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
@@ -198,7 +200,7 @@ def deconvolve(
     spacing = series.geometry.spacing
     if aif is None:
         aif = _find_vessel(ops.select_aif, change, anatomy.brain, series)
-    if aif is None or not bool(aif.curve.isfinite().all()) or float(aif.curve.sum()) <= 0:
+    if not bool(aif.curve.isfinite().all()) or float(aif.curve.sum()) <= 0:
         raise QualityError("the arterial input holds no bolus; choose another voxel, or let it be found (--aif auto)")
     if not scale_by_vof:
         vof = None
@@ -261,16 +263,14 @@ def predict(series: CTPSeries, model: Regressor, *, mask: Tensor | None = None) 
     return PerfusionMaps(values, inside, series.geometry)
 
 
-def _find_vessel(
-    select: Callable[..., VesselCurve | None], change: Tensor, brain: Tensor, series: CTPSeries
-) -> VesselCurve | None:
+def _find_vessel(select: Callable[..., _Found], change: Tensor, brain: Tensor, series: CTPSeries) -> _Found:
     """The vessel that ``select`` finds; in thin slices on their slabs: of many noisy voxels, the largest are noise."""
-    n, depth, spacing = slices_per_slab(series.geometry), series.geometry.shape[0], series.geometry.spacing
+    n, depth = slices_per_slab(series.geometry), series.geometry.shape[0]
     if n == 1:
-        return select(change, brain, series.dt, spacing=spacing)
-    on_slabs = (n * spacing[0], *spacing[1:])
+        return select(change, brain, series.dt, spacing=series.geometry.spacing)
+    on_slabs = slab_geometry(series.geometry, n).spacing
     found = select(average_slices(change, n), slab_mask(brain, n), series.dt, spacing=on_slabs)
-    return None if found is None else found._replace(mask=spread_slices(found.mask, n, depth))
+    return found if found is None else found._replace(mask=spread_slices(found.mask, n, depth))
 
 
 def _in_chunks(
