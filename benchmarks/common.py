@@ -115,12 +115,20 @@ def in_child(function, *args, timeout_s=600.0):
 
 def _answer(pipe, function, args):
     """Run in the child: result, seconds, and peak memory above what it had before."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_kb()
     start, cpu_start = time.perf_counter(), time.process_time()
     result = function(*args)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pipe.send({"result": result, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": 1024 * (after - before)})
+    peak = 1024 * (_peak_kb() - before)
+    pipe.send({"result": result, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak})
+
+
+def _peak_kb():
+    """Peak memory of this process; getrusage's begins with that of the process it was made from, on Linux."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in status.read_text(encoding="utf-8").splitlines() if "VmHWM" in line)
 
 
 def write(name, results, *, device="cpu"):
