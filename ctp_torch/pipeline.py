@@ -103,9 +103,9 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     }
     moved = ops.apply_motion(series.hu, undone, spacing)
     aligned = replace(series, hu=moved, notes={**series.notes, "motion": noted})
-    if determined:
-        return aligned
-    return replace(aligned, hu=ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt))
+    if not determined:
+        ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt, in_place=True)
+    return aligned
 
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:

@@ -31,7 +31,9 @@ _ENOUGH = 20_000
 _LEAST_FRAMES = 4 * (_SHAPES + 1)
 
 
-def remove_through_plane(frames: Tensor, motion: RigidMotion, inside: Tensor, spacing: Spacing, dt: float) -> Tensor:
+def remove_through_plane(
+    frames: Tensor, motion: RigidMotion, inside: Tensor, spacing: Spacing, dt: float, *, in_place: bool = False
+) -> Tensor:
     r"""A series without what moving through the plane changed in it, for slices too thick to sample between.
 
     A voxel whose tissue has moved by w [mm] along z shows another density: to second order
@@ -55,6 +57,8 @@ def remove_through_plane(frames: Tensor, motion: RigidMotion, inside: Tensor, sp
         distance between voxel centres along z, y, x [mm]
     dt
         time between frames [s]
+    in_place
+        change ``frames`` instead of a copy
 
     Returns
     -------
@@ -86,8 +90,8 @@ def remove_through_plane(frames: Tensor, motion: RigidMotion, inside: Tensor, sp
     products = torch.stack([(place * seen[:4]).sum(dim=0), (square * seen[4:]).sum(dim=0)])
     shared = _among_neighbours(products, inside, spacing)
     gradient = _ridge(apart.T @ apart, place, square, shared, _misfit(curves, spacing))
-    still = frames.clone()
-    still[:, inside] -= known @ torch.cat([place * gradient[0], square * gradient[1]])
+    still = frames if in_place else frames.clone()
+    still[:, inside] = curves.addmm_(known, torch.cat([place * gradient[0], square * gradient[1]]), alpha=-1.0)
     return still
 
 

@@ -122,6 +122,16 @@ def test_float32_is_as_good(generator):
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=2e-3)
 
 
+def test_only_when_asked_are_the_frames_themselves_changed(generator):
+    """Mutation: no copy; red."""
+    motion, moved = wandering(generator), enhancing() + alternating(3.0) * rise(wandering(generator))
+    given = moved.clone()
+    wanted = remove_through_plane(given, motion, brain(), SPACING, 1.0)
+    assert torch.equal(given, moved)
+    assert remove_through_plane(given, motion, brain(), SPACING, 1.0, in_place=True) is given
+    torch.testing.assert_close(given, wanted)
+
+
 def test_few_frames_or_no_brain_are_left_alone(generator):
     few = enhancing(frames=20)
     assert remove_through_plane(few, wandering(generator, frames=20), brain(), SPACING, 1.0) is few
