@@ -87,6 +87,8 @@ def main():
                 rows.append(row)
                 print(json.dumps(row), flush=True)
             judged = [row for row in rows if row["motion"] == motion and not any("refused" in row[w] for w in WAYS)]
+            if not judged:  # every way found its artery in no patient
+                continue
             medians[motion] = {
                 way: {part: median(row[way][part] for row in judged) for part in judged[0][way]} for way in WAYS
             }

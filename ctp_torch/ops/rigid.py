@@ -129,6 +129,10 @@ def correctable(motion: RigidMotion, spacing: tuple[float, float, float]) -> Rig
         as estimated
     spacing
         z, y, x [mm]
+
+    Returns
+    -------
+    ``motion`` itself where all of it is worth undoing, another without what isn't
     """
     if bool(motion.estimated[5]):
         return motion

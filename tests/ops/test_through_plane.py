@@ -6,7 +6,6 @@ import pytest
 import torch
 from oracles.images import rotation_by_steps
 
-from ctp_torch import ops
 from ctp_torch.ops import RigidMotion, remove_through_plane
 
 SHAPE, SPACING, FRAMES = (4, 24, 20), (8.0, 2.0, 1.5), 48
@@ -145,7 +144,3 @@ def test_motion_of_another_series_is_refused(generator):
         remove_through_plane(enhancing(), wandering(generator, frames=20), brain(), SPACING, 1.0)
     with pytest.raises(ValueError, match="a mask of one"):
         remove_through_plane(enhancing(), wandering(generator), brain()[:2], SPACING, 1.0)
-
-
-def test_it_is_public():
-    assert ops.remove_through_plane is remove_through_plane
