@@ -13,7 +13,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, ModelMismatchError
 
 if TYPE_CHECKING:
-    from ctp_torch.recipe import Recipe
+    from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = ["evaluate"]
 
@@ -34,13 +34,13 @@ def evaluate(
 
     Example: ctp-torch evaluate COHORT --model ridge.safetensors --model krr.safetensors -o scores
     """
-    from ctp_torch.evaluate import score_patient, score_points
     from ctp_torch.io import read_cohort
+    from ctp_torch.learning.evaluate import score_patient, score_points
+    from ctp_torch.learning.prepared import PreparedPatient
+    from ctp_torch.learning.training import prepare_all
     from ctp_torch.models import load_model
-    from ctp_torch.prepared import PreparedPatient
-    from ctp_torch.recipe import Recipe
+    from ctp_torch.pipeline.recipe import Recipe
     from ctp_torch.report.tables import markdown, paper_table, point_table, summary, write_scores
-    from ctp_torch.training import prepare_all
 
     widths = _widths(filters)
     target = console.pick_device(device)

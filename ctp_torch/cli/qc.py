@@ -12,7 +12,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import QualityError
 
 if TYPE_CHECKING:
-    from ctp_torch.quality import Examination
+    from ctp_torch.pipeline import Examination
 
 __all__ = ["qc"]
 
@@ -51,7 +51,7 @@ def qc(
         console.claim(output, force=force)
 
     from ctp_torch.io import read_cohort
-    from ctp_torch.quality import examine
+    from ctp_torch.pipeline import examine
 
     found: dict[str, Examination] = {}
     cohort = (series / "cohort.json").is_file()

@@ -46,9 +46,9 @@ def train(
     Example: ctp-torch train COHORT -o krr.safetensors --model krr
     """
     from ctp_torch.io import read_cohort
-    from ctp_torch.ops.ranks import join_ranks, rank_device
-    from ctp_torch.recipe import Recipe
-    from ctp_torch.training import draw, fingerprint, prepare_all, standardise
+    from ctp_torch.learning.training import draw, fingerprint, prepare_all, standardise
+    from ctp_torch.ops.compute.ranks import join_ranks, rank_device
+    from ctp_torch.pipeline.recipe import Recipe
 
     quantities = choices.pick_maps(maps)
     regressor = choices.make_model(
@@ -107,7 +107,7 @@ def train(
 
 def _prune(files: list[Path]) -> list[Path]:
     """The patients that quality control has nothing against; says who is left out, and why."""
-    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.learning.prepared import PreparedPatient
 
     kept = []
     for file in files:

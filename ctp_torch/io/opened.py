@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
-from ctp_torch.io.dicom_index import find_files
+from ctp_torch.io.dicom.index import find_files
 
 __all__ = ["nifti_at", "opened"]
 
@@ -51,7 +51,7 @@ def opened(place: Path) -> Iterator[Sequence[Path]]:
                 raise UnreadableFileError(f"{place} can't be unpacked ({error}); copy it again") from error
             yield find_files(Path(folder))
     elif place.name.upper() == "DICOMDIR":
-        from ctp_torch.io.dicomdir import referenced_files
+        from ctp_torch.io.dicom.dicomdir import referenced_files
 
         yield referenced_files(place)
     else:

@@ -21,9 +21,9 @@ from ctp_torch.models.checks import check_finite, check_tensor, working_dtype
 __all__ = ["Regressor", "check_finite", "load_model", "r2_score", "working_dtype"]
 
 _HOMES = {
-    "KernelRidge": "ctp_torch.models.kernel_ridge",
+    "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
-    "RandomForest": "ctp_torch.models.random_forest",
+    "RandomForest": "ctp_torch.models.forest.random_forest",
     "Ridge": "ctp_torch.models.linear",
 }
 _HEADER = "ctp_torch"  # the key of the JSON header among the file's safetensors metadata

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from ctp_torch import __version__, ops, pipeline
+from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.errors import CTPError, OutputExistsError, QualityError
 from ctp_torch.io.atomic import whole
-from ctp_torch.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.phantom.noise import noise_after_median
 from ctp_torch.phantom.patient import LABELS, Patient, PatientTruth, draw_diagnosis, render_patient
 from ctp_torch.phantom.template import load_template
 from ctp_torch.phantom.territories import TERRITORIES
 
 if TYPE_CHECKING:
-    from ctp_torch.io.cohort import Split
-    from ctp_torch.series import CTPSeries
+    from ctp_torch.data.series import CTPSeries
+    from ctp_torch.io.cohort.cohort import Split
 
 __all__ = ["MAPS", "split_patients", "write_cohort"]
 
@@ -146,7 +146,7 @@ def split_patients(seed: int, patients: int, train: int) -> list[Split]:
 
 def _write(folder: Path, plan: _Plan, registration: pipeline.Registration | None) -> Iterator[str]:
     """The patients one by one, then the index, then the move."""
-    from ctp_torch.io.cohort import write_cohort_index
+    from ctp_torch.io.cohort.cohort import write_cohort_index
 
     work = _workplace(folder, plan)
     splits: dict[str, Split] = {}
@@ -186,9 +186,9 @@ def _write_patient(
     home: Path, name: str, index: int, reject: bool, plan: _Plan, registration: pipeline.Registration | None
 ) -> None:
     """One patient's folder: ct, maps, truth."""
-    from ctp_torch.io.dicom_color import write_color_maps
-    from ctp_torch.io.dicom_header import StudyHeader
-    from ctp_torch.io.dicom_write import write_ct_series
+    from ctp_torch.io.color.captures import write_color_maps
+    from ctp_torch.io.dicom.header import StudyHeader
+    from ctp_torch.io.dicom.write import write_ct_series
 
     patient = render_patient(
         plan.seed, index, size=plan.size, slices=plan.slices, frames=plan.frames, dt=plan.dt, dose=plan.dose,
@@ -245,7 +245,7 @@ def _settings(plan: _Plan) -> dict[str, Any]:
 
 def _write_truth(patient: Patient, folder: Path) -> None:
     """The physical truth as NIfTI, and its curves, motion and diagnosis as JSON."""
-    from ctp_torch.io.nifti import write_volume
+    from ctp_torch.io.nifti.nifti import write_volume
 
     truth, geometry = patient.truth, patient.series.geometry
     folder.mkdir()

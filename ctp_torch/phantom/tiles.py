@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
 from ctp_torch.io.atomic import whole
-from ctp_torch.ops.units import volume_per_area
+from ctp_torch.ops.deconvolution.units import volume_per_area
 from ctp_torch.phantom.acquisition import AIR_HU, Protocol, geometry_of
 from ctp_torch.phantom.curves import TEXTBOOK, Bolus, arterial_curve, exponential_tissue_curve, gamma_venous_curve
 from ctp_torch.phantom.noise import noise_amplitude, noise_images
-from ctp_torch.series import CTPSeries
 
 __all__ = ["DELAYS", "TRANSITS", "VOLUMES", "TileTruth", "render_tiles", "write_tiles"]
 
@@ -204,9 +204,9 @@ def write_tiles(
     OutputExistsError
         when the folder is taken and ``force`` wasn't given
     """
-    from ctp_torch.io.dicom_header import StudyHeader
-    from ctp_torch.io.dicom_write import write_ct_series
-    from ctp_torch.io.nifti import write_volume
+    from ctp_torch.io.dicom.header import StudyHeader
+    from ctp_torch.io.dicom.write import write_ct_series
+    from ctp_torch.io.nifti.nifti import write_volume
 
     with whole(folder, force=force) as partial:
         try:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from oracles.vessels import head
 
-from ctp_torch.geometry import Geometry
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.io import read_series, write_nifti_series, write_volume
-from ctp_torch.series import CTPSeries
 
 
 def values(path):

@@ -9,10 +9,10 @@ import sys
 import torch
 
 from ctp_torch.models import RandomForest
+from ctp_torch.models.forest.frontier import Members
+from ctp_torch.models.forest.histograms import histogram_splits
+from ctp_torch.models.forest.splits import best_slot, first_slot, sorted_splits
 from ctp_torch.ops import forest_partition, forest_scoring, forest_triton
-from ctp_torch.ops.forest_frontier import Members
-from ctp_torch.ops.forest_splits import best_slot, first_slot, sorted_splits
-from ctp_torch.ops.histograms import histogram_splits
 
 forest_triton._TILE, forest_triton._CHUNK, forest_triton._BINS = 64, 4, 200  # several programs for each small case
 STATE = ("roots_", "feature_", "threshold_", "left_", "value_", "weight_", "decrease_")
