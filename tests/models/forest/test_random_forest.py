@@ -104,13 +104,13 @@ def test_splits_without_gain_are_taken_on_the_way_to_pure_leaves():
 @pytest.mark.parametrize("options", [{}, {"splitter": "random"}, {"max_features": 0.4}], ids=str)
 def test_same_seed_same_forest_whatever_the_threads_and_groups(options, monkeypatch):
     """Red when a tree's key holds its place in the group instead of its number."""
-    from ctp_torch.models import forest_training
+    from ctp_torch.models.forest import training
 
     X, Y = data(400, 5, 2)
     n_threads = torch.get_num_threads()
     forests = []
     for threads, groups in ((1, 1), (1, 7), (3, 3), (2, 5)):
-        monkeypatch.setattr(forest_training, "_n_groups", lambda *_, groups=groups: groups)
+        monkeypatch.setattr(training, "_n_groups", lambda *_, groups=groups: groups)
         torch.set_num_threads(threads)
         try:
             forests.append(RandomForest(7, **options).fit(X, Y))
@@ -124,19 +124,19 @@ def test_same_seed_same_forest_whatever_the_threads_and_groups(options, monkeypa
 
 
 def test_trees_are_halved_when_memory_runs_out(monkeypatch):
-    from ctp_torch.models import forest_training
+    from ctp_torch.models.forest import training
 
     X, Y = data(60, 3, 1)
-    whole, grown = RandomForest(6).fit(X, Y), forest_training.grow_trees
+    whole, grown = RandomForest(6).fit(X, Y), training.grow_trees
 
     def scarce(samples, roots, *rest):
         if len(roots.size) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
         return grown(samples, roots, *rest)
 
-    monkeypatch.setattr(forest_training, "grow_trees", scarce)
+    monkeypatch.setattr(training, "grow_trees", scarce)
     assert_same_forest(RandomForest(6).fit(X, Y), whole)
-    monkeypatch.setattr(forest_training, "grow_trees", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
+    monkeypatch.setattr(training, "grow_trees", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
     with pytest.raises(RuntimeError, match="another"):
         RandomForest(6).fit(X, Y)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ctp_torch.models import RandomForest
-from ctp_torch.ops import forest_triton
+from ctp_torch.models.forest import triton
 
 TESTS = Path(__file__).parents[2]
 STATE = ("roots_", "feature_", "threshold_", "left_", "value_", "weight_", "decrease_")
@@ -58,7 +58,7 @@ def test_kernels_compile_without_contraction(tmp_path, monkeypatch):
     Red when a parameter is annotated as a torch.Tensor, or contraction isn't switched off.
     """
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernels = forest_triton.forest_kernels()
+    kernels = triton.forest_kernels()
     inputs = "*u8 *i64 *fp64 *fp64 *i64 *i64 *i64"
     sizes = {"N_TARGETS": 2, "BLOCK": 16}
     scored = compiled(kernels.score_sorted, f"{inputs} *fp64 *i16 i32 i32 i32 i32", ALL=True, M=16, **sizes)
@@ -74,9 +74,9 @@ def test_kernels_compile_without_contraction(tmp_path, monkeypatch):
 
 
 def test_tensors_take_over_where_no_kernel_runs(monkeypatch):
-    assert not forest_triton.has_kernels(torch.zeros(3))
+    assert not triton.has_kernels(torch.zeros(3))
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert not forest_triton._runs_on.__wrapped__(torch.device("cpu"))
+    assert not triton._runs_on.__wrapped__(torch.device("cpu"))
 
 
 @needs_triton
@@ -84,9 +84,9 @@ def test_a_device_without_compiler_is_told_of_once(monkeypatch):
     def fails(*_):
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(forest_triton, "fused_partition_order", fails)
+    monkeypatch.setattr(triton, "fused_partition_order", fails)
     with pytest.warns(RuntimeWarning, match=r"on cpu \(Failed to find C compiler\); forests grow by plain tensor"):
-        assert not forest_triton._runs_on.__wrapped__(torch.device("cpu"))
+        assert not triton._runs_on.__wrapped__(torch.device("cpu"))
 
 
 @pytest.mark.cuda
