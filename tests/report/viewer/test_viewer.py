@@ -213,14 +213,14 @@ def test_a_large_scan_is_rounded_and_thinned_until_it_fits(case):
 
 
 def test_what_does_not_belong_together_is_refused(case):
-    series, maps, lesions, _ = case
+    series, maps, lesions, anatomy = case
     with pytest.raises(ValueError, match="at least one set"):
-        patient_view(name="x", series=series, maps={})
+        patient_view(name="x", series=series, maps={}, anatomy=anatomy)
     with pytest.raises(ValueError, match="lesions of b, but the maps are called a"):
-        patient_view(name="x", series=series, maps={"a": maps}, lesions={"b": lesions})
+        patient_view(name="x", series=series, maps={"a": maps}, lesions={"b": lesions}, anatomy=anatomy)
     short = replace(series, hu=series.hu[:, :2], times=series.times[:, :2], geometry=_geometry((2, 136, 120), series))
     with pytest.raises(ValueError, match="lie on the grid"):
-        patient_view(name="x", series=short, maps={"a": maps})
+        patient_view(name="x", series=short, maps={"a": maps}, anatomy=anatomy)
 
 
 def test_a_header_cannot_end_its_script(case):
