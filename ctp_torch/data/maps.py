@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from ctp_torch.data.provenance import MapsProvenance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +58,8 @@ class PerfusionMaps:
     """``(z, y, x)`` bool: where the maps mean something."""
     geometry: Geometry
     """The grid."""
-    notes: Mapping[str, object] = field(default_factory=dict)
-    """How the maps were made (arterial input, baseline, warnings); JSON-able, never a patient's identity."""
+    provenance: MapsProvenance = MapsProvenance()
+    """What the maps rest on (arterial input, baseline, warnings); never a patient's identity."""
 
     def __post_init__(self) -> None:
         """Refuse unknown names and maps on another grid."""

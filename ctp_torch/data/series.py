@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from ctp_torch.data.provenance import Provenance
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +26,8 @@ class CTPSeries:
     """``(time, z)`` [s] from the first image, float64; shuttle and table-toggle scans differ from slice to slice."""
     geometry: Geometry
     """The grid of one volume."""
-    notes: dict[str, object] = field(default_factory=dict)
-    """What was found, inferred and done (vendor, time source, warnings); JSON-able, never a patient's identity."""
+    provenance: Provenance = Provenance()
+    """What was read, inferred and done (vendor, time source, warnings); never a patient's identity."""
 
     def __post_init__(self) -> None:
         """Refuse parts that don't belong together."""

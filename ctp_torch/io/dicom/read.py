@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ctp_torch.data.provenance import LeftOutFiles, Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
@@ -89,7 +90,7 @@ def read_dicom(
         thickness=first[0].thickness,
     )
     warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid)]
-    return CTPSeries(hu, told - told.min(), geometry, _notes(grid, source, warnings, left_out + grid.left_out))
+    return CTPSeries(hu, told - told.min(), geometry, _provenance(grid, source, warnings, left_out + grid.left_out))
 
 
 def _times(grid: Grid, clock: Clock, times: Tensor | None, dt: float | None) -> tuple[Tensor, str]:
@@ -126,26 +127,27 @@ def _remarks(grid: Grid) -> list[str]:
     return said
 
 
-def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> dict[str, object]:
-    """Provenance without identity: file names alone, no folders, no patient, no identifiers."""
+def _provenance(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> Provenance:
+    """Without identity: file names alone, no folders, no patient, no identifiers."""
     from pydicom.uid import UID
 
     first: ImageHeader = grid.cells[0][0]
     by_reason: dict[str, list[str]] = {}
     for one in left_out:
         by_reason.setdefault(one.reason, []).append(one.path.name)
-    return {
-        "format": "DICOM",
-        "vendor": first.vendor,
-        "model": first.model,
-        "kernel": first.kernel,
-        "kvp": first.kvp,
-        "slice_thickness_mm": first.thickness,
-        "time_source": source,
-        "transfer_syntax": UID(first.pixels.transfer_syntax).name,
-        "n_files": len({image.path for row in grid.cells for image in row}),
-        "warnings": warnings,
-        "left_out": [
-            {"reason": reason, "count": len(names), "files": names[:_MOST_NAMES]} for reason, names in by_reason.items()
-        ],
-    }
+    return Provenance(
+        format="DICOM",
+        vendor=first.vendor,
+        model=first.model,
+        kernel=first.kernel,
+        kvp=first.kvp,
+        slice_thickness_mm=first.thickness,
+        time_source=source,
+        transfer_syntax=UID(first.pixels.transfer_syntax).name,
+        n_files=len({image.path for row in grid.cells for image in row}),
+        warnings=tuple(warnings),
+        left_out=tuple(
+            LeftOutFiles(reason, len(names), tuple(names[:_MOST_NAMES])) for reason, names in by_reason.items()
+        ),
+        incomplete_frames=grid.n_incomplete,
+    )

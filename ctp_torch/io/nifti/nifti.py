@@ -206,13 +206,13 @@ def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = Fal
     path = Path(path)
     whole_numbers = series.hu.round()
     fits = bool((whole_numbers == series.hu).all()) and float(series.hu.abs().max()) < 32768
-    notes = {k: v for k, v in series.notes.items() if k not in ("warnings", "time_source")}
+    notes = {k: v for k, v in series.provenance.as_dict().items() if k not in ("warnings", "time_source")}
     told = {
         "FrameTimes": series.times.median(dim=1).values.tolist(),
         "SliceTimes": series.times.tolist(),
         "TimeUnit": "s",
-        "TimeSource": series.notes.get("time_source", "not told"),
-        "Warnings": series.notes.get("warnings", []),
+        "TimeSource": series.provenance.time_source or "not told",
+        "Warnings": list(series.provenance.warnings),
         "Notes": notes,
     }
     write_volume(
@@ -231,6 +231,7 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     """
     import torch
 
+    from ctp_torch.data.provenance import Provenance
     from ctp_torch.data.series import CTPSeries
 
     volumes, geometry = read_volume(path)
@@ -258,14 +259,8 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     hu, lost = fill_lost(volumes.float())
     warnings += [lost] if lost else []
     hu, told, geometry = ascending(hu, told, geometry)
-    notes: dict[str, object] = {
-        "format": "NIfTI",
-        "vendor": "",
-        "time_source": source,
-        "warnings": warnings,
-        "left_out": [],
-    }
-    return CTPSeries(hu, told - told.min(), geometry, notes)
+    provenance = Provenance(format="NIfTI", time_source=source, warnings=tuple(warnings))
+    return CTPSeries(hu, told - told.min(), geometry, provenance)
 
 
 def header_step(path: Path) -> float | None:

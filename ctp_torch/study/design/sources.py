@@ -82,7 +82,7 @@ class Drawn(NamedTuple):
             bolus_stretch=self.bolus_stretch * bolus_stretch,
         )
         series, known = patient.series, patient.truth
-        series = type(series)(series.hu.round_(), series.times, series.geometry, series.notes)
+        series = type(series)(series.hu.round_(), series.times, series.geometry)
         facts = {
             "aif_fwhm_s": round(_width(known.aif, dt), 2),
             "noise_hu": known.facts["noise_hu"],
