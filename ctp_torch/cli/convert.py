@@ -44,9 +44,8 @@ def convert(
         duplicates=choices.pick_duplicates(duplicates),
     )
     write_nifti_series(path, found, force=force)
-    warnings = found.notes.get("warnings")
-    for warning in warnings if isinstance(warnings, list) else []:
-        console.warn(str(warning))
+    for warning in found.provenance.warnings:
+        console.warn(warning)
     z, y, x = found.geometry.shape
-    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels, times from {found.notes['time_source']}")
+    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels, times from {found.provenance.time_source}")
     console.say(f"wrote {path} and {beside.name}")

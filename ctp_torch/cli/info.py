@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +64,7 @@ def info(
         "dt_max_s": round(float(steps.max()), 4) if steps.numel() else None,
         "slice_offsets_s": round(float((found.times - found.times[:, :1]).abs().max()), 4),
         "hu_range": [round(float(found.hu.min()), 1), round(float(found.hu.max()), 1)],
-        **found.notes,
+        **found.provenance.as_dict(),
     }
     judgeable = found.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
     checked = _checked(found, series, uid) if quality and judgeable else None
@@ -103,7 +104,7 @@ def _line(value: object) -> str:
     return str(value)
 
 
-def _left_out(reason: str, count: int, files: list[str]) -> str:
+def _left_out(reason: str, count: int, files: Sequence[str]) -> str:
     """Files that are no part of the series, in one sentence."""
     more = ", ..." if count > 2 else ""
     return f"{count} x {reason}: {', '.join(files[:2])}{more}"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.io.results.source import Source
     from ctp_torch.lesions.find import Lesions
 
 __all__ = ["lesion"]
@@ -59,9 +58,12 @@ def lesion(
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
     from ctp_torch.io.results.derivation import content_digest
+    from ctp_torch.io.results.identity import identity_record
+    from ctp_torch.io.results.source import find_source
     from ctp_torch.io.results.write_maps import Output, write_masks
     from ctp_torch.lesions.find import find_lesions
     from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+    from ctp_torch.report.analysis import derivation_of, write_results
     from ctp_torch.report.lesions import write_lesions
 
     wanted = formats.pick_formats(write)
@@ -74,30 +76,23 @@ def lesion(
     found = read_maps_folder(maps)
     plain = _read_baseline(baseline, maps, found.geometry)
     lesions = find_lesions(found, baseline=plain, thresholds=limits, slice_mm=slice_mm)
-    study = _study(source, uid, wanted, keep=keep_identity)
+    asked = source is not None and (keep_identity or bool(set(wanted) - {"nifti"}))
+    study = find_source(source, series=uid) if asked and source is not None else None
+    formats.warn_anonymous(source, wanted)
     told = _settings_of(maps) | {"thresholds": asdict(limits), "slice_mm": slice_mm}
-    derivation = formats.derivation_of(told | {"maps": content_digest(found)}, files=(baseline,))
-    delivery = formats.Delivery(wanted, study, derivation, None, keep_identity)
+    derivation = derivation_of(told | {"maps": content_digest(found)}, files=(baseline,))
+    identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, found, baseline=plain, facts=delivery.identity())
+        write_lesions(folder, lesions, found, baseline=plain, facts=identity)
         if "nifti" in wanted:
             write_masks(folder, lesions, found.geometry)
         others = tuple(name for name in wanted if name != "nifti")
-        formats.write_outputs(folder, Output(found, lesions, plain), delivery._replace(formats=others))
+        write_results(folder, Output(found, lesions, plain), others, study=study, derivation=derivation)
     for warning in lesions.warnings:
         console.warn(warning)
     for line in lesion_lines(lesions):
         console.say(line)
     console.say(f"wrote {', '.join(wanted)}, lesion.json, lesion.csv and lesion.png to {output}")
-
-
-def _study(source: Path | None, uid: str | None, wanted: tuple[str, ...], *, keep: bool) -> Source | None:
-    """The study of DICOM results; without a source one of their own, and a word about it."""
-    if source is not None:
-        return formats.find_source(source, uid, wanted, keep=keep)
-    if set(wanted) - {"nifti"}:
-        console.warn("no --source was given: DICOM results make an anonymous study of their own")
-    return None
 
 
 def _settings_of(folder: Path) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
 
 
-class LeftOutFiles(NamedTuple):
+@dataclass(frozen=True)
+class LeftOutFiles:
     """Files that are no part of the series, for one reason."""
 
     reason: str
@@ -79,7 +80,7 @@ class Provenance:
     def as_dict(self) -> dict[str, object]:
         """For JSON; what isn't known is left out."""
         plain = {name: value for name, value in vars(self).items() if value not in (None, "", 0)}
-        listed = {"warnings": list(self.warnings), "left_out": [entry._asdict() for entry in self.left_out]}
+        listed = {"warnings": list(self.warnings), "left_out": [asdict(entry) for entry in self.left_out]}
         parts = {name: getattr(self, name) for name in ("motion", "slabs", "preparation")}
         return {**plain, **listed, **{name: part._asdict() for name, part in parts.items() if part is not None}}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["ColorScale"]
 
 
-class ColorScale(NamedTuple):
+@dataclass(frozen=True)
+class ColorScale:
     """The values at the ends of a colour bar of 256 colours."""
 
     low: float

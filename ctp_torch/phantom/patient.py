@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.ops.deconvolution.units import flow_per_peak, volume_per_area
 from ctp_torch.phantom.acquisition import Enhancement, Protocol, Slab, enhance, expose, geometry_of
@@ -150,7 +151,7 @@ def render_patient(
     step = blood.bank.step
     moments = (times[:, 0] / step).round().long()
     centre = geometry.position(*[(n - 1) / 2 for n in geometry.shape])
-    series = CTPSeries(hu, times, geometry, {"source": "digital patient"})
+    series = CTPSeries(hu, times, geometry, Provenance(format="digital patient"))
     return Patient(
         series,
         _truth(

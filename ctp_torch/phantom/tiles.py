@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
 from ctp_torch.io.atomic import whole
@@ -117,7 +118,7 @@ def render_tiles(
         if noise_hu > 0:
             hu[frame] += noise_hu * noise_images(len(VOLUMES), amplitude, generator)
     moments = times[:, None].expand(frames, len(VOLUMES)).contiguous()
-    return CTPSeries(hu.clamp_(-1024.0, 3071.0), moments, geometry, {"source": "tile phantom"}), truth
+    return CTPSeries(hu.clamp_(-1024.0, 3071.0), moments, geometry, Provenance(format="tile phantom")), truth
 
 
 def _truth(times: Tensor, bolus: Bolus) -> TileTruth:

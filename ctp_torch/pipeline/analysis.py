@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ctp_torch import ops
 from ctp_torch.data.methods import METHODS
+from ctp_torch.data.provenance import Preparation
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs
-from ctp_torch.data.provenance import Preparation
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.lesions.find import Lesions, find_lesions
@@ -94,6 +94,13 @@ class MapSettings:
         check_choice(self.vof, "--vof")
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the settings name."""
+        named = (self.model, self.aif, self.vof, self.mask, self.times)
+        listed = [*named, None if isinstance(self.thresholds, Thresholds) else self.thresholds]
+        return tuple(Path(one) for one in listed if one is not None and Path(one).is_file())
+
+    @property
     def limits(self) -> Thresholds:
         """The thresholds themselves."""
         if isinstance(self.thresholds, Thresholds):
@@ -144,7 +151,7 @@ def analyse(
     Parameters
     ----------
     source
-        what `ctp_torch.read_series` reads; or a series as read; or a scan from `ctp_torch.prepare`, which stays as it is
+        what `ctp_torch.read_series` reads; or a series as read; or a scan that `ctp_torch.prepare` made ready
     settings
         the defaults when None
     progress
@@ -158,7 +165,8 @@ def analyse(
     Raises
     ------
     CTPError
-        as reading does; when no brain is found, no artery stands out, a model doesn't fit, or quality fails a strict run
+        as reading does; when no brain is found, no artery stands out, a model doesn't fit, or a strict run fails
+        quality control
 
     Examples
     --------
@@ -176,16 +184,22 @@ def analyse(
     if recipe is not None:
         recipe.check(series.n_frames, series.dt)
     wanting, thickness = _preparation(settings, recipe)
-    inside = None if settings.mask is None else Slabs.of(series.geometry, thickness).mask(
-        read_mask(Path(settings.mask), series)
+    inside = (
+        None
+        if settings.mask is None
+        else Slabs.of(series.geometry, thickness).mask(read_mask(Path(settings.mask), series))
     )
     watch.lap("read")
-    scan = source if isinstance(source, Scan) else prepare(
-        series,
-        registration=REGISTRATIONS[wanting.registration],
-        median_size=wanting.median_size,
-        slab_mm=thickness,
-        progress=watch.lap,
+    scan = (
+        source
+        if isinstance(source, Scan)
+        else prepare(
+            series,
+            registration=REGISTRATIONS[wanting.registration],
+            median_size=wanting.median_size,
+            slab_mm=thickness,
+            progress=watch.lap,
+        )
     )
     if not scan.anatomy.brain.any() and inside is None:
         raise NoSeriesError(f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
@@ -194,7 +208,7 @@ def analyse(
     if settings.strict and flags:
         raise QualityError(f"{name} fails quality control: {'; '.join(flags)}")
     if model is not None:
-        maps, doubts = predict(scan, model, mask=inside), []
+        maps, doubts = predict(scan, model, mask=inside), list[str]()
     else:
         maps, doubts = _deconvolved(scan, series, settings, inside)
     watch.lap("maps")

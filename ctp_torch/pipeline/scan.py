@@ -151,9 +151,7 @@ def prepare(
         anatomy = _locate(ready, thick.mask(inner))
     else:  # what moved through thick slices was found in it; subtracting that left its outlines where they were
         baseline = ready.hu[: anatomy.n_baseline].mean(dim=0)
-        anatomy = anatomy._replace(
-            baseline=baseline, head=thick.mask(anatomy.head), brain=thick.mask(anatomy.brain)
-        )
+        anatomy = anatomy._replace(baseline=baseline, head=thick.mask(anatomy.head), brain=thick.mask(anatomy.brain))
     done("masks")
     provenance = replace(ready.provenance, preparation=Preparation(name, median_size))
     return Scan(replace(ready, provenance=provenance), motion, anatomy)
@@ -246,7 +244,7 @@ def _locate(series: CTPSeries, inner: Tensor) -> Anatomy:
 
 
 def _inner_brain(series: CTPSeries) -> Tensor:
-    """A brain ``(z, y, x)`` found on the first three frames, without its rim: a jerk there looks like an early bolus."""
+    """A brain ``(z, y, x)`` on the first three frames, without its rim: a jerk there looks like an early bolus."""
     if series.n_frames < _MIN_FRAMES:
         raise NoSeriesError(
             f"{series.n_frames} time point(s) of {series.geometry.shape[0]} slice(s): no perfusion series, which has "

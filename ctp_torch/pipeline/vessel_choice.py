@@ -33,9 +33,7 @@ def name_of(choice: str) -> str:
     return Path(choice).name if Path(choice).is_file() else choice
 
 
-def read_vessel(
-    choice: str, option: str, scan: Scan, source: CTPSeries
-) -> tuple[VesselCurve | None, list[str]]:
+def read_vessel(choice: str, option: str, scan: Scan, source: CTPSeries) -> tuple[VesselCurve | None, list[str]]:
     """The enhancement [HU] of the chosen vessel in the unfiltered series, aligned when the maps are; and what is odd.
 
     Parameters
@@ -58,7 +56,9 @@ def read_vessel(
     slabs = scan.series.provenance.slabs
     thick = Slabs(1 if slabs is None else slabs.slices)
     outside = int((where & ~thick.spread(anatomy.brain, len(where))).sum())
-    odd = [f"{option} {name_of(choice)}: {outside} of {int(where.sum())} voxels lie outside the brain"] if outside else []
+    odd = (
+        [f"{option} {name_of(choice)}: {outside} of {int(where.sum())} voxels lie outside the brain"] if outside else []
+    )
     curve = _unfiltered(scan, source)[:, where].mean(dim=1)
     return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), thick.average(where) > 0), odd
 

@@ -17,7 +17,7 @@ from ctp_torch.io.results.bids import BidsName, describe_dataset, write_bids
 from ctp_torch.io.results.derivation import Code, Derivation, file_digest
 from ctp_torch.io.results.identity import identity_record
 from ctp_torch.io.results.source import Source, find_source
-from ctp_torch.io.results.write_maps import FORMATS, OF_LESIONS, Output, check_formats, write_formats
+from ctp_torch.io.results.write_maps import OF_LESIONS, Output, check_formats, write_formats
 from ctp_torch.ops import patient_axes
 from ctp_torch.quality.flags import NAMES
 from ctp_torch.report.figures import montage_figure, to_png
@@ -29,7 +29,7 @@ from ctp_torch.report.viewer.payload import PatientView, patient_view
 if TYPE_CHECKING:
     from ctp_torch.pipeline.analysis import Analysis
 
-__all__ = ["derivation_of", "versions", "write_analysis", "write_results"]
+__all__ = ["derivation_of", "results_folder", "versions", "write_analysis", "write_results"]
 
 
 def write_analysis(
@@ -78,13 +78,13 @@ def write_analysis(
     --------
     >>> ctp_torch.write_analysis(ctp_torch.analyse("DICOM"), "OUT", formats=("nifti", "ct"))  # doctest: +SKIP
     """
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     check_formats(formats, lesions=analysis.settings.lesions)
     name = None if bids is None else BidsName.parse(bids)
-    if isinstance(folder, Claim):
-        claim = folder
-    else:
-        place = Path(folder) if name is None else Path(folder) / name.folder
-        claim = claim_folder(place, force=force, inputs=(analysis.source, *_files(analysis)))
+    claim = folder
+    if not isinstance(claim, Claim):
+        inputs = (analysis.source, *analysis.settings.files)
+        claim = claim_folder(results_folder(Path(claim), bids), force=force, inputs=inputs)
     study = _study(analysis, formats, keep=keep_identity)
     derivation = _derivation(analysis)
     with claim, claim.delivered() as place:
@@ -102,6 +102,11 @@ def write_analysis(
     return claim.place
 
 
+def results_folder(output: Path, bids: str | None) -> Path:
+    """Where below an output folder the results come to lie: in it, or in a session's folder of a BIDS-like tree."""
+    return output if bids is None else output / BidsName.parse(bids).folder
+
+
 def write_results(
     folder: Path,
     output: Output,
@@ -111,7 +116,7 @@ def write_results(
     derivation: Derivation,
     bids: BidsName | None = None,
 ) -> None:
-    """Maps and lesions in all formats into a folder that exists; what needs lesions is left out where there are none."""
+    """Maps and lesions in all formats into a folder that exists; where there are no lesions, without theirs."""
     names = [name for name in formats if output.lesions is not None or name not in OF_LESIONS]
     if bids is not None and "nifti" in names:
         names.remove("nifti")
@@ -160,14 +165,18 @@ def derivation_of(
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    names = ("ctp-torch", "torch", "gpytorch", "pydicom", "SimpleITK", "numpy", "kornia", "pytorch-msssim", "safetensors")
+    names = (
+        "ctp-torch",
+        "torch",
+        "gpytorch",
+        "pydicom",
+        "SimpleITK",
+        "numpy",
+        "kornia",
+        "pytorch-msssim",
+        "safetensors",
+    )
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _files(analysis: Analysis) -> tuple[str | Path | None, ...]:
-    """The files that the maps depend on beside the series; words that are no file among them."""
-    settings = analysis.settings
-    return settings.mask, settings.times, settings.aif, settings.vof
 
 
 def _study(analysis: Analysis, formats: Sequence[str], *, keep: bool) -> Source | None:
@@ -180,7 +189,7 @@ def _study(analysis: Analysis, formats: Sequence[str], *, keep: bool) -> Source 
 def _derivation(analysis: Analysis) -> Derivation:
     """How the maps were made."""
     settings = analysis.settings
-    told = {
+    facts = {
         **analysis.used,
         "dt": settings.dt,
         "drop_incomplete": settings.drop_incomplete,
@@ -188,7 +197,8 @@ def _derivation(analysis: Analysis) -> Derivation:
         "thresholds": asdict(settings.limits),
     }
     flags = analysis.scan.quality.flags
-    return derivation_of(told, model=settings.model, files=_files(analysis), flags=flags)
+    files = (settings.mask, settings.times, settings.aif, settings.vof)
+    return derivation_of(facts, model=settings.model, files=files, flags=flags)
 
 
 def _shown(analysis: Analysis) -> Mapping[str, tuple[float, float]]:

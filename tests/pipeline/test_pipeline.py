@@ -50,7 +50,7 @@ def test_motion_is_estimated_on_the_unfiltered_and_applied_to_the_filtered_scan(
     assert seen["hu"] is series.hu
     assert 3 <= seen["n"] <= 12
     torch.testing.assert_close(result.hu, pipeline.preprocess(series).hu)
-    assert result.notes["motion"]["translation_mm"][0] == [0.0, 0.0, 0.0]
+    assert result.provenance.motion.translation_mm[0] == [0.0, 0.0, 0.0]
 
 
 def test_a_little_motion_between_thick_slices_is_told_and_left(case):
@@ -61,14 +61,14 @@ def test_a_little_motion_between_thick_slices_is_told_and_left(case):
     determined = torch.tensor([False, False, True, True, True, False])
     aligned = pipeline.align(series, ops.RigidMotion(torch.zeros_like(shift), shift, determined))
     assert torch.equal(aligned.hu, series.hu)
-    assert aligned.notes["motion"]["translation_mm"][7][2] == pytest.approx(0.1 * series.geometry.spacing[0], abs=1e-3)
-    assert aligned.notes["motion"]["through_plane"] == "subtracted"
+    assert aligned.provenance.motion.translation_mm[7][2] == pytest.approx(0.1 * series.geometry.spacing[0], abs=1e-3)
+    assert aligned.provenance.motion.through_plane == "subtracted"
     known = ops.RigidMotion(torch.zeros_like(shift), shift, torch.ones(6, dtype=torch.bool))
     sampled = pipeline.align(series, known)
     assert not torch.equal(sampled.hu, series.hu)
-    assert sampled.notes["motion"]["through_plane"] == "interpolated"
+    assert sampled.provenance.motion.through_plane == "interpolated"
     far = pipeline.align(series, ops.RigidMotion(torch.zeros_like(shift), 5.0 * shift, determined))
-    assert far.notes["motion"]["through_plane"] == "both"
+    assert far.provenance.motion.through_plane == "both"
 
 
 def test_what_moves_through_thick_slices_leaves_the_curves():
@@ -112,13 +112,13 @@ def test_maps_have_the_physics_right(case, maps):
     )
     assert set(maps.values) == {"cbv", "cbf", "mtt", "tmax", "ttp"}
     assert all(bool((maps[name][~maps.mask] == 0).all()) for name in maps.values)
-    assert maps.notes["vof_to_aif_ratio"] == pytest.approx(1.0, abs=0.6)
-    assert maps.notes["times"] == "as acquired"
+    assert maps.provenance.vof_to_aif_ratio == pytest.approx(1.0, abs=0.6)
+    assert maps.provenance.times == "as acquired"
 
 
 def test_the_noted_artery_is_one(case, maps):
     _, made = case
-    for x, y, z in maps.notes["aif"]["voxels_xyz"]:
+    for x, y, z in maps.provenance.aif.mask.nonzero().flip(1).tolist():
         assert made.artery[max(z - 1, 0) : z + 2, y - 2 : y + 3, x - 2 : x + 3].any()
 
 
@@ -127,16 +127,16 @@ def test_vessels_of_thin_slices_are_those_of_their_slabs():
     made = head(64, 20, 0.5, frames=40, noise=4.0)
     times = torch.arange(40.0, dtype=torch.float64)[:, None].expand(-1, 20).contiguous()
     thin = CTPSeries(made.hu, times, Geometry((20, 64, 64), made.spacing))
-    notes, anatomy = pipeline.deconvolve(thin).notes, pipeline.locate(thin)
+    found, anatomy = pipeline.deconvolve(thin).provenance, pipeline.locate(thin)
     change = ops.enhancement(slabs(thin).hu, anatomy.n_baseline)
     brain = anatomy.brain.unflatten(0, (2, 10)).sum(dim=1) >= 5
     spacing = (5.0, *made.spacing[1:])
     aif = ops.select_aif(change, brain, 1.0, spacing=spacing)
     vof = ops.select_vof(change, brain, 1.0, spacing=spacing, aif=aif.curve)
-    for name, expected in (("aif", aif), ("vof", vof)):
-        torch.testing.assert_close(torch.tensor(notes[name]["curve_hu"]), expected.curve, rtol=0, atol=2e-3)
+    for vessel, expected in ((found.aif, aif), (found.vof, vof)):
+        torch.testing.assert_close(vessel.curve, expected.curve, rtol=0, atol=2e-3)
         places = {(x, y, 10 * z + k) for z, y, x in expected.mask.nonzero().tolist() for k in range(10)}
-        assert set(map(tuple, notes[name]["voxels_xyz"])) == places
+        assert set(map(tuple, vessel.mask.nonzero().flip(1).tolist())) == places
 
 
 def test_a_given_artery_is_used(case):
@@ -147,8 +147,8 @@ def test_a_given_artery_is_used(case):
     once = pipeline.deconvolve(series, aif=ops.VesselCurve(made.aif, where), scale_by_vof=False)
     inside = once["cbv"] > 0.5
     torch.testing.assert_close(given["cbv"][inside] * 2, once["cbv"][inside], rtol=1e-3, atol=1e-3)
-    assert given.notes["vof"] is None
-    assert given.notes["vof_to_aif_ratio"] == 1.0
+    assert given.provenance.vof is None
+    assert given.provenance.vof_to_aif_ratio == 1.0
 
 
 def test_slices_taken_later_give_the_same_maps():

@@ -125,8 +125,8 @@ def patient_view(
 
 def _warnings(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mapping[str, Lesions]) -> list[str]:
     """What reading, maps and lesions warned of, once each."""
-    origins = (series.provenance, *(one.provenance for one in maps.values()), *lesions.values())
-    return list(dict.fromkeys(line for origin in origins for line in origin.warnings))
+    lines = [*series.provenance.warnings, *(line for one in maps.values() for line in one.provenance.warnings)]
+    return list(dict.fromkeys([*lines, *(line for one in lesions.values() for line in one.warnings)]))
 
 
 def _check(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mapping[str, Lesions]) -> None:

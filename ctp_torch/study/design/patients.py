@@ -16,10 +16,10 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
+from ctp_torch.data.scale import ColorScale
 from ctp_torch.io.atomic import whole
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.phantom.cohort import MAPS
-from ctp_torch.quality import assess
 from ctp_torch.study.design.sources import Scan, Source, Truth
 
 if TYPE_CHECKING:
@@ -80,10 +80,9 @@ def prepare_patient(folder: Path, *, source: Source, name: str, split: str) -> d
         which
     """
     scan = source.scan(name)
-    motion = pipeline.estimate_motion(scan.series, ops.register_rigid)
-    aligned = pipeline.align(scan.series, motion)
+    aligned = pipeline.prepare(scan.series, slab_mm=0.0)
     targets = teach(aligned, ops.csvd) if scan.targets is None else scan.targets
-    ready, anatomy = make_ready(scan.series, motion, targets, name=name, split=split)
+    ready, anatomy = make_ready(scan.series, aligned.motion, targets, name=name, split=split)
     others = {} if split == "train" else {label: teach(aligned, how) for label, how in OTHER_TEACHERS.items()}
     home = folder / "patients" / split
     _save_surroundings(home / f"{name}.around.safetensors", scan, aligned, ready, others)
@@ -93,7 +92,7 @@ def prepare_patient(folder: Path, *, source: Source, name: str, split: str) -> d
     return {"voxels": len(ready.curves), "baseline_frames": anatomy.n_baseline, "flags": list(ready.flags), **facts}
 
 
-def teach(aligned: CTPSeries, method: Callable[..., Any]) -> Tensor:
+def teach(aligned: pipeline.Scan, method: Callable[..., Any]) -> Tensor:
     """Colour indices ``(maps, z, y, x)`` int16 of a deconvolution, as read back from its coloured maps; -1 outside."""
     maps = pipeline.deconvolve(aligned, method)
     return torch.stack([_indices(maps, name) for name in MAPS])
@@ -101,18 +100,16 @@ def teach(aligned: CTPSeries, method: Callable[..., Any]) -> Tensor:
 
 def index_of(values: Tensor, name: str) -> Tensor:
     """Unrounded colour indices 0..255 of a map in physical units."""
-    low, high = QUANTITIES[name].display
-    return ((values - low) / (high - low)).clamp(0, 1) * 255
+    return ColorScale(*QUANTITIES[name].display).index(values)
 
 
 def make_ready(
     series: CTPSeries, motion: RigidMotion | None, targets: Tensor, *, name: str, split: str
 ) -> tuple[PreparedPatient, Anatomy]:
     """What a student sees of a series, as `ctp_torch.learning.prepared.prepare` makes it, and where the brain is."""
-    student = pipeline.preprocess(series)
-    student = student if motion is None else pipeline.align(student, motion)
-    anatomy = pipeline.locate(student)
-    tissue = TissueCurves.gather(pipeline.features(student), anatomy.brain, series.geometry, dt=series.dt)
+    student = pipeline.prepare(series, registration=motion, median_size=3, slab_mm=0.0)
+    anatomy = student.anatomy
+    tissue = TissueCurves.gather(pipeline.features(student.series), anatomy.brain, series.geometry, dt=series.dt)
     ready = PreparedPatient(
         name=name,
         split=split,
@@ -122,7 +119,7 @@ def make_ready(
         targets=torch.where(anatomy.head, targets, targets.new_tensor(-1)),
         quantities=MAPS,
         dt=series.dt,
-        flags=tuple(assess(student, motion, anatomy=anatomy).lines()),
+        flags=tuple(student.quality.lines()),
     )
     return ready, anatomy
 
@@ -153,14 +150,14 @@ def _indices(maps: PerfusionMaps, name: str) -> Tensor:
 
 
 def _save_surroundings(
-    path: Path, scan: Scan, aligned: CTPSeries, ready: PreparedPatient, others: Mapping[str, Tensor]
+    path: Path, scan: Scan, aligned: pipeline.Scan, ready: PreparedPatient, others: Mapping[str, Tensor]
 ) -> None:
     """The second file."""
     from safetensors.torch import save_file
 
-    geometry = aligned.geometry
+    geometry = aligned.series.geometry
     peak = int(ready.curves.mean(dim=0).argmax())
-    tensors = {"baseline": pipeline.locate(aligned).baseline, "peak": aligned.hu[peak]}
+    tensors = {"baseline": aligned.anatomy.baseline, "peak": aligned.series.hu[peak]}
     tensors |= {f"teacher_{name}": values for name, values in others.items()}
     if scan.truth is not None:
         tensors |= {"truth": scan.truth.maps, "labels": scan.truth.labels}

@@ -11,7 +11,6 @@ from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.errors import NoNormalTissueError
 from ctp_torch.lesions.find import Lesions, find_lesions
 from ctp_torch.phantom.cohort import MAPS
-from ctp_torch.quality import assess
 from ctp_torch.report.tables import MODEL_LABELS
 from ctp_torch.report.viewer.payload import PatientView, patient_view
 from ctp_torch.study.design.patients import load_patient
@@ -46,9 +45,7 @@ def _view(folder: Path, found: Findings, name: str) -> PatientView:
     """One patient."""
     ready, around = load_patient(folder, name, "test")
     series = found.study.source.scan(name).series
-    motion = pipeline.estimate_motion(series, ops.register_rigid)
-    aligned = pipeline.align(series, motion)
-    anatomy = pipeline.locate(aligned)
+    scan = pipeline.prepare(series, slab_mm=0.0)
     sets: dict[str, PerfusionMaps] = {
         "cSVD (teacher)": physical(ready.targets.clamp_min(0).float(), ready.brain, around)
     }
@@ -67,11 +64,11 @@ def _view(folder: Path, found: Findings, name: str) -> PatientView:
         sets["truth"] = PerfusionMaps(true, ready.brain, around.geometry)
     return patient_view(
         name=f"Test patient {name}",
-        series=aligned,
+        series=scan.series,
         maps=sets,
         lesions=lesions,
-        anatomy=anatomy,
-        motion=ops.patient_axes(motion, series.geometry.direction),
-        quality=assess(aligned, motion, anatomy=anatomy),
+        anatomy=scan.anatomy,
+        motion=None if scan.motion is None else ops.patient_axes(scan.motion, series.geometry.direction),
+        quality=scan.quality,
         limit_mb=_LIMIT_MB,
     )

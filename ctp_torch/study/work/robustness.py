@@ -108,12 +108,10 @@ def stand(folder: Path, *, source: Source, name: str, variant: str, widths: Sequ
     """
     scan = _scan(folder, source, name, variant)
     series = scan.series
-    motion = None if variant == "unaligned" else pipeline.estimate_motion(series, ops.register_rigid)
-    student = pipeline.preprocess(series)
-    aligned = series if motion is None else pipeline.align(series, motion)
-    student = student if motion is None else pipeline.align(student, motion)
-    anatomy = pipeline.locate(student)
-    predictions = _students(folder, student, anatomy)
+    aligned = pipeline.prepare(series, registration="none" if variant == "unaligned" else "torch", slab_mm=0.0)
+    student = pipeline.prepare(series, registration=aligned.motion, median_size=3, slab_mm=0.0)
+    anatomy = student.anatomy
+    predictions = _students(folder, student.series, anatomy)
     with contextlib.suppress(QualityError):  # no artery found: the teacher draws nothing, which its missing rows tell
         predictions["teacher"] = teach(aligned, ops.csvd).clamp_min(0).float()
     if scan.truth is not None:

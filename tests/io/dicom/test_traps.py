@@ -186,9 +186,9 @@ def test_trap(name, tmp_path, monkeypatch):
     else:
         series = read_series(path, **expected.options)
         check(expected, series)
-        notes = json.dumps(series.notes)
+        notes = json.dumps(series.provenance.as_dict())
         assert expected.says in notes
-        assert expected.source in ("", series.notes["time_source"])
+        assert expected.source in ("", series.provenance.time_source)
         assert "SECRET" not in notes.upper()
     if name in BROKEN:
         BROKEN[name](monkeypatch)
