@@ -21,7 +21,7 @@ from ctp_torch.io.listing import (
 )
 from ctp_torch.io.workplace import KEPT, PREFIX, HeldError, Workplace, fixed_name, remove, sweep
 
-__all__ = ["Claim", "claim_file", "claim_folder", "delivered", "on_its_way"]
+__all__ = ["Claim", "check_folder", "claim_file", "claim_folder", "delivered", "on_its_way"]
 
 _RECORD = "run.json"
 """Stands only beside results that are whole: the last file into its place, and the first one out."""
@@ -121,11 +121,9 @@ class Claim:
         flush(self.root.parent if self._names is None else self.root)
         self._plan = None
 
-    def mark(self, files: Mapping[str, Fingerprint]) -> str:
+    def _mark_of(self, files: Mapping[str, Fingerprint]) -> str:
         """The file that tells that the results are whole."""
-        if self._names is not None:
-            return self._names[0]
-        return _RECORD if _RECORD in files else max(files, default="")
+        return _mark(files) if self._names is None else self._names[0]
 
     def _resume(self) -> None:
         """Keep what an interrupted run of the same plan left, and nothing else."""
@@ -158,7 +156,7 @@ class Claim:
         if len(now) > 1 or before.names:  # one new file needs no note of what is under way
             under_way = Listing(now, {**before.earlier, **before.files}, unfinished=True)
             write_listing(self.listing, under_way, workplace=self.folder)
-        old, new = self.mark(before.files), self.mark(now)
+        old, new = self._mark_of(before.files), self._mark_of(now)
         for name in sorted(before.names, key=lambda name: name != old):
             (root / name).unlink(missing_ok=True)
         for name in folders:
@@ -230,30 +228,44 @@ def claim_folder(
         run is writing there
     """
     place = Path(place)
-    root = Path(os.path.realpath(place))
-    if root.exists() and not root.is_dir():
-        raise OutputExistsError(f"{place} exists already and is a file: choose another place for the folder")
+    root = _folder(place)
     claim = Claim(place, root, plan=plan, listed=listed)
     try:
-        taken = root.is_dir() and any(not entry.name.startswith(PREFIX) for entry in root.iterdir())
-        if taken and (listed or not force or read_listing(claim.listing) is not None):
-            claim.before = _replaceable(claim, force=force, inputs=inputs)
+        claim.before = _replaceable(place, root, force=force, inputs=inputs, listed=listed)
     except BaseException:
         claim.close()
         raise
     return claim
 
 
-def _replaceable(claim: Claim, *, force: bool, inputs: Sequence[str | Path | None]) -> Listing:
+def check_folder(place: str | Path, *, force: bool = False) -> None:
+    """Refuse what `claim_folder` would refuse, without claiming it: nothing is touched or made."""
+    _replaceable(Path(place), _folder(Path(place)), force=force)
+
+
+def _folder(place: Path) -> Path:
+    """Where a folder of results really lies or will lie."""
+    root = Path(os.path.realpath(place))
+    if root.exists() and not root.is_dir():
+        raise OutputExistsError(f"{place} exists already and is a file: choose another place for the folder")
+    return root
+
+
+def _replaceable(
+    place: Path, root: Path, *, force: bool, inputs: Sequence[str | Path | None] = (), listed: bool = True
+) -> Listing:
     """What an earlier run left in a folder, all of it free to be replaced."""
-    place, root = claim.place, claim.root
-    before = read_listing(claim.listing)
+    if not root.is_dir() or all(entry.name.startswith(PREFIX) for entry in root.iterdir()):
+        return Listing({})
+    before = read_listing(root / LISTING)
+    if before is None and force and not listed:
+        return Listing({})
     if before is None:
         raise OutputExistsError(
             f"{place} exists already and holds files that ctp-torch didn't list as its own; it never removes such, "
             "with --force or without: choose a new or an empty folder"
         )
-    begun = before.unfinished and not before.untouched(root, claim.mark(before.earlier))
+    begun = before.unfinished and not before.untouched(root, _mark(before.earlier))
     if not force and not begun:
         raise OutputExistsError(f"{place} exists already: choose another place, or replace it with --force")
     there = [name for name in before.names if os.path.lexists(root / name)]
@@ -267,6 +279,11 @@ def _replaceable(claim: Claim, *, force: bool, inputs: Sequence[str | Path | Non
             "nothing was touched"
         )
     return before
+
+
+def _mark(files: Mapping[str, Fingerprint]) -> str:
+    """The file of a folder that tells that its results are whole."""
+    return _RECORD if _RECORD in files else max(files, default="")
 
 
 def claim_file(
