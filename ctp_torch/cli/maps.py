@@ -85,7 +85,7 @@ def maps(
     wanted, tree = formats.pick_formats(write, lesions=lesions), formats.pick_bids(bids)
     target = console.pick_device(device)
     place = output if tree is None else output / tree.folder
-    console.claim(place, force=force)
+    console.claim(place, force=force, inputs=(series, model, mask, times, thresholds, aif, vof))
 
     from ctp_torch import pipeline
     from ctp_torch.data.slabs import SLAB_MM, slab_mask, slices_per_slab
