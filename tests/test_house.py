@@ -17,8 +17,8 @@ LEVELS = {
     **dict.fromkeys(("errors", "moved"), 0),
     "data": 1,
     "ops": 2,
-    **dict.fromkeys(("models", "io"), 3),
-    **dict.fromkeys(("lesions", "quality"), 4),
+    "io": 3,
+    **dict.fromkeys(("models", "lesions", "quality"), 4),
     "pipeline": 5,
     "learning": 6,
     **dict.fromkeys(("phantom", "report"), 7),
@@ -72,7 +72,8 @@ def test_imports_run_one_way(path):
     if room in ("ops", "models"):
         for module, line in imports_of(ast.parse(path.read_text(encoding="utf-8")), top_level=False):
             inner = module.split(".")[1] if module.startswith("ctp_torch.") else ""
-            assert inner not in ("io", "data"), f"{path}:{line}: tensors only"
+            if module != "ctp_torch.io.atomic":  # which writes a model's file and knows no nouns
+                assert inner not in ("io", "data"), f"{path}:{line}: tensors only"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -41,7 +41,7 @@ def calibrate(
     deconvolution = choices.pick_method(method)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(cohort,))
 
     from ctp_torch.io import read_cohort
     from ctp_torch.lesions import calibration as steps

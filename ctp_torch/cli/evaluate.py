@@ -44,6 +44,7 @@ def evaluate(
 
     widths = _widths(filters)
     target = console.pick_device(device)
+    console.claim(output, force=force, inputs=(cohort, *model))
     models = choices.name_models(model, [load_model(path, target) for path in model])
     recipes = {name: Recipe.of(entry) for name, entry in models.items()}
     quantities = tuple(dict.fromkeys(name for recipe in recipes.values() for name in recipe.targets))
@@ -62,8 +63,6 @@ def evaluate(
     patients = [patient for patient in source.patients if patient.split in wanted]
     if not patients:
         raise CTPError(f"{cohort} holds no {' or '.join(wanted)} patient; see the split in its cohort.json")
-    console.claim(output, force=force)
-
     align = choices.pick_registration(registrations.pop())
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)

@@ -67,7 +67,7 @@ def lesion(
     from ctp_torch.report.lesions import write_lesions
 
     wanted = formats.pick_formats(write)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(maps, thresholds, baseline, source))
     limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
     if rcbf is not None:
         limits = replace(limits, rcbf=rcbf)

@@ -46,7 +46,7 @@ def lut(
     from ctp_torch.io.color.picture import read_picture
 
     low, high = _numbers("--range", limits, 2)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(image, table))
     picture = read_picture(image)
     colors, bars = _colors(picture, table, bar)
     left, top, right, bottom = _box(crop, picture)

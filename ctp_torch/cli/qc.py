@@ -48,7 +48,7 @@ def qc(
     estimate = choices.pick_registration(registration)
     twice = choices.pick_duplicates(duplicates)
     if output is not None:
-        console.claim(output, force=force)
+        console.claim(output, force=force, inputs=(series, times))
 
     from ctp_torch.io import read_cohort
     from ctp_torch.pipeline import examine

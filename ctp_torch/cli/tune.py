@@ -39,7 +39,7 @@ def tune(
     quantities = choices.pick_maps(maps)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(cohort,))
 
     import torch
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom.index import find_files
+from ctp_torch.io.workplace import temporary_folder
 
 __all__ = ["nifti_at", "opened"]
 
@@ -43,7 +43,7 @@ def opened(place: Path) -> Iterator[Sequence[Path]]:
     if place.is_dir():
         yield find_files(place)
     elif zipfile.is_zipfile(place):
-        with tempfile.TemporaryDirectory(prefix="ctp-torch-") as folder:
+        with temporary_folder() as folder:
             try:
                 with zipfile.ZipFile(place) as archive:
                     archive.extractall(folder)

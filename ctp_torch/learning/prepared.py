@@ -57,11 +57,11 @@ class PreparedPatient:
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file."""
-        from safetensors.torch import save_file
+        from ctp_torch.io.atomic import save_tensors
 
         facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
         tensors = {n: getattr(self, n).cpu().contiguous() for n in ("curves", "brain", "head", "targets")}
-        save_file(tensors, path, metadata={"patient": json.dumps(facts)})
+        save_tensors(tensors, path, metadata={"patient": json.dumps(facts)})
 
     @classmethod
     def load(cls, path: Path) -> PreparedPatient:

@@ -61,9 +61,7 @@ def prepare_all(
         path = folder / f"{patient.name}.safetensors"
         if not path.exists():
             ready = prepare(patient, quantities=quantities, registration=registration, check=check, device=device)
-            partial = path.with_suffix(".partial")
-            ready.save(partial)
-            partial.replace(path)
+            ready.save(path)
         yield path
 
 

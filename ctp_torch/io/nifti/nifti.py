@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
-from ctp_torch.io.atomic import whole
+from ctp_torch.io.atomic import expect_size, whole
 from ctp_torch.io.nifti.frame_times import read_times, spread
 from ctp_torch.io.nifti.lost_values import fill_lost
 from ctp_torch.io.nifti.nonfinite import find_nonfinite
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
 
 __all__ = ["read_nifti_series", "read_volume", "write_nifti_series", "write_volume"]
+
+_HEADER = 352
+"""Bytes before the voxels in a NIfTI-1 file without extensions, as ITK writes it."""
 
 
 def write_volume(
@@ -51,8 +54,6 @@ def write_volume(
     ValueError
         when the volume doesn't lie on the grid, or the name has another ending
     """
-    import SimpleITK
-
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"a NIfTI file ends in .nii or .nii.gz, not {path.name}")
@@ -63,15 +64,23 @@ def write_volume(
         image.SetMetaData("ITK_FileNotes", note[:79])
     with whole(path, force=force) as partial:
         if not path.name.endswith(".gz"):
-            SimpleITK.WriteImage(image, str(partial))
+            _write_image(image, partial)
         else:
             plain = partial.with_name(partial.name.removesuffix(".gz"))
             try:
-                SimpleITK.WriteImage(image, str(plain))
+                _write_image(image, plain)
                 _compress(plain, partial, noisy=volume.is_floating_point())
             finally:
                 plain.unlink(missing_ok=True)
     return path
+
+
+def _write_image(image: Any, path: Path) -> None:
+    """An image as uncompressed NIfTI; ITK says nothing when a disk is full, so the size is looked at."""
+    import SimpleITK
+
+    SimpleITK.WriteImage(image, str(path))
+    expect_size(path, _HEADER + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent())
 
 
 def _compress(plain: Path, packed: Path, *, noisy: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.io.atomic import whole
+from ctp_torch.io.delivery import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
 from ctp_torch.io.results.source import Source, anonymous_source, read_source
@@ -105,7 +105,7 @@ def write_maps(
     derivation
         how the maps were made; without it their identifiers follow from the values
     force
-        replace a folder that is not empty
+        replace what an earlier run wrote there
 
     Returns
     -------
@@ -128,8 +128,7 @@ def write_maps(
     output = Output(maps, lesions, baseline)
     check_formats(formats, lesions=lesions is not None)
     origin = read_source(source) if isinstance(source, str | Path) else source
-    with whole(folder, force=force) as place:
-        place.mkdir()
+    with delivered(folder, force=force) as place:
         written = write_formats(place, output, formats, source=origin, derivation=derivation)
         names = [path.relative_to(place) for path in written]
     return [Path(folder) / name for name in names]

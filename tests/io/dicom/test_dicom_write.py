@@ -110,9 +110,14 @@ def test_refusals(tmp_path):
     write_ct_series(made(), tmp_path / "ct")
     with pytest.raises(OutputExistsError, match=r"exists already.*--force"):
         write_ct_series(made(), tmp_path / "ct")
-    assert (
-        len(write_ct_series(made(frames=1), tmp_path / "ct", force=True)) == len(list((tmp_path / "ct").iterdir())) == 2
+    before = {file.name: file.read_bytes() for file in (tmp_path / "ct").iterdir()}
+    with pytest.raises(OutputExistsError, match=r"IM0000.\.dcm.* in the way"):  # those of later frames would stay
+        write_ct_series(made(frames=1), tmp_path / "ct", force=True)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "ct").iterdir()} == before
+    assert len(write_ct_series(made(), tmp_path / "ct", slope=0.5, force=True)) == len(
+        list((tmp_path / "ct").iterdir())
     )
+    assert {file.name: file.read_bytes() for file in (tmp_path / "ct").iterdir()} != before
     with pytest.raises(ValueError, match="slope must not be 0"):
         write_ct_series(made(), tmp_path / "other", slope=0)
 

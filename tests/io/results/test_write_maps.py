@@ -87,7 +87,7 @@ def test_nibabel_reads_the_affine_and_the_unit(orientation, tmp_path):
         )
     core = nibabel.load(tmp_path / "out" / "core.nii.gz")
     np.testing.assert_array_equal(np.asarray(core.dataobj).T, lesions.core.numpy())
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+    assert {p.name for p in (tmp_path / "out").glob("*.nii.gz")} == {
         f"{n}.nii.gz" for n in ("cbf", "tmax", "mask", "core", "penumbra", "hypoperfusion")
     }
 
