@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -31,20 +32,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-METHODS: Mapping[str, str] = {
-    "csvd": "block-circulant SVD",
-    "osvd": "block-circulant SVD, oscillation-limited",
-    "ssvd": "standard SVD",
-    "delay_corrected_ssvd": "standard SVD after shifting each curve's arrival",
-    "tikhonov": "Tikhonov regularisation, L-curve per voxel",
-    "gaussian_process_deconvolution": "Gaussian process",
-    "expectation_maximization": "expectation maximisation",
-    "bayesian": "Bayesian, delay and smoothness integrated out",
-    "vascular_model": "gamma-distributed transit times, with CTH and OEFmax",
-    "box_nlr": "box-shaped residue, nonlinear regression",
-    "max_slope": "maximum slope, no deconvolution",
-}
-"""Name on the command line and in ctp_torch.ops, and what it is."""
 REGISTRATIONS: Mapping[str, str | None] = {"torch": "register_rigid", "simpleitk": "register_simpleitk", "none": None}
 """Name on the command line to name in ctp_torch.ops."""
 DEFAULT_REGISTRATION = "torch"

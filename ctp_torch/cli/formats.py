@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ctp_torch.cli import choices, console
+from ctp_torch.cli import console
+from ctp_torch.data.maps import OWN_SCHEME
+from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ __all__ = [
 
 _NAMES = ("nifti", "ct", "rgb", "pm", "seg", "sr")
 _OF_LESIONS = {"seg", "sr"}
-_SVD = ("csvd", "osvd", "ssvd", "delay_corrected_ssvd")
 
 FormatsOption = Annotated[
     str,
@@ -120,21 +121,18 @@ def derivation_of(
     from ctp_torch.io.results.derivation import Code, Derivation, file_digest
     from ctp_torch.quality.flags import NAMES
 
-    name = str(settings.get("method") or "")
-    code = None
-    if name in _SVD:
-        code = Code("126311", "DCM", "SVD Deconvolution")
-    elif name:
-        code = Code(name[:16].upper(), "99CTPTORCH", choices.METHODS[name][:64])
+    words, code = "", None
+    if settings.get("method"):
+        words, code, _ = METHODS[str(settings["method"])]
     elif model is not None:
-        code = Code("REGRESSION", "99CTPTORCH", "Regression of time curves")
+        words, code = "learned regression", ("REGRESSION", OWN_SCHEME, "Regression of time curves")
     plain = {k: Path(v).name if isinstance(v, str) and Path(v).is_file() else v for k, v in settings.items()}
     digests = {
         f"sha256 of {Path(file).name}": file_digest(file)[:16] for file in files if file and Path(file).is_file()
     }
     return Derivation(
-        method=choices.METHODS.get(name, "learned regression" if model is not None else ""),
-        code=code,
+        method=words,
+        code=None if code is None else Code(*code),
         model_sha256="" if model is None else file_digest(model),
         settings={**plain, **digests},
         flags={flag: NAMES[flag] for flag in flags},

@@ -98,7 +98,7 @@ def deconvolve(
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        found = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
+        found, route = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
     maps = {name: tissue.scatter(values) for name, values in found.items()}
     said = [] if vof is not None or not scale_by_vof else [_NO_VEIN]
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
@@ -109,7 +109,7 @@ def deconvolve(
         "vof_to_aif_ratio": round(ratio, 4),
         "tissue": {"curve_hu": [round(v, 4) for v in tissue.values.mean(dim=0).tolist()]},
         "baseline_frames": anatomy.n_baseline,
-        "times": ops.time_route(method, series.dt, uneven=_is_uneven(series)),
+        "times": route,
         "warnings": said,
     }
     return PerfusionMaps(maps, inside, series.geometry, notes)
@@ -127,12 +127,13 @@ def _find_vessel(select: Callable[..., _Found], change: Tensor, brain: Tensor, s
 
 def _in_chunks(
     method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
-) -> dict[str, Tensor]:
-    """Maps ``(voxels,)`` of a method; negative flows, volumes and times are noise and become 0."""
+) -> tuple[dict[str, Tensor], str]:
+    """Maps ``(voxels,)`` of a method (negative values are noise and become 0), and how it treated the frames."""
     times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
     slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
     artery = aif.mask.nonzero()[:, 0].to(times.device)
     found: dict[str, list[Tensor]] = {}
+    route = "no voxel to deconvolve"
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
         moments = {}
@@ -140,10 +141,11 @@ def _in_chunks(
             moments["times"] = times.T[slices[rows]]  # (voxels, time)
             moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
+        route = result.route  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
         for name, values in {**result.maps(), "ttp": peak}.items():
             found.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: torch.cat(parts) for name, parts in found.items()}, route
 
 
 def _is_uneven(series: CTPSeries) -> bool:
