@@ -118,12 +118,12 @@ def _average(passage: Passage, delays: Tensor, posterior: Tensor, threshold: flo
     )
     of_delay, component = (s >= threshold * s[:, :1]).nonzero(as_tuple=True)
     taps = (u.mT[of_delay, component] / s[of_delay, component, None]).T  # (time, components)
-    seen = _at_arrival(taps, frames.long()[of_delay]).to(posterior)
-    shown = vt[of_delay, component].to(posterior)  # (components, lags)
+    forward = _at_arrival(taps, frames.long()[of_delay]).to(posterior)  # (time, components)
+    backward = vt[of_delay, component].to(posterior)  # (components, lags)
     k = torch.empty_like(passage.curves)
     for rows in chunks(k, 2 * len(of_delay)):
         weights = posterior[rows].index_select(1, of_delay)
-        k[rows] = (passage.curves[rows] @ seen).mul_(weights) @ shown
+        k[rows] = (passage.curves[rows] @ forward).mul_(weights) @ backward
     return k
 
 
@@ -135,6 +135,6 @@ def _at_arrival(taps: Tensor, frames: Tensor) -> Tensor:
     n = len(taps)
     frame = torch.arange(n, device=taps.device)[:, None] + frames  # (time, filters)
     inside = (frame >= 0) & (frame < n)
-    seen = torch.zeros_like(taps).scatter_add_(0, frame.clamp(0, n - 1), taps * inside)
-    seen[-TAIL_FRAMES:] += (taps * (frame >= n)).sum(dim=0) / TAIL_FRAMES
-    return seen
+    filters = torch.zeros_like(taps).scatter_add_(0, frame.clamp(0, n - 1), taps * inside)
+    filters[-TAIL_FRAMES:] += (taps * (frame >= n)).sum(dim=0) / TAIL_FRAMES
+    return filters

@@ -57,10 +57,10 @@ def deconvolution(method: Callable[Concatenate[Passage, Options], Deconvolution]
     signature = inspect.signature(method)
 
     @wraps(method, assigned=("__module__", "__name__", "__qualname__"))  # doc and annotations are the two's together
-    def call(*given: Any, **options: Any) -> Deconvolution:
-        if not (given and isinstance(given[0], Passage)):
-            given = (Passage(*given, **{name: options.pop(name) for name in handed_over if name in options}),)
-        return method(*given, **options)
+    def call(*arguments: Any, **options: Any) -> Deconvolution:
+        if not (arguments and isinstance(arguments[0], Passage)):
+            arguments = (Passage(*arguments, **{name: options.pop(name) for name in handed_over if name in options}),)
+        return method(*arguments, **options)
 
     own = list(signature.parameters.values())[1:]
     vars(call)["__signature__"] = signature.replace(parameters=[*handed_over.values(), *own])
