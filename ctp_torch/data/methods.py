@@ -1,4 +1,4 @@
-"""The deconvolutions by name: what they are in words and in DICOM."""
+"""The one table of deconvolution methods: their names, in words and in DICOM, and what they map."""
 
 from __future__ import annotations
 
@@ -7,35 +7,41 @@ from typing import NamedTuple
 
 from ctp_torch.data.maps import OWN_SCHEME
 
-__all__ = ["METHODS", "MethodFacts"]
+__all__ = ["METHODS", "DeconvolutionMethod"]
+
+_MAPS = ("cbv", "cbf", "mtt", "tmax")
 
 
-class MethodFacts(NamedTuple):
-    """What is said of a deconvolution."""
+class DeconvolutionMethod(NamedTuple):
+    """What a method is called, and what it maps."""
 
     words: str
-    """What it is, in at most 64 characters."""
+    """For people."""
     code: tuple[str, str, str]
-    """DICOM code value, scheme and meaning (CID 4105, or our own scheme)."""
+    """DICOM code value (CID 4105 where it has one), scheme and meaning."""
+    quantities: tuple[str, ...] = _MAPS
+    """Names in ``QUANTITIES``."""
 
 
-def _own(name: str, words: str) -> MethodFacts:
-    """A method that DICOM has no code for."""
-    return MethodFacts(words, (name[:16].upper(), OWN_SCHEME, words))
+def _svd(words: str) -> DeconvolutionMethod:
+    return DeconvolutionMethod(words, ("126311", "DCM", "SVD Deconvolution"))
 
 
-_SVD = ("126311", "DCM", "SVD Deconvolution")
-METHODS: Mapping[str, MethodFacts] = {
-    "csvd": MethodFacts("block-circulant SVD", _SVD),
-    "osvd": MethodFacts("block-circulant SVD, oscillation-limited", _SVD),
-    "ssvd": MethodFacts("standard SVD", _SVD),
-    "delay_corrected_ssvd": MethodFacts("standard SVD after shifting each curve's arrival", _SVD),
-    "tikhonov": _own("tikhonov", "Tikhonov regularisation, L-curve per voxel"),
-    "gaussian_process_deconvolution": _own("gaussian_process_deconvolution", "Gaussian process"),
-    "expectation_maximization": _own("expectation_maximization", "expectation maximisation"),
-    "bayesian": _own("bayesian", "Bayesian, delay and smoothness integrated out"),
-    "vascular_model": _own("vascular_model", "gamma-distributed transit times, with CTH and OEFmax"),
-    "box_nlr": _own("box_nlr", "box-shaped residue, nonlinear regression"),
-    "max_slope": _own("max_slope", "maximum slope, no deconvolution"),
+def _own(value: str, words: str, *more: str) -> DeconvolutionMethod:
+    return DeconvolutionMethod(words, (value, OWN_SCHEME, words), (*_MAPS, *more))
+
+
+METHODS: Mapping[str, DeconvolutionMethod] = {
+    "csvd": _svd("block-circulant SVD"),
+    "osvd": _svd("block-circulant SVD, oscillation-limited"),
+    "ssvd": _svd("standard SVD"),
+    "delay_corrected_ssvd": _svd("standard SVD after shifting each curve's arrival"),
+    "tikhonov": _own("TIKHONOV", "Tikhonov regularisation, L-curve per voxel"),
+    "gaussian_process_deconvolution": _own("GAUSSIAN_PROCESS", "Gaussian process"),
+    "expectation_maximization": _own("EXPECTATION_MAXI", "expectation maximisation"),
+    "bayesian": _own("BAYESIAN", "Bayesian, delay and smoothness integrated out"),
+    "vascular_model": _own("VASCULAR_MODEL", "gamma-distributed transit times, with CTH and OEFmax", "cth", "oefmax"),
+    "box_nlr": _own("BOX_NLR", "box-shaped residue, nonlinear regression"),
+    "max_slope": _own("MAX_SLOPE", "maximum slope, no deconvolution"),
 }
-"""Name in ``ctp_torch.ops`` and on the command line to its facts."""
+"""By name on the command line and in ctp_torch.ops."""

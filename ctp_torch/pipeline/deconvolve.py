@@ -87,7 +87,7 @@ def deconvolve(
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
+        values, route = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
     provenance = MapsProvenance(
         aif=aif,
@@ -95,7 +95,7 @@ def deconvolve(
         vof_to_aif_ratio=ratio,
         tissue_curve=tissue.values.mean(dim=0),
         baseline_frames=scan.anatomy.n_baseline,
-        times=ops.time_route(method, series.dt, uneven=_is_uneven(series)),
+        times=route,
         warnings=(*([_NO_VEIN] if vof is None and scale_by_vof else []), *kinds.values()),
     )
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
@@ -122,12 +122,13 @@ def _choose_vessels(
 
 def _in_chunks(
     method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
-) -> dict[str, Tensor]:
-    """Maps ``(voxels,)`` of a method; negative flows, volumes and times are noise and become 0."""
+) -> tuple[dict[str, Tensor], str]:
+    """Maps ``(voxels,)`` of a method (negative values are noise and become 0), and how it treated the frames."""
     times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
     slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
     artery = aif.mask.nonzero()[:, 0].to(times.device)
     parts: dict[str, list[Tensor]] = {}
+    route = "no voxel to deconvolve"
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
         moments = {}
@@ -135,10 +136,11 @@ def _in_chunks(
             moments["times"] = times.T[slices[rows]]  # (voxels, time)
             moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
+        route = result.route  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
         for name, values in {**result.maps(), "ttp": peak}.items():
             parts.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
-    return {name: torch.cat(listed) for name, listed in parts.items()}
+    return {name: torch.cat(listed) for name, listed in parts.items()}, route
 
 
 def _is_uneven(series: CTPSeries) -> bool:
