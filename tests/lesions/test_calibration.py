@@ -9,8 +9,8 @@ import math
 
 import pytest
 import torch
+from oracles.lesions import drawn
 from oracles.vessels import head
-from test_lesion import drawn
 
 from ctp_torch import ops
 from ctp_torch.cli.calibrate import _case

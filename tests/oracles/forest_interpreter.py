@@ -9,10 +9,12 @@ import sys
 import torch
 
 from ctp_torch.models import RandomForest
+from ctp_torch.models.forest import partition as forest_partition
+from ctp_torch.models.forest import scoring as forest_scoring
+from ctp_torch.models.forest import triton as forest_triton
 from ctp_torch.models.forest.frontier import Members
 from ctp_torch.models.forest.histograms import histogram_splits
 from ctp_torch.models.forest.splits import best_slot, first_slot, sorted_splits
-from ctp_torch.ops import forest_partition, forest_scoring, forest_triton
 
 forest_triton._TILE, forest_triton._CHUNK, forest_triton._BINS = 64, 4, 200  # several programs for each small case
 STATE = ("roots_", "feature_", "threshold_", "left_", "value_", "weight_", "decrease_")

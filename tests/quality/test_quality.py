@@ -10,7 +10,8 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.ops import RigidMotion, VesselCurve
-from ctp_torch.quality import Check, assess, examine, slice_mismatch
+from ctp_torch.pipeline import examine
+from ctp_torch.quality import Check, assess, slice_mismatch
 from ctp_torch.quality.checks import _arterial, _truncation, check_frames, check_motion, check_slices
 
 
@@ -39,7 +40,8 @@ def clean():
 
 
 def flags_of(source, **options):
-    return assess(pipeline.preprocess(source), motion(n=source.n_frames), **options)
+    ready = pipeline.preprocess(source)
+    return assess(ready, motion(n=source.n_frames), anatomy=pipeline.locate(ready), **options)
 
 
 def test_a_clean_scan_raises_nothing(clean):
@@ -233,12 +235,12 @@ def test_a_volume_without_a_brain_fails_all_that_needs_one():
     air = CTPSeries(
         torch.full((6, 2, 64, 64), -1000.0), torch.arange(12.0).reshape(6, 2), Geometry((2, 64, 64), (8.0, 3.5, 3.5))
     )
-    assert set(assess(air).flags) == {"q4", "q5", "q6", "q7"}
+    assert set(assess(air, anatomy=pipeline.locate(air)).flags) == {"q4", "q5", "q6", "q7"}
 
 
 def test_fewer_than_four_frames_are_refused():
     with pytest.raises(ValueError, match=r"3 frame\(s\), at least 4"):
-        assess(series(range(3)))
+        assess(series(range(3)), anatomy=None)
 
 
 def test_a_value_at_its_limit_passes_and_what_is_not_finite_is_not_told():

@@ -9,7 +9,8 @@ from oracles.scans import Scan, enhanced, save
 from pydicom import dcmread
 
 from ctp_torch.errors import UnreadableFileError
-from ctp_torch.io import dicom_codecs, read_series
+from ctp_torch.io import read_series
+from ctp_torch.io.dicom import codecs
 
 LOSSLESS = {
     "BigEndianExplicitTransferSyntax_1.2.840.10008.1.2.2",
@@ -101,7 +102,7 @@ def test_damaged_pixels_are_named(tmp_path):
 
 def test_a_syntax_without_decoder_is_named(tmp_path, monkeypatch, third_party):
     """As on a machine where no decoder for JPEG-LS is there."""
-    monkeypatch.setattr(dicom_codecs, "SIMPLEITK_SYNTAXES", {})
+    monkeypatch.setattr(codecs, "SIMPLEITK_SYNTAXES", {})
     name = "CTImage.dcm_JPEGLSLosslessTransferSyntax_1.2.840.10008.1.2.4.80.dcm"
     monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.is_available", False)
     with pytest.raises(UnreadableFileError, match=r"no decoder for its transfer syntax JPEG-LS.*ctp-torch\[codecs\]"):

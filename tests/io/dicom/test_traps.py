@@ -14,45 +14,38 @@ import torch
 from oracles import naive_reader
 from oracles.traps import TRAPS, Refuses
 
-from ctp_torch.io import (
-    dicom_candidates,
-    dicom_grid,
-    dicom_index,
-    dicom_pixels,
-    dicom_select,
-    dicom_times,
-    read_dicom,
-    read_series,
-)
+from ctp_torch.io import read_series
+from ctp_torch.io.dicom import candidates, grid, index, pixels, read, select
+from ctp_torch.io.dicom import times as moments
 
 
 def _one_time_a_volume(patch):
-    true = read_dicom._times
-    patch.setattr(read_dicom, "_times", lambda *a: (true(*a)[0][:, :1].expand_as(true(*a)[0]), "AcquisitionTime"))
+    true = read._times
+    patch.setattr(read, "_times", lambda *a: (true(*a)[0][:, :1].expand_as(true(*a)[0]), "AcquisitionTime"))
 
 
 def _even_times(patch):
-    true = read_dicom._times
+    true = read._times
 
     def even(*a):
         told, source = true(*a)
         return torch.linspace(0, float(told.max()), len(told)).double()[:, None].expand_as(told), source
 
-    patch.setattr(read_dicom, "_times", even)
+    patch.setattr(read, "_times", even)
 
 
 def _content_time_first(patch):
-    patch.setattr(dicom_times, "TIME_SOURCES", ("ContentTime", *dicom_times.TIME_SOURCES))
-    patch.setattr(dicom_times, "_LATE", ())
+    patch.setattr(moments, "TIME_SOURCES", ("ContentTime", *moments.TIME_SOURCES))
+    patch.setattr(moments, "_LATE", ())
 
 
 def _strict_about_values(patch):
-    patch.setattr(dicom_index.warnings, "simplefilter", lambda *_: None)
+    patch.setattr(index.warnings, "simplefilter", lambda *_: None)
 
 
 def _one_image_a_uid(patch):
-    true = read_dicom.index_files
-    patch.setattr(read_dicom, "index_files", lambda p: (list({h.uid: h for h in true(p)[0]}.values()), true(p)[1]))
+    true = read.index_files
+    patch.setattr(read, "index_files", lambda p: (list({h.uid: h for h in true(p)[0]}.values()), true(p)[1]))
 
 
 def _series_stay_apart(patch):
@@ -60,54 +53,54 @@ def _series_stay_apart(patch):
         uids = sorted({image.series for image in group})
         return [([image for image in group if image.series == uid], ()) for uid in uids]
 
-    patch.setattr(dicom_candidates, "_series_of", apart)
+    patch.setattr(candidates, "_series_of", apart)
 
 
 def _never_derived(patch):
-    true = read_dicom.ct_images
-    patch.setattr(read_dicom, "ct_images", lambda headers, series: true(headers))
+    true = read.ct_images
+    patch.setattr(read, "ct_images", lambda headers, series: true(headers))
 
 
 def _sorted_by_z(patch):
-    patch.setattr(dicom_candidates, "along_normal", lambda image: image.position[2])
+    patch.setattr(candidates, "along_normal", lambda image: image.position[2])
 
 
 def _all_bits(patch):
-    patch.setattr(dicom_pixels, "_sign_extended", lambda stored, layout: stored)
+    patch.setattr(pixels, "_sign_extended", lambda stored, layout: stored)
 
 
 def _little_endian(patch):
-    true = dicom_pixels._native
-    patch.setattr(dicom_pixels, "_native", lambda layout: true(replace(layout, transfer_syntax="1.2.840.10008.1.2.1")))
+    true = pixels._native
+    patch.setattr(pixels, "_native", lambda layout: true(replace(layout, transfer_syntax="1.2.840.10008.1.2.1")))
 
 
 def _pixels_where_the_stream_stands(patch):
-    patch.setattr(dicom_index, "_pixel_data", lambda stream, dataset: (stream.tell(), 84))
+    patch.setattr(index, "_pixel_data", lambda stream, dataset: (stream.tell(), 84))
 
 
 def _any_order_is_a_clock(patch):
-    true = read_dicom.choose_clock
-    patch.setattr(read_dicom, "choose_clock", lambda slices, order_only: true(slices, order_only=True))
+    true = read.choose_clock
+    patch.setattr(read, "choose_clock", lambda slices, order_only: true(slices, order_only=True))
 
 
 def _every_image_a_cell(patch):
-    patch.setattr(dicom_grid, "_cells_of_slice", lambda images, clock: [[i] for i in sorted(images, key=clock.read)])
+    patch.setattr(grid, "_cells_of_slice", lambda images, clock: [[i] for i in sorted(images, key=clock.read)])
 
 
 def _frames_by_counting(patch):
-    patch.setattr(dicom_grid, "_match", lambda rows, clock: [list(range(len(images))) for images in rows])
+    patch.setattr(grid, "_match", lambda rows, clock: [list(range(len(images))) for images in rows])
 
 
 def _one_grid_for_all(patch):
-    patch.setattr(dicom_select, "_belong_together", lambda a, b: True)
+    patch.setattr(select, "_belong_together", lambda a, b: True)
 
 
 def _no_slabs(patch):
-    patch.setattr(dicom_candidates, "_slabs", lambda slices: [slices])
+    patch.setattr(candidates, "_slabs", lambda slices: [slices])
 
 
 def _anything_is_a_source_image(patch):
-    patch.setattr(dicom_select, "_reason_against", lambda image, asked: "")
+    patch.setattr(select, "_reason_against", lambda image, asked: "")
 
 
 def _short_pixels_filled(patch):
@@ -115,11 +108,11 @@ def _short_pixels_filled(patch):
         stored = np.fromfile(layout.path, "<u2", offset=layout.offset)[: layout.rows * layout.columns]
         return np.resize(stored, (layout.rows, layout.columns))
 
-    patch.setattr(dicom_pixels, "_native", filled)
+    patch.setattr(pixels, "_native", filled)
 
 
 BROKEN = {
-    "content_time_backwards_and_alone": lambda patch: patch.setattr(dicom_times, "_runs_with_numbers", lambda *_: True),
+    "content_time_backwards_and_alone": lambda patch: patch.setattr(moments, "_runs_with_numbers", lambda *_: True),
     "no_times": _any_order_is_a_clock,
     "whole_seconds_twice_a_second": _every_image_a_cell,
     "doubled_cell": _every_image_a_cell,

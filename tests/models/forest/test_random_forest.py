@@ -104,7 +104,7 @@ def test_splits_without_gain_are_taken_on_the_way_to_pure_leaves():
 @pytest.mark.parametrize("options", [{}, {"splitter": "random"}, {"max_features": 0.4}], ids=str)
 def test_same_seed_same_forest_whatever_the_threads_and_groups(options, monkeypatch):
     """Red when a tree's key holds its place in the group instead of its number."""
-    from ctp_torch.models import forest_training
+    from ctp_torch.models.forest import training as forest_training
 
     X, Y = data(400, 5, 2)
     n_threads = torch.get_num_threads()
@@ -124,7 +124,7 @@ def test_same_seed_same_forest_whatever_the_threads_and_groups(options, monkeypa
 
 
 def test_trees_are_halved_when_memory_runs_out(monkeypatch):
-    from ctp_torch.models import forest_training
+    from ctp_torch.models.forest import training as forest_training
 
     X, Y = data(60, 3, 1)
     whole, grown = RandomForest(6).fit(X, Y), forest_training.grow_trees

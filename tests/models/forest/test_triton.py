@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ctp_torch.models import RandomForest
-from ctp_torch.ops import forest_triton
+from ctp_torch.models.forest import triton as forest_triton
 
 TESTS = Path(__file__).parents[2]
 STATE = ("roots_", "feature_", "threshold_", "left_", "value_", "weight_", "decrease_")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ctp_torch.models import load_model
-from ctp_torch.ops import ranks
+from ctp_torch.ops.compute import ranks
 
 _WORKER = Path(__file__).with_name("rank_worker.py")
 _spec = importlib.util.spec_from_file_location("rank_worker", _WORKER)

@@ -12,7 +12,7 @@ from scenes import hemisphere_removed
 
 from ctp_torch import ops
 from ctp_torch.errors import QualityError
-from ctp_torch.ops import vessels
+from ctp_torch.ops.bolus import vessels
 
 
 def change(made):

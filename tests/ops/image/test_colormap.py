@@ -4,7 +4,8 @@ import pytest
 import torch
 from oracles.images import nearest_color_by_loops
 
-from ctp_torch.ops import apply_lut, colormap, jet_lut, nearest_color_index, paint
+from ctp_torch.ops import apply_lut, jet_lut, nearest_color_index, paint
+from ctp_torch.ops.image import colormap
 
 
 def test_jet_follows_its_published_rows():

@@ -5,7 +5,8 @@ import torch
 from oracles.images import median_by_loops
 from scipy import ndimage
 
-from ctp_torch.ops import median, median_filter
+from ctp_torch.ops import median_filter
+from ctp_torch.ops.image import median
 
 TYPES = [torch.float32, torch.float64, torch.int16, torch.uint8, torch.int32, torch.int64]
 SHAPES = [(1, 1), (1, 9), (2, 2), (7, 1), (3, 3), (2, 5, 4), (2, 3, 31, 17)]

@@ -13,9 +13,9 @@ from ctp_torch.ops import (
     euler_angles,
     mean_displacement,
     patient_axes,
-    rigid,
     rotation_matrix,
 )
+from ctp_torch.ops.motion import rigid
 
 ANGLES = [
     (0.0, 0.0, 0.0),
