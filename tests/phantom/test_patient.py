@@ -235,6 +235,28 @@ def test_occlusion_harms_its_side_only():
     assert float(within.max()) <= 24.01
 
 
+def test_core_and_penumbra_are_flow_below_30_and_50_per_cent_of_what_it_was(monkeypatch):
+    """Against the same person without the occlusion.
+
+    Mutations seen red: a core below 25 %, below 35 %; a penumbra below 45 %, below 55 %.
+    """
+    index = next(i for i in range(200) if (d := draw_diagnosis(11, i)).site == "M1" and d.collaterals == "poor")
+    options = {"size": 64, "slices": 2, "frames": 2, "noise_hu": 0.0, "motion": "none"}
+    ill, drawn = render_patient(11, index, **options).truth, patient_module.draw_person
+
+    def spared(*who, **more):
+        person = drawn(*who, **more)
+        return person._replace(stroke=person.stroke._replace(kind="none", side="none", site="none"))
+
+    monkeypatch.setattr(patient_module, "draw_person", spared)
+    well = render_patient(11, index, **options).truth
+    solid = (ill.labels == LABELS.index("grey")) | (ill.labels == LABELS.index("white"))
+    flow = (ill.maps["cbf"] / well.maps["cbf"].clamp_min(1e-6))[solid]
+    for mask, limit in ((ill.core[solid], 0.3), ((ill.core | ill.penumbra)[solid], 0.5)):
+        assert float(flow[mask].max()) < limit + 0.015
+        assert int((~mask & (flow < limit - 0.015)).sum()) < 0.02 * int(mask.sum())  # fluid beside them
+
+
 def test_patient_without_occlusion_has_no_lesion():
     patient = render_patient(11, first_with("none"), size=64, frames=2, noise_hu=0.0)
     assert not bool(patient.truth.core.any())

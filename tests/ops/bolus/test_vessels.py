@@ -179,6 +179,29 @@ def test_ratio_of_areas(dtype, device):
     assert ops.scale_aif(late / 3.6, late)[1] == pytest.approx(3.6, rel=1e-6)
 
 
+def test_what_has_not_come_out_yet_is_left_out_of_the_ratio():
+    """A vein that is 2.5 times the artery, seven frames late, and both still full when the scan ends.
+
+    Mutation seen red: the artery's area up to the end.
+    """
+    t = torch.arange(50.0)
+    aif = gamma_variate(t, 10.0) + 60.0 * torch.sigmoid((t.double() - 20.0) / 2.0)
+    vof = 2.5 * torch.cat([aif.new_zeros(7), aif[:-7]])
+    assert ops.scale_aif(aif, vof)[1] == pytest.approx(2.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("height", "is_vein"), [(100.0, False), (240.0, True)])
+def test_a_vein_holds_at_least_half_as_much_as_the_fullest_vessels(height, is_vein):
+    """Mutations seen red: an area of any size; that of all the fullest instead of half."""
+    parts = [(60, 300.0, 0.0), (60, 300.0, 0.0), (60, 300.0, 0.0), (60, height, 6.0)]
+    moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts)
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
+    vof = ops.select_vof(moved, brain, 1.0, spacing=spacing, aif=aif.curve)
+    assert (vof is not None) == is_vein
+    if vof is not None:
+        assert int(vof.mask[0, 14].sum()) == int(vof.mask.sum()) >= 3
+
+
 def test_width_of_the_first_pass():
     curve = gamma_variate(torch.arange(0, 60, 0.5), 10.0)
     assert float(ops.curve_width(curve, 0.5)) == pytest.approx(11.41, abs=0.05)
