@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import RigidMotion, VesselCurve
 
-__all__ = ["assess", "check_frames", "check_motion", "check_slices", "slice_mismatch"]
+__all__ = [
+    "assess",
+    "check_artery",
+    "check_frames",
+    "check_motion",
+    "check_slices",
+    "check_truncation",
+    "slice_mismatch",
+]
 
 MISSING_FRAMES = 2
 LOCATION_MM = 1.0
@@ -193,8 +201,8 @@ def _check_bolus(series: CTPSeries, anatomy: Anatomy) -> list[Check]:
     seconds = [float(t) for t in times - times[0]]
     return [
         baseline,
-        _truncation(aif, vof, seconds),
-        _arterial(aif, vof, refusal, brain, series.dt, anatomy.n_baseline),
+        check_truncation(aif, vof, seconds),
+        check_artery(aif, vof, refusal, brain, series.dt, anatomy.n_baseline),
         bolus,
     ]
 
@@ -234,7 +242,7 @@ def _vessels(change: Tensor, brain: Tensor, series: CTPSeries) -> tuple[VesselCu
     return aif, ops.select_vof(change, brain, series.dt, spacing=spacing, aif=aif.curve), ""
 
 
-def _truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[float]) -> Check:
+def check_truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[float]) -> Check:
     """q5: whether the scan ends before the contrast has passed."""
     values: dict[str, float | None] = {
         "tail_to_peak": None,
@@ -255,7 +263,7 @@ def _truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[
     return Check("q5", values, limits)
 
 
-def _arterial(
+def check_artery(
     aif: VesselCurve | None, vof: VesselCurve | None, refusal: str, brain: Tensor, dt: float, n_baseline: int
 ) -> Check:
     """q6: whether the arterial input stands out, is narrow, comes before tissue and vein and isn't far too small.

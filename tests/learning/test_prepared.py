@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ctp_torch.learning.evaluate import predict_indices, score_points
+from ctp_torch.learning.evaluate import predict_indices, score_patient, score_points
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.models import Ridge
 from ctp_torch.pipeline.recipe import Recipe
@@ -40,3 +40,22 @@ def test_predicted_indices_end_at_0_and_255(tmp_path):
     points = score_points([tmp_path / "a.safetensors"], {"wild": model}, 6)
     assert max(points.rmse.values()) < 255.0 / 6**0.5  # but for the third all are right
     assert points.r2["wild", "cbv"] == pytest.approx(points.r2["wild", "cbf"], abs=0.3)
+
+
+def test_a_score_is_of_the_map_it_names_in_its_unit(tmp_path):
+    """A model of the second map alone, ten levels off.
+
+    Mutations seen red: the error in levels; the range's top for its width; points against the first map.
+    """
+    brain = torch.zeros(1, 24, 24, dtype=torch.bool)
+    brain[:, 4:20, 4:20] = True
+    targets = torch.stack([torch.full((1, 24, 24), 7), torch.full((1, 24, 24), 100)]).short()
+    curves = torch.rand(256, 2, generator=torch.Generator().manual_seed(0)) + 0.1
+    one = PreparedPatient("a", "test", curves, brain, torch.ones_like(brain), targets, ("cbv", "tmax"), 1.0)
+    model = Ridge().fit(curves, torch.full((256, 1), 110.0))
+    model.metadata_ = {"recipe": Recipe(2, 1.0, {"tmax": (2.0, 12.0)}).as_metadata()}
+    (row,) = score_patient(one, {"ridge": model})
+    assert (row.map, row.mae) == ("tmax", pytest.approx(10 * 10 / 255, rel=1e-3))
+    one.save(tmp_path / "a.safetensors")
+    points = score_points([tmp_path / "a.safetensors"], {"ridge": model}, 50)
+    assert points.rmse == {("ridge", "tmax"): pytest.approx(10.0, rel=1e-3)}

@@ -13,7 +13,7 @@ from ctp_torch.phantom import LABELS, render_patient
 from ctp_torch.phantom import patient as patient_module
 from ctp_torch.phantom.bank import build_bank, find_rows, look_up
 from ctp_torch.phantom.patient import draw_diagnosis, draw_person
-from ctp_torch.phantom.physiology import blood_curves
+from ctp_torch.phantom.physiology import blood_curves, draw_physiology
 
 VOLUME = 100.0 * (0.55 / 0.75) / 1.04  # 100 kH / rho
 
@@ -131,10 +131,7 @@ def test_aif_spread_is_that_of_patients():
     """Peak, width and tail over many patients: widths of 9 to 18 s in the middle 80 %, five frames of baseline."""
     widths, tails, firsts = [], [], []
     for index in range(60):
-        from ctp_torch.phantom.patient import _stream
-        from ctp_torch.phantom.physiology import draw_physiology
-
-        physiology = draw_physiology(_stream(5, index, "physiology"), dt=1.0)
+        physiology = draw_physiology(torch.Generator().manual_seed(index), dt=1.0)
         aif = blood_curves(physiology, duration=60.0, shapes=((3.0, 0.0),)).aif[::20][:60]
         peak = float(aif.max())
         widths.append(int((aif[: int(aif.argmax()) + 15] > peak / 2).sum()))
