@@ -144,6 +144,11 @@ def test_curves_count_by_their_height_and_by_how_near_they_pass():
     expected = rows @ torch.tensor([1.0, 0.61, 0.25, 0.0]).to(rows) / 1.86
     torch.testing.assert_close(aif.curve, expected, rtol=0, atol=1.0, check_dtype=False)
     assert int(aif.mask[0, 8:14:2, 8:28].sum()) == int(aif.mask.sum()) == 60
+    frames, beside = torch.arange(60.0), brain.clone()
+    beside[0, 8:16:2, 8:28] = False
+    moved[:, beside] += (gamma_variate(frames, 7.25, 3.0) - gamma_variate(frames, 10.0, 3.0))[:, None]
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)  # the tissue has risen before the second group
+    assert int(aif.mask[0, 8:14:4, 8:28].sum()) == int(aif.mask.sum()) == 40
 
 
 @pytest.mark.parametrize(("slice_mm", "n_vof"), [(8.0, 3), (5.0, 3), (0.5, 25)])
