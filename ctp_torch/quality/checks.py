@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import RigidMotion, VesselCurve
 
-__all__ = ["Bolus", "assess", "check_frames", "check_motion", "check_slices", "slice_mismatch"]
+__all__ = [
+    "Bolus",
+    "assess",
+    "check_artery",
+    "check_frames",
+    "check_motion",
+    "check_slices",
+    "check_truncation",
+    "slice_mismatch",
+]
 
 MISSING_FRAMES = 2
 LOCATION_MM = 1.0
@@ -203,8 +212,8 @@ def _check_bolus(series: CTPSeries, anatomy: Anatomy, bolus: Bolus | None) -> li
     seconds = [float(t) for t in times - times[0]]
     return [
         baseline,
-        _truncation(bolus.aif, bolus.vof, seconds),
-        _arterial(bolus, brain, series.dt, anatomy.n_baseline),
+        check_truncation(bolus.aif, bolus.vof, seconds),
+        check_artery(bolus, brain, series.dt, anatomy.n_baseline),
         peak,
     ]
 
@@ -234,7 +243,7 @@ def _last_rise(curve: Tensor, level: float) -> float:
     return i + (level - float(curve[i])) / float(curve[i + 1] - curve[i])
 
 
-def _truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[float]) -> Check:
+def check_truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[float]) -> Check:
     """q5: whether the scan ends before the contrast has passed."""
     values: dict[str, float | None] = {
         "tail_to_peak": None,
@@ -255,7 +264,7 @@ def _truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[
     return Check("q5", values, limits)
 
 
-def _arterial(bolus: Bolus, brain: Tensor, dt: float, n_baseline: int) -> Check:
+def check_artery(bolus: Bolus, brain: Tensor, dt: float, n_baseline: int) -> Check:
     """q6: whether the arterial input stands out, is narrow, comes before tissue and vein and isn't far too small.
 
     ``brain`` is the mean curve of all, smoothed in time. Half of its rise comes 1.2 to 5.2 s after that of an artery,

@@ -13,7 +13,7 @@ from ctp_torch.phantom import LABELS, render_patient
 from ctp_torch.phantom import patient as patient_module
 from ctp_torch.phantom.bank import build_bank, find_rows, look_up
 from ctp_torch.phantom.patient import draw_diagnosis, draw_person
-from ctp_torch.phantom.physiology import blood_curves
+from ctp_torch.phantom.physiology import blood_curves, draw_physiology
 
 VOLUME = 100.0 * (0.55 / 0.75) / 1.04  # 100 kH / rho
 
@@ -131,10 +131,7 @@ def test_aif_spread_is_that_of_patients():
     """Peak, width and tail over many patients: widths of 9 to 18 s in the middle 80 %, five frames of baseline."""
     widths, tails, firsts = [], [], []
     for index in range(60):
-        from ctp_torch.phantom.patient import _stream
-        from ctp_torch.phantom.physiology import draw_physiology
-
-        physiology = draw_physiology(_stream(5, index, "physiology"), dt=1.0)
+        physiology = draw_physiology(torch.Generator().manual_seed(index), dt=1.0)
         aif = blood_curves(physiology, duration=60.0, shapes=((3.0, 0.0),)).aif[::20][:60]
         peak = float(aif.max())
         widths.append(int((aif[: int(aif.argmax()) + 15] > peak / 2).sum()))
@@ -233,6 +230,28 @@ def test_occlusion_harms_its_side_only():
     within = truth.maps["mtt"][truth.brain]
     assert float(within.min()) >= 0.0
     assert float(within.max()) <= 24.01
+
+
+def test_core_and_penumbra_are_flow_below_30_and_50_per_cent_of_what_it_was(monkeypatch):
+    """Against the same person without the occlusion.
+
+    Mutations seen red: a core below 25 %, below 35 %; a penumbra below 45 %, below 55 %.
+    """
+    index = next(i for i in range(200) if (d := draw_diagnosis(11, i)).site == "M1" and d.collaterals == "poor")
+    options = {"size": 64, "slices": 2, "frames": 2, "noise_hu": 0.0, "motion": "none"}
+    ill, drawn = render_patient(11, index, **options).truth, patient_module.draw_person
+
+    def spared(*who, **more):
+        person = drawn(*who, **more)
+        return person._replace(stroke=person.stroke._replace(kind="none", side="none", site="none"))
+
+    monkeypatch.setattr(patient_module, "draw_person", spared)
+    well = render_patient(11, index, **options).truth
+    solid = (ill.labels == LABELS.index("grey")) | (ill.labels == LABELS.index("white"))
+    flow = (ill.maps["cbf"] / well.maps["cbf"].clamp_min(1e-6))[solid]
+    for mask, limit in ((ill.core[solid], 0.3), ((ill.core | ill.penumbra)[solid], 0.5)):
+        assert float(flow[mask].max()) < limit + 0.015
+        assert int((~mask & (flow < limit - 0.015)).sum()) < 0.02 * int(mask.sum())  # fluid beside them
 
 
 def test_patient_without_occlusion_has_no_lesion():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from oracles.vessels import dice, head
 from scenes import scan
+from scipy import ndimage
 
 from ctp_torch import ops, pipeline
 from ctp_torch.data.geometry import Geometry
@@ -101,6 +102,19 @@ def test_brain_and_baseline_are_found(case):
     assert (anatomy.head | ~anatomy.brain).all()
 
 
+def test_the_brain_keeps_two_millimetres_from_the_skull():
+    """By scipy's distance. Mutations seen red: a rim of 1 mm; of 3 mm."""
+    made = head(230, 2, frames=4)
+    series = CTPSeries(
+        made.hu, torch.arange(4.0).double()[:, None].expand(-1, 2), Geometry((2, 230, 230), made.spacing)
+    )
+    anatomy = pipeline.locate(series)
+    inside = ops.brain_mask(anatomy.baseline, made.spacing) & anatomy.head
+    away = torch.from_numpy(ndimage.distance_transform_edt(inside.numpy(), sampling=made.spacing))
+    assert torch.equal(anatomy.brain, away > 2.0)
+    assert int((away == 2.0).sum()) > 100
+
+
 def test_maps_have_the_physics_right(case, maps):
     """The tissue is 0.03 of the artery, wider by 3 / 2.4: CBV = 100 kH / rho * 0.0375."""
     _, made = case
@@ -151,6 +165,20 @@ def test_a_given_artery_is_used(case):
     assert given.provenance.vof_to_aif_ratio == 1.0
 
 
+def test_what_alternates_from_frame_to_frame_is_noise(case, maps):
+    """[1/4, 1/2, 1/4] takes it out of the tissue's curves altogether. Mutation seen red: curves as they are."""
+    series, made = case
+    t = torch.arange(50.0)
+    slow = torch.sin(torch.pi * (t - 14.0).clamp(0.0, 35.0) / 35.0).square()  # none before the contrast, nor at the end
+    ripple = 6.0 * slow * (1.0 - 2.0 * (t % 2))
+    given = {"aif": ops.VesselCurve(made.aif, torch.zeros_like(made.artery)), "scale_by_vof": False, "mask": maps.mask}
+    rippled = replace(series, hu=series.hu + ripple[:, None, None, None])
+    still, moved = pipeline.deconvolve(series, **given), pipeline.deconvolve(rippled, **given)
+    for name in ("cbv", "cbf", "ttp"):
+        change = (moved[name] - still[name])[maps.mask].abs() / still[name][maps.mask].clamp_min(1e-3)
+        assert float(change.quantile(0.9)) < 0.05, name
+
+
 def test_slices_taken_later_give_the_same_maps():
     """Per-slice times: shifting a slice's clock with its curves changes no map but Tmax's noise."""
     even, _ = scan(n=64, n_slices=3, frames=50, noise=0.0)
@@ -163,7 +191,7 @@ def test_slices_taken_later_give_the_same_maps():
     mask = pipeline.locate(even).brain
     first = pipeline.deconvolve(even, mask=mask)
     second = pipeline.deconvolve(mixed, lambda *given, **moments: ops.csvd(*given, **moments), mask=mask)
-    assert second.notes["times"] == "resampled every 1 s by monotone cubics"  # whatever the method's name
+    assert second.provenance.times == "resampled every 1 s by monotone cubics"  # whatever the method's name
     inside = mask[2] & (first["cbv"][2] > 0.5) & (first["cbv"][2] < 8)
     for name, most in (("cbv", 0.05), ("cbf", 0.15)):
         change = (second[name][2] - first[name][2])[inside].abs() / first[name][2][inside]
@@ -225,6 +253,31 @@ def test_a_series_that_does_not_fit_names_both_numbers(case, student):
         pipeline.predict(short, student)
     with pytest.raises(ModelMismatchError, match="1 s apart, the series has 2 s"):
         pipeline.predict(replace(series, times=series.times * 2), student)
+
+
+def test_predictions_end_where_their_colours_do(case, student):
+    """A model that runs off at both ends predicts the ends. Mutation seen red: indices as they come."""
+    series, _ = case
+    wild = Ridge(alpha=1e-6)
+    X = torch.rand(400, series.n_frames, generator=torch.Generator().manual_seed(0))
+    wild.fit(X, torch.stack([9e4 * (X.mean(dim=1) - 0.06), -1e4 * X[:, 0]], dim=1)).metadata_ = student.metadata_
+    predicted = pipeline.predict(series, wild)
+    cbv, tmax = (predicted[name][predicted.mask] for name in ("cbv", "tmax"))
+    assert (float(cbv.min()), float(cbv.max())) == (0.0, 8.0)
+    assert set(tmax.tolist()) == {2.0}
+
+
+@pytest.mark.parametrize("dt", [1.0, 2.0])
+def test_frames_are_a_twentieth_off_at_most(case, student, dt):
+    """Relative to what the model learned from. Mutations seen red: half a per cent, ten; a twentieth of a second."""
+    series, _ = case
+    model = Ridge(alpha=1e-6).fit(torch.rand(9, series.n_frames), torch.rand(9, 2))
+    model.metadata_ = {"recipe": {**student.metadata_["recipe"], "dt": dt}}
+    for factor in (0.96, 1.04):
+        pipeline.predict(replace(series, times=series.times * factor * dt), model)
+    for factor in (0.94, 1.06):
+        with pytest.raises(ModelMismatchError, match="s apart"):
+            pipeline.predict(replace(series, times=series.times * factor * dt), model)
 
 
 def test_a_model_without_recipe_is_refused(case):

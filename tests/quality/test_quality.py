@@ -13,7 +13,7 @@ from ctp_torch.data.series import CTPSeries
 from ctp_torch.ops import RigidMotion, VesselCurve
 from ctp_torch.pipeline import examine
 from ctp_torch.quality import Bolus, Check, assess, slice_mismatch
-from ctp_torch.quality.checks import _arterial, _truncation, check_frames, check_motion, check_slices
+from ctp_torch.quality.checks import check_artery, check_frames, check_motion, check_slices, check_truncation
 
 
 def series(times, n_slices=3, provenance=None):
@@ -167,21 +167,21 @@ def test_an_implausible_artery_is_flagged_by_its_own_limit(aif, vof, noise, name
     ripple = torch.zeros(60, dtype=torch.float64)
     ripple[:10] = noise * torch.tensor([1.0, -1.0] * 5, dtype=torch.float64)
     tissue = gamma(10.5, 4.5, beta=2.0).curve
-    check = _arterial(Bolus(tissue, aif._replace(curve=aif.curve + ripple), vof, ""), tissue, 1.0, 10)
+    check = check_artery(Bolus(tissue, aif._replace(curve=aif.curve + ripple), vof, ""), tissue, 1.0, 10)
     assert check.broken == names
     assert ("--aif x,y,z" in check.describe()) == bool(names)
 
 
 def test_what_suffers_is_said_where_an_artery_is_implausible():
     tissue, artery = gamma(10.5, 4.5, beta=2.0).curve, gamma(10, 100)
-    late = _arterial(Bolus(tissue, gamma(14, 100), None, ""), tissue, 1.0, 10)
-    low = _arterial(Bolus(tissue, gamma(10, 5), gamma(14, 30), ""), tissue, 1.0, 10)
+    late = check_artery(Bolus(tissue, gamma(14, 100), None, ""), tissue, 1.0, 10)
+    low = check_artery(Bolus(tissue, gamma(10, 5), gamma(14, 30), ""), tissue, 1.0, 10)
     assert "it rises like tissue or a vein: Tmax reads too short" in late.describe()
     assert "no vein was found to scale it by; look at its curve and name an artery by --aif x,y,z" in late.describe()
     assert (late.values["veins"], low.values["veins"]) == (0.0, 1.0)
     assert "CBF, CBV, MTT and Tmax all rest on it" in low.describe()
     assert "no vein" not in low.describe()
-    assert not _arterial(Bolus(tissue, artery, None, ""), tissue, 1.0, 10).raised
+    assert not check_artery(Bolus(tissue, artery, None, ""), tissue, 1.0, 10).raised
 
 
 def test_a_vein_taken_for_the_artery_is_flagged():
@@ -199,7 +199,7 @@ def test_the_artery_of_a_human_series_is_plausible(third_party):
     curves = torch.tensor(image.get_fdata(), dtype=torch.float32).permute(3, 2, 1, 0).contiguous()
     mask = torch.ones(curves.shape[1:], dtype=torch.bool)
     aif = ops.select_aif(curves, mask, 1.243, spacing=(5.0, 2.0, 2.0))
-    check = _arterial(Bolus(curves, aif, None, ""), ops.smooth_in_time(curves[:, mask].mean(dim=1)), 1.243, 10)
+    check = check_artery(Bolus(curves, aif, None, ""), ops.smooth_in_time(curves[:, mask].mean(dim=1)), 1.243, 10)
     assert not check.raised
     assert check.values["later_than_tissue_s"] < -1.0
 
@@ -211,7 +211,7 @@ def test_the_artery_of_a_human_series_is_plausible(third_party):
 def test_a_scan_that_ends_early_is_flagged_by_what_is_cut(cut, name):
     aif, vof = gamma(10, 100), gamma(14, 200)
     curves = [vessel._replace(curve=vessel.curve[:cut]) for vessel in (aif, vof)]
-    check = _truncation(*curves, [float(t) for t in range(cut)])
+    check = check_truncation(*curves, [float(t) for t in range(cut)])
     assert check.broken == [] if name is None else name in check.broken
 
 
