@@ -136,22 +136,23 @@ def prepare(
     inner = _inner_brain(series)
     ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
     done("median filter")
-    if isinstance(estimate, RigidMotion) or estimate is None:
-        motion = estimate
-    else:
-        motion = estimate(series.hu, series.geometry.spacing, _count_baseline(series, inner))
+    n_baseline, motion, place = 0, estimate if isinstance(estimate, RigidMotion) else None, None
+    if estimate is not None:
+        n_baseline = _count_baseline(series, inner)
+    if estimate is not None and not isinstance(estimate, RigidMotion):
+        motion = estimate(series.hu, series.geometry.spacing, n_baseline)
     done("motion estimate")
-    anatomy = None
     if motion is not None:
-        ready, anatomy = _aligned(ready, motion, inner)
+        ready, place = _aligned(ready, motion, n_baseline)
     thick = Slabs.of(series.geometry, slab_mm)
     ready = slabs(ready, slab_mm)
     done("motion correction")
-    if anatomy is None:
+    if place is None:
         anatomy = _locate(ready, thick.mask(inner))
-    else:  # what moved through thick slices was found in it; subtracting that left its outlines where they were
-        baseline = ready.hu[: anatomy.n_baseline].mean(dim=0)
-        anatomy = anatomy._replace(baseline=baseline, head=thick.mask(anatomy.head), brain=thick.mask(anatomy.brain))
+    else:  # what moved through thick slices was sought in that brain; looked for once more, it would be the same
+        head, brain = (thick.mask(mask) for mask in place)
+        n_baseline = _count_baseline(ready, brain)
+        anatomy = Anatomy(ready.hu[:n_baseline].mean(dim=0), head, brain, n_baseline)
     done("masks")
     provenance = replace(ready.provenance, preparation=Preparation(name, median_size))
     return Scan(replace(ready, provenance=provenance), motion, anatomy)
@@ -192,7 +193,7 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     curves is found by its path and subtracted (`ops.remove_through_plane`). ``provenance.motion.through_plane`` says
     what was done: interpolated, subtracted, or both where thick slices move far.
     """
-    return _aligned(series, motion, None)[0]
+    return _aligned(series, motion, _count_baseline(series, _inner_brain(series)))[0]
 
 
 def locate(series: CTPSeries) -> Anatomy:
@@ -215,8 +216,8 @@ def locate(series: CTPSeries) -> Anatomy:
     return _locate(series, _inner_brain(series))
 
 
-def _aligned(series: CTPSeries, motion: RigidMotion, inner: Tensor | None) -> tuple[CTPSeries, Anatomy | None]:
-    """The series with its motion undone; and where the brain is, when thick slices made that a question."""
+def _aligned(series: CTPSeries, motion: RigidMotion, n_baseline: int) -> tuple[CTPSeries, tuple[Tensor, Tensor] | None]:
+    """The series with its motion undone; and its head and brain, when thick slices made that a question."""
     spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
     undone = ops.correctable(motion, spacing)
     in_patient = ops.patient_axes(motion, series.geometry.direction)
@@ -229,18 +230,22 @@ def _aligned(series: CTPSeries, motion: RigidMotion, inner: Tensor | None) -> tu
     aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
     if determined:
         return aligned, None
-    anatomy = locate(aligned) if inner is None else _locate(aligned, inner)
-    ops.remove_through_plane(moved, motion, anatomy.brain, spacing, series.dt, in_place=True)
-    return aligned, anatomy
+    head, brain = _outline(moved[:n_baseline].mean(dim=0), spacing)
+    ops.remove_through_plane(moved, motion, brain, spacing, series.dt, in_place=True)
+    return aligned, (head, brain)
 
 
 def _locate(series: CTPSeries, inner: Tensor) -> Anatomy:
     """Head and brain, where a brain ``inner (z, y, x)`` is roughly known, which tells the pre-contrast frames."""
     n_baseline, spacing = _count_baseline(series, inner), series.geometry.spacing
     baseline = series.hu[:n_baseline].mean(dim=0)
+    return Anatomy(baseline, *_outline(baseline, spacing), n_baseline)
+
+
+def _outline(baseline: Tensor, spacing: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
+    """Head and brain ``(z, y, x)`` of a CT without contrast, the brain without its rim."""
     head = ops.head_mask(baseline, spacing)
-    brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
-    return Anatomy(baseline, head, brain, n_baseline)
+    return head, ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
 
 
 def _inner_brain(series: CTPSeries) -> Tensor:

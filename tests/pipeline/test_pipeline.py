@@ -229,7 +229,7 @@ def student(case):
     generator = torch.Generator().manual_seed(0)
     X = torch.rand(400, series.n_frames, generator=generator)
     model = Ridge(alpha=1e-6).fit(X, torch.stack([255 * X.mean(dim=1), 100 * X[:, 0]], dim=1))
-    recipe = Recipe(frames=series.n_frames, dt=1.0, targets={"cbv": (0.0, 8.0), "tmax": (2.0, 12.0)})
+    recipe = Recipe(frames=series.n_frames, dt=1.0, targets={"cbv": (0.0, 8.0), "tmax": (2.0, 12.0)}, median_size=1)
     model.metadata_ = {"recipe": recipe.as_metadata()}
     return model
 
