@@ -15,7 +15,7 @@ from ctp_torch import MapSettings, Scan, analyse, ops, pipeline, prepare
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.scale import ColorScale
 from ctp_torch.data.series import CTPSeries
-from ctp_torch.errors import CTPError, ModelMismatchError, QualityError
+from ctp_torch.errors import CTPError, ModelMismatchError, NoSeriesError, QualityError
 from ctp_torch.models import Ridge
 from ctp_torch.phantom import render_patient
 from ctp_torch.pipeline.recipe import Recipe
@@ -187,7 +187,7 @@ def test_a_worker_tells_what_came_of_it(folder, tmp_path):
     assert (tmp_path / "good" / "cbf.txt").is_file()
     assert good.lesions["core_ml"] == analyse(folder).lesions.summary()["core_ml"]
     missing = work(tmp_path / "nothing", tmp_path / "bad", MapSettings(), leaves_a_file)
-    assert missing.exit_code == 4
+    assert missing.exit_code == NoSeriesError.exit_code
     assert "doesn't exist" in missing.message
     assert not (tmp_path / "bad").exists()
 
