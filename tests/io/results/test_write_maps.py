@@ -6,6 +6,7 @@ from dataclasses import replace
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 import torch
@@ -45,6 +46,18 @@ def test_round_trip(orientation, form, tmp_path):
         else:
             assert error == 0
         assert form == "nifti" or one.unit == CODES[name][2]
+
+
+@pytest.mark.parametrize("form", ["ct", "pm"])
+def test_a_viewer_opens_a_map_at_its_range(form, tmp_path):
+    """OEFmax, shown from 20 to 60 %. Mutations seen red: half of the top for the middle; the top for the width."""
+    made_scan(tmp_path / "ct")
+    maps, _ = made_maps(tmp_path / "ct", names=("oefmax",))
+    write_maps(maps, tmp_path / "out", formats=(form,), source=tmp_path / "ct")
+    one = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
+    if form == "pm":
+        one = one.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0]
+    assert (float(one.WindowCenter), float(one.WindowWidth)) == (40.0, 40.0)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
