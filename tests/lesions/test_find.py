@@ -375,6 +375,31 @@ def test_flow_is_not_compared_across_the_midline_where_both_sides_are_late():
     assert any("both sides" in warning for warning in lesions.warnings)
 
 
+@pytest.mark.parametrize(("rows", "side"), [(14, "none"), (10, "left")])
+def test_both_sides_are_ill_where_the_smaller_lesion_is_most_of_the_larger(rows, side):
+    """Seven tenths, and half. Mutations seen red: nine tenths are needed; three."""
+    maps, _ = a_little_late(45.0, 9.5)
+    maps["tmax"][:, 40 : 40 + rows, 26:36] = 9.5
+    assert find_lesions(maps, thresholds=Thresholds(sigma_mm=0.0)).side == side
+
+
+def test_metal_and_missing_tissue_are_said():
+    """Mutations seen red: metal from 2,400 HU on; slices from 0; a side is whole with half of the other's tissue."""
+    maps, _, _ = drawn(64, 4, lesions=0)
+    ct = head_ct(maps)
+    ct[1, 30:34, 40:44], ct[3, 30:34, 40:44] = 2200.0, 1800.0
+    told = survey(maps, baseline=ct).warnings
+    assert [line for line in told if "metal" in line] == [
+        "metal in the brain (above 2000 HU) in slice 2: streaks falsify the maps there"
+    ]
+    assert not any("one side holds" in line for line in told)
+    for rows, damaged in ((14, False), (28, True)):  # of 47
+        gone = maps["cbf"].clone()
+        gone[:, 9 : 9 + rows, 32:] = torch.nan
+        told = survey(replace(maps, values={**maps.values, "cbf": gone})).warnings
+        assert any("one side holds" in line for line in told) == damaged, rows
+
+
 @pytest.mark.parametrize("scale", [0.4, 2.5])
 def test_the_scale_of_the_arterial_input_moves_no_lesion(scale):
     """Mutation seen red: vessels above 9 mL/100 g, which at 2.5 times the volume is all normal tissue."""

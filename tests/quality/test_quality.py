@@ -222,14 +222,19 @@ def test_no_artery_says_why():
     assert "no artery found" in check.describe()
 
 
-def test_the_baseline_is_counted_from_the_onset_itself():
-    """Onsets two seconds apart move the count by two frames."""
-    counts = []
+def test_the_baseline_ends_two_seconds_before_the_arteries_onset():
+    """Mutations seen red: no margin; the onset of the brain's mean for that of its arteries."""
     for onset in (8.0, 10.0, 12.0):
-        source, _ = scan(n=64, frames=60, onset=onset, bolus=1.5)
-        counts.append(flags_of(source).checks[3].values["baseline_frames"])
-    assert counts[1] - counts[0] == pytest.approx(2, abs=1)
-    assert counts[2] - counts[1] == pytest.approx(2, abs=1)
+        source, made = scan(n=64, frames=60, onset=onset, bolus=1.5)
+        found = flags_of(source).checks[3].values
+        assert found["onset_s"] == pytest.approx(float(ops.bolus_onset(made.aif, 1.0)), abs=1.2)
+        assert found["baseline_frames"] == int(found["onset_s"] - 2.0) + 1  # a second apart, from 0
+
+
+@pytest.mark.parametrize(("bolus", "raised"), [(0.1, True), (0.2, False)])
+def test_a_brain_that_hardly_enhances_has_no_bolus(bolus, raised):
+    """Peaks of .9 and 1.8 HU. Mutations seen red: .5 HU are enough; 2.5 HU aren't."""
+    assert ("q7" in flags_of(scan(n=64, frames=60, bolus=bolus)[0]).flags) == raised
 
 
 def test_a_volume_without_a_brain_fails_all_that_needs_one():
