@@ -132,11 +132,11 @@ _claims: dict[str, Claim] = {}
 """The places claimed by the command that runs, by their real paths."""
 
 
-def claim(place: Path, *, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
-    """A folder claimed until the command ends, or refused; ``inputs`` are what the command reads."""
+def claim(place: Path, *, force: bool, inputs: Sequence[str | Path | None] = (), apart: Sequence[str] = ()) -> None:
+    """A folder claimed until the command ends, or refused; the arguments are `ctp_torch.io.delivery.claim_folder`'s."""
     from ctp_torch.io.delivery import claim_folder
 
-    _keep(place, lambda: claim_folder(place, force=force, inputs=inputs))
+    _keep(place, lambda: claim_folder(place, force=force, inputs=inputs, apart=apart))
 
 
 def claim_file(path: Path, *others: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:

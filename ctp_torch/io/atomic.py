@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -92,4 +93,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping
         try:
             save_file(dict(tensors), partial, metadata=dict(metadata))
         except SafetensorError as error:
-            raise OSError(errno.EIO, f"the tensors can't be written ({error})", str(path)) from error
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number) if found else str(error), str(path)) from error

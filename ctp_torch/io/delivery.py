@@ -205,6 +205,7 @@ def claim_folder(
     inputs: Sequence[str | Path | None] = (),
     plan: str | None = None,
     listed: bool = True,
+    apart: Sequence[str] = (),
 ) -> Claim:
     """A folder of results claimed for this run: absent, empty, or as an earlier run of ours left it.
 
@@ -220,6 +221,8 @@ def claim_folder(
         makes what is written before an interruption be kept for a claim with the same plan
     listed
         leave a list of the results in the folder; without one ``force`` replaces files of the same names only
+    apart
+        names in the folder that are the run's own, and no results
 
     Raises
     ------
@@ -231,16 +234,16 @@ def claim_folder(
     root = _folder(place)
     claim = Claim(place, root, plan=plan, listed=listed)
     try:
-        claim.before = _replaceable(place, root, force=force, inputs=inputs, listed=listed)
+        claim.before = _replaceable(place, root, force=force, inputs=inputs, listed=listed, apart=apart)
     except BaseException:
         claim.close()
         raise
     return claim
 
 
-def check_folder(place: str | Path, *, force: bool = False) -> None:
+def check_folder(place: str | Path, *, force: bool = False, apart: Sequence[str] = ()) -> None:
     """Refuse what `claim_folder` would refuse, without claiming it: nothing is touched or made."""
-    _replaceable(Path(place), _folder(Path(place)), force=force)
+    _replaceable(Path(place), _folder(Path(place)), force=force, apart=apart)
 
 
 def _folder(place: Path) -> Path:
@@ -252,10 +255,16 @@ def _folder(place: Path) -> Path:
 
 
 def _replaceable(
-    place: Path, root: Path, *, force: bool, inputs: Sequence[str | Path | None] = (), listed: bool = True
+    place: Path,
+    root: Path,
+    *,
+    force: bool,
+    inputs: Sequence[str | Path | None] = (),
+    listed: bool = True,
+    apart: Sequence[str] = (),
 ) -> Listing:
     """What an earlier run left in a folder, all of it free to be replaced."""
-    if not root.is_dir() or all(entry.name.startswith(PREFIX) for entry in root.iterdir()):
+    if not root.is_dir() or all(entry.name.startswith(PREFIX) or entry.name in apart for entry in root.iterdir()):
         return Listing({})
     before = read_listing(root / LISTING)
     if before is None and force and not listed:

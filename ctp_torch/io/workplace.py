@@ -16,7 +16,18 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["PREFIX", "HeldError", "Workplace", "beside", "fixed_name", "remove", "sweep", "temporary_folder"]
+__all__ = [
+    "KEPT",
+    "PREFIX",
+    "HeldError",
+    "Workplace",
+    "beside",
+    "fixed_name",
+    "remove",
+    "sweep",
+    "sweep_below",
+    "temporary_folder",
+]
 
 PREFIX = ".ctp-torch-"
 """Names of the hidden folders begin so."""
@@ -123,6 +134,28 @@ def sweep(place: Path, *, kept: bool = False) -> list[Path]:
             continue
         dead.close()
         gone.append(folder)
+    return gone
+
+
+def sweep_below(place: Path, *, kept: bool = False) -> list[Path]:
+    """The same for a folder and all below it; with ``kept`` the notes of deliveries too that nobody goes on with.
+
+    Returns
+    -------
+    list
+        what was removed
+    """
+    gone = []
+    for folder, below, files in os.walk(place):
+        gone += sweep(Path(folder), kept=kept)
+        below[:] = [name for name in below if not name.startswith(PREFIX)]
+        for name in files:
+            note = Path(folder) / name
+            if not (kept and name.startswith(PREFIX) and name.endswith(".json")):
+                continue
+            with suppress(HeldError, OSError), Workplace(note.with_suffix(""), patience_s=0.0, strict=True):
+                note.unlink()
+                gone.append(note)
     return gone
 
 
