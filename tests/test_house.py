@@ -13,7 +13,7 @@ import ctp_torch
 PACKAGE = Path(ctp_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
-    **dict.fromkeys(("compiled", "errors", "geometry", "series", "curves", "maps"), 0),
+    **dict.fromkeys(("compiled", "errors", "geometry", "interrupts", "series", "curves", "maps"), 0),
     **dict.fromkeys(("io", "ops"), 1),
     "models": 2,
     **dict.fromkeys(("recipe", "sampling", "pipeline", "lesion", "phantom"), 3),

@@ -55,7 +55,7 @@ def reproduce(
         raise CTPError("--size is of digital patients that are drawn here; the cohort's patients have theirs")
     started = time.perf_counter()
 
-    from ctp_torch.io.delivery import check_folder
+    from ctp_torch.io.claims import check_folder
     from ctp_torch.study.plan import cohort_names
     from ctp_torch.study.running import collect, run_study
     from ctp_torch.study.sources import Drawn, open_folder

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch.errors import OutputExistsError
-from ctp_torch.io.delivery import claim_folder, on_its_way
+from ctp_torch.io.claims import claim_folder
+from ctp_torch.io.delivery import on_its_way
 from ctp_torch.io.listing import flush
 from ctp_torch.io.workplace import beside
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ctp_torch.io.delivery import delivered
+from ctp_torch.io.claims import delivered
 from ctp_torch.io.derived.derivation import Derivation, content_digest
 from ctp_torch.io.derived.source import Source, anonymous_source, read_source
 from ctp_torch.io.nifti import ascending, write_volume

@@ -14,7 +14,7 @@ from torch import Tensor
 from ctp_torch import __version__, ops, pipeline
 from ctp_torch.errors import CTPError, QualityError
 from ctp_torch.io.atomic import whole
-from ctp_torch.io.delivery import check_folder, claim_folder
+from ctp_torch.io.claims import check_folder, claim_folder
 from ctp_torch.io.workplace import sweep
 from ctp_torch.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.phantom.noise import noise_after_median

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctp_torch.errors import OutputExistsError
-from ctp_torch.io.delivery import claim_file, claim_folder, delivered
+from ctp_torch.io.claims import claim_file, claim_folder, delivered
 from ctp_torch.io.listing import LISTING
 from ctp_torch.io.workplace import PREFIX, Workplace, sweep
 
