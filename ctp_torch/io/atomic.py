@@ -79,7 +79,7 @@ def expect_size(path: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"only {there:,} of {size:,} bytes could be written", str(path))
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str]) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
     """Tensors as a safetensors file, whole or not at all; an older file is replaced.
 
     Raises
@@ -92,7 +92,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping
 
     with whole(path, force=True) as partial:
         try:
-            save_file(dict(tensors), partial, metadata=dict(metadata))
+            save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:
             found = re.search(r"os error (\d+)", str(error))
             number = int(found[1]) if found else errno.EIO
