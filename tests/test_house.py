@@ -14,7 +14,7 @@ import ctp_torch
 PACKAGE = Path(ctp_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
-    **dict.fromkeys(("errors", "moved"), 0),
+    **dict.fromkeys(("errors", "interrupts", "moved"), 0),
     "data": 1,
     "ops": 2,
     "io": 3,

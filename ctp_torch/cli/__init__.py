@@ -15,7 +15,6 @@ from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
 from ctp_torch.cli.info import info
-from ctp_torch.cli.interrupts import Interrupted, raised_signals
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
@@ -25,6 +24,7 @@ from ctp_torch.cli.reproduce import reproduce
 from ctp_torch.cli.train import train
 from ctp_torch.cli.tune import tune
 from ctp_torch.errors import CTPError
+from ctp_torch.interrupts import Interrupted, raised_signals
 
 __all__ = ["app", "main"]
 

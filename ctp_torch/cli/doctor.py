@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ctp_torch.cli import console
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import CTPError, NoSeriesError
 
 __all__ = ["doctor"]
 
 
-def doctor(device: console.DeviceOption = "auto", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def doctor(
+    device: console.DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    clean: Annotated[
+        Path | None,
+        typer.Option("--clean", help="Remove what killed runs left in this folder and below, and do no more."),
+    ] = None,
+) -> None:
     """Show versions, device and decoders, and deconvolve known curves as a self-test (a few seconds)."""
+    if clean is not None:
+        _clean(clean)
+        return
     import json
 
     import torch
@@ -44,6 +55,20 @@ def doctor(device: console.DeviceOption = "auto", as_json: Annotated[bool, typer
                 console.say(f"{name.replace('_', ' ')}: {value}")
     if problems:
         raise CTPError("the self-test failed: " + "; ".join(problems))
+
+
+def _clean(place: Path) -> None:
+    """Remove the hidden folders of dead runs in a place and below, and in the system's temporary folder."""
+    import tempfile
+
+    from ctp_torch.io.workplace import sweep, sweep_below
+
+    if not place.is_dir():
+        raise NoSeriesError(f"--clean {place} is no folder; give the one that the killed run wrote into, or one above")
+    gone = [*sweep_below(place, kept=True), *sweep(Path(tempfile.gettempdir()))]
+    for path in gone:
+        console.say(f"removed {path}")
+    console.say(f"{len(gone)} leftovers of killed runs removed" if gone else "no killed run left anything")
 
 
 def self_test(device: object) -> list[str]:

@@ -84,7 +84,7 @@ def maps(
     Example: ctp-torch maps DICOM_FOLDER -o maps --formats nifti,ct,rgb,seg,sr
     """
     names = formats.pick_formats(write, lesions=lesions)
-    from ctp_torch.io.delivery import claim_folder
+    from ctp_torch.io.claims import claim_folder
     from ctp_torch.pipeline.analysis import MapSettings, analyse
     from ctp_torch.report.analysis import results_folder, write_analysis
 

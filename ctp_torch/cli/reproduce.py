@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import console, reading
-from ctp_torch.errors import CTPError, OutputExistsError
+from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
     from ctp_torch.study.design.plan import Study
@@ -53,17 +53,20 @@ def reproduce(
     chosen = choose(preset, size=size, seeds=seeds)
     if cohort is not None and size is not None:
         raise CTPError("--size is of digital patients that are drawn here; the cohort's patients have theirs")
-    if output.exists() and not output.is_dir():
-        raise OutputExistsError(f"{output} is a file; give a folder by -o")
     started = time.perf_counter()
 
+    from ctp_torch.io.claims import check_folder
     from ctp_torch.study.design.plan import cohort_names
     from ctp_torch.study.design.sources import Drawn, open_folder
     from ctp_torch.study.engine.running import collect, run_study
 
     source = Drawn(seed, chosen.patients, chosen.train, chosen.size) if cohort is None else open_folder(cohort, lut=lut)
     study = cohort_names(source, chosen)
+    check_folder(output, force=True, apart=("steps",))
     steps = output / "steps"
+    if not tables_only:
+        steps.mkdir(parents=True, exist_ok=True)
+    console.claim(output, force=True, inputs=(cohort,), apart=("steps",))
     if not tables_only:
         run_study(steps, study, processes=processes or _cores(), track=_track)
     found = collect(steps, study)
@@ -89,7 +92,8 @@ def _deliver(steps: Path, output: Path, study: Study, found: Findings, *, second
         **console.versions(),
     }
     shown = views(steps, found, study.test[:_VIEWED])
-    figures = deliver(steps, output, found, patients=shown, facts=facts)
+    with console.delivered(output) as folder:
+        figures = deliver(steps, folder, found, patients=shown, facts=facts)
     tables = all_tables(found)
     for name in _SHOWN:
         if name in tables:

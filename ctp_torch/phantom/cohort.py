@@ -15,7 +15,7 @@ from ctp_torch import __version__, ops, pipeline
 from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.errors import CTPError, QualityError
 from ctp_torch.io.atomic import whole
-from ctp_torch.io.delivery import check_folder, claim_folder
+from ctp_torch.io.claims import check_folder, claim_folder
 from ctp_torch.io.workplace import sweep
 from ctp_torch.phantom.noise import noise_after_median
 from ctp_torch.phantom.patient import LABELS, Patient, PatientTruth, draw_diagnosis, render_patient

@@ -14,7 +14,7 @@ from torch import Tensor
 from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
-from ctp_torch.io.delivery import delivered
+from ctp_torch.io.claims import delivered
 from ctp_torch.ops.deconvolution.units import volume_per_area
 from ctp_torch.phantom.acquisition import AIR_HU, Protocol, geometry_of
 from ctp_torch.phantom.curves import TEXTBOOK, Bolus, arterial_curve, exponential_tissue_curve, gamma_venous_curve

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.data.methods import METHODS
-from ctp_torch.io.delivery import Claim, claim_folder
+from ctp_torch.io.claims import claim_folder
+from ctp_torch.io.delivery import Claim
 from ctp_torch.io.results.bids import BidsName, describe_dataset, write_bids
 from ctp_torch.io.results.derivation import Code, Derivation, file_digest
 from ctp_torch.io.results.identity import identity_record

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.io.atomic import whole
 from ctp_torch.learning.evaluate import (
     Interval,
     PointScores,
@@ -56,7 +57,8 @@ def write_scores(rows: Sequence[SliceScore], path: Path) -> None:
     writer.writerow(SliceScore._fields)
     for row in rows:
         writer.writerow([_cell(value) for value in row])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    with whole(path, force=True) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")
 
 
 def read_scores(path: Path) -> list[SliceScore]:

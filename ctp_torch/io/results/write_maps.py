@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.io.delivery import delivered
+from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
 from ctp_torch.io.results.source import Source, anonymous_source, read_source

@@ -17,7 +17,7 @@ from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.data.scale import ColorScale
-from ctp_torch.io.atomic import whole
+from ctp_torch.io.atomic import save_tensors
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.study.design.sources import Scan, Source, Truth
@@ -86,8 +86,7 @@ def prepare_patient(folder: Path, *, source: Source, name: str, split: str) -> d
     others = {} if split == "train" else {label: teach(aligned, how) for label, how in OTHER_TEACHERS.items()}
     home = folder / "patients" / split
     _save_surroundings(home / f"{name}.around.safetensors", scan, aligned, ready, others)
-    with whole(home / f"{name}.safetensors", force=True) as partial_file:
-        ready.save(partial_file)
+    ready.save(home / f"{name}.safetensors")
     facts = {} if scan.truth is None else scan.truth.facts
     return {"voxels": len(ready.curves), "baseline_frames": anatomy.n_baseline, "flags": list(ready.flags), **facts}
 
@@ -153,8 +152,6 @@ def _save_surroundings(
     path: Path, scan: Scan, aligned: pipeline.Scan, ready: PreparedPatient, others: Mapping[str, Tensor]
 ) -> None:
     """The second file."""
-    from safetensors.torch import save_file
-
     geometry = aligned.series.geometry
     peak = int(ready.curves.mean(dim=0).argmax())
     tensors = {"baseline": aligned.anatomy.baseline, "peak": aligned.series.hu[peak]}
@@ -163,6 +160,5 @@ def _save_surroundings(
         tensors |= {"truth": scan.truth.maps, "labels": scan.truth.labels}
         tensors |= {"core": scan.truth.core, "penumbra": scan.truth.penumbra}
     facts = {name: getattr(geometry, name) for name in ("shape", "spacing", "origin", "direction")}
-    with whole(path, force=True) as partial_file:
-        contiguous = {name: values.cpu().contiguous().clone() for name, values in tensors.items()}
-        save_file(contiguous, partial_file, metadata={"facts": json.dumps(facts)})
+    contiguous = {name: values.cpu().contiguous().clone() for name, values in tensors.items()}
+    save_tensors(contiguous, path, metadata={"facts": json.dumps(facts)})

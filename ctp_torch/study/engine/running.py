@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ctp_torch.io.workplace import sweep_below
 from ctp_torch.study.design.plan import CALIBRATION, Stage, Study, stages
 from ctp_torch.study.engine.steps import load_step, seconds_of
 from ctp_torch.study.engine.workers import share_out
@@ -50,6 +51,7 @@ def run_study(folder: Path, study: Study, *, processes: int = 1, track: Track = 
         shows progress
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sweep_below(folder)
     for stage in _all_stages(folder, study):
         names: Iterator[str] = share_out(folder, stage.steps, processes=processes)
         for _ in track(names, stage.title, total=len(stage.steps)):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ctp_torch import models
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.io.atomic import whole
+from ctp_torch.io.atomic import save_tensors
 from ctp_torch.learning.scoring import measure, yardstick
 from ctp_torch.learning.training import draw, fingerprint
 from ctp_torch.models.base import Regressor, load_model
@@ -67,8 +67,6 @@ def draw_pool(folder: Path, *, names: Sequence[str], n_samples: int, seed: int, 
     n_samples, seed
         of the draw
     """
-    from safetensors.torch import save_file
-
     files = [folder / "patients" / "train" / f"{name}.safetensors" for name in names]
     data = draw(files, n_samples, seed=seed)
     sizes = torch.tensor([len(data.pixels[name]) for name in names])
@@ -76,9 +74,8 @@ def draw_pool(folder: Path, *, names: Sequence[str], n_samples: int, seed: int, 
     order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed + 1))
     pixel = torch.cat([data.pixels[name] for name in names])
     tensors = {"curves": data.curves, "targets": data.targets, "patient": patient, "pixel": pixel}
-    with whole(_pool_file(folder, seed), force=True) as partial:
-        shuffled = {name: values[order].contiguous() for name, values in tensors.items()}
-        save_file({**shuffled, "dt": torch.tensor([data.dt], dtype=torch.float64)}, partial)
+    shuffled = {name: values[order].contiguous() for name, values in tensors.items()}
+    save_tensors({**shuffled, "dt": torch.tensor([data.dt], dtype=torch.float64)}, _pool_file(folder, seed))
     return {"samples": n_samples, "pixels": fingerprint(data.pixels), "frames": data.curves.shape[1], "dt": data.dt}
 
 
@@ -146,11 +143,8 @@ def stored_model(folder: Path, name: str) -> Regressor:
 
 def keep_prediction(folder: Path, model: str, patient: str, values: Tensor) -> None:
     """Write the unrounded indices ``(voxels, maps)`` of a test patient."""
-    from safetensors.torch import save_file
-
     path = folder / "predictions" / model / f"{patient}.safetensors"
-    with whole(path, force=True) as partial:
-        save_file({"indices": values.clamp(0, 255).float().contiguous()}, partial)
+    save_tensors({"indices": values.clamp(0, 255).float().contiguous()}, path)
 
 
 def load_prediction(folder: Path, model: str, patient: str) -> Tensor:

@@ -15,7 +15,7 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import QualityError
-from ctp_torch.io.atomic import whole
+from ctp_torch.io.atomic import save_tensors
 from ctp_torch.phantom.noise import noise_amplitude, noise_images
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.study.design.patients import load_patient, teach
@@ -56,13 +56,9 @@ def possible(source: Source, variants: Sequence[str]) -> list[str]:
 
 def keep_scan(folder: Path, *, source: Source, name: str) -> dict[str, object]:
     """A patient's scan on disk in whole HU, so that it is rendered once for all variants."""
-    from safetensors.torch import save_file
-
     series = source.scan(name).series
     path = folder / "scans" / f"{name}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    with whole(path, force=True) as partial:
-        save_file({"hu": series.hu.round().to(torch.int16), "times": series.times.contiguous()}, partial)
+    save_tensors({"hu": series.hu.round().to(torch.int16), "times": series.times.contiguous()}, path)
     return {"frames": series.n_frames}
 
 
