@@ -23,6 +23,7 @@ __all__ = [
     "MapsOption",
     "RegistrationOption",
     "make_model",
+    "model_label",
     "name_models",
     "pick_maps",
     "pick_method",
@@ -124,6 +125,13 @@ def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str,
     if len(set(unique)) < len(unique):
         raise CTPError(f"the same model twice: {', '.join(map(str, files))}; give each --model once")
     return dict(zip(unique, models, strict=True))
+
+
+def model_label(regressor: object, file: Path) -> str:
+    """A model as results may tell it: its kind and the start of its file's hash; the file may be named after people."""
+    from ctp_torch.io.results.derivation import file_digest
+
+    return f"{type(regressor).__name__} {file_digest(file)[:8]}"
 
 
 def _pick(what: str, name: str, table: Mapping[str, T]) -> T:

@@ -93,7 +93,7 @@ def find_source(series: Path, uid: str | None, formats: Iterable[str], *, keep: 
     volume = nifti_at(series)
     if volume is None:
         return read_source(series, series=uid)
-    console.warn(f"{volume.name} tells no patient: DICOM results make an anonymous study of their own")
+    console.warn("a NIfTI tells no patient: DICOM results make an anonymous study of their own")
     return anonymous_source(file_digest(volume))
 
 
@@ -128,15 +128,12 @@ def derivation_of(
         code = Code(name[:16].upper(), "99CTPTORCH", choices.METHODS[name][:64])
     elif model is not None:
         code = Code("REGRESSION", "99CTPTORCH", "Regression of time curves")
-    plain = {k: Path(v).name if isinstance(v, str) and Path(v).is_file() else v for k, v in settings.items()}
-    digests = {
-        f"sha256 of {Path(file).name}": file_digest(file)[:16] for file in files if file and Path(file).is_file()
-    }
+    digests = [file_digest(file)[:16] for file in files if file and Path(file).is_file()]
     return Derivation(
         method=choices.METHODS.get(name, "learned regression" if model is not None else ""),
         code=code,
         model_sha256="" if model is None else file_digest(model),
-        settings={**plain, **digests},
+        settings={**settings, **({"files_sha256": " ".join(digests)} if digests else {})},
         flags={flag: NAMES[flag] for flag in flags},
     )
 

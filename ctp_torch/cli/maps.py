@@ -102,9 +102,15 @@ def maps(
     thickness = slab_mm if slab_mm is not None else SLAB_MM if recipe is None else 0.0  # a model learned its slices
 
     watch = Stopwatch()
-    source = read_series(series, times=times, dt=dt, series=uid, drop_incomplete=drop_incomplete, duplicates=twice).to(
-        target
-    )
+    source = read_series(
+        series,
+        times=times,
+        dt=dt,
+        series=uid,
+        drop_incomplete=drop_incomplete,
+        duplicates=twice,
+        keep_identity=keep_identity,
+    ).to(target)
     if recipe is not None:
         recipe.check(source.n_frames, source.dt)
     n = slices_per_slab(source.geometry, thickness)
@@ -138,10 +144,10 @@ def maps(
         "motion_through_plane": _through_plane(scan.ready.notes),
         "median_size": median_size,
         "slab_mm": thickness,
-        "mask": "brain" if mask is None else mask.name,
+        "mask": "brain" if mask is None else vessels.named(mask),
     }
     if model is not None:
-        settings["model"] = model.name
+        settings["model"] = choices.model_label(regressor, model)
     else:
         settings |= {
             "method": method or "csvd",

@@ -27,9 +27,11 @@ def check_choice(text: str, option: str) -> None:
         _voxel(text, option)
 
 
-def named(text: str) -> str:
-    """A choice as results may tell it: of a file the name alone, because folders may be named after people."""
-    return Path(text).name if Path(text).is_file() else text
+def named(text: str | Path) -> str:
+    """A choice as results may tell it: of a file the hash, because files and folders may be named after people."""
+    from ctp_torch.io.results.derivation import file_digest
+
+    return f"file, sha256 {file_digest(text)[:16]}" if Path(text).is_file() else str(text)
 
 
 def read_vessel(

@@ -15,6 +15,7 @@ from ctp_torch.io.dicom.index import ImageHeader, LeftOut, index_files
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_hounsfield
 from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
+from ctp_torch.io.dicom.terms import kernel_term, model_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_series", "read_dicom"]
 
-_MOST_NAMES = 100
-"""Names listed for one reason; a study can hold thousands of files of other series."""
+_MOST_FILES = 100
+"""Files listed for one reason; a study can hold thousands of other series."""
 
 
 def find_series(
@@ -68,6 +69,7 @@ def read_dicom(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
+    keep_identity: bool = False,
 ) -> CTPSeries:
     """The perfusion series that the files hold; the options are those of ``read_series``."""
     found, left_out = find_series(paths, place, series=series)
@@ -89,7 +91,10 @@ def read_dicom(
         thickness=first[0].thickness,
     )
     warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid)]
-    return CTPSeries(hu, told - told.min(), geometry, _notes(grid, source, warnings, left_out + grid.left_out))
+    left_out += grid.left_out
+    notes = _notes(grid, source, warnings) | (_free_text(grid) if keep_identity else {})
+    notes["left_out"] = _by_reason(left_out, paths, names=keep_identity)
+    return CTPSeries(hu, told - told.min(), geometry, notes)
 
 
 def _times(grid: Grid, clock: Clock, times: Tensor | None, dt: float | None) -> tuple[Tensor, str]:
@@ -126,26 +131,35 @@ def _remarks(grid: Grid) -> list[str]:
     return said
 
 
-def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> dict[str, object]:
-    """Provenance without identity: file names alone, no folders, no patient, no identifiers."""
+def _notes(grid: Grid, source: str, warnings: list[str]) -> dict[str, object]:
+    """Provenance without identity: terms in place of free text, no names, no identifiers."""
     from pydicom.uid import UID
 
     first: ImageHeader = grid.cells[0][0]
-    by_reason: dict[str, list[str]] = {}
-    for one in left_out:
-        by_reason.setdefault(one.reason, []).append(one.path.name)
     return {
         "format": "DICOM",
-        "vendor": first.vendor,
-        "model": first.model,
-        "kernel": first.kernel,
+        "vendor": vendor_term(first.vendor),
+        "model": model_term(first.model),
+        "kernel": kernel_term(first.kernel),
         "kvp": first.kvp,
         "slice_thickness_mm": first.thickness,
         "time_source": source,
         "transfer_syntax": UID(first.pixels.transfer_syntax).name,
         "n_files": len({image.path for row in grid.cells for image in row}),
         "warnings": warnings,
-        "left_out": [
-            {"reason": reason, "count": len(names), "files": names[:_MOST_NAMES]} for reason, names in by_reason.items()
-        ],
     }
+
+
+def _free_text(grid: Grid) -> dict[str, object]:
+    """What the headers say of the scanner in their own words, for those who keep identity."""
+    first: ImageHeader = grid.cells[0][0]
+    return {"vendor": first.vendor, "model": first.model, "kernel": first.kernel}
+
+
+def _by_reason(left_out: list[LeftOut], paths: Sequence[Path], *, names: bool) -> list[dict[str, object]]:
+    """Files that are no part of the series, by reason: their numbers from 1 in the order of names, or the names."""
+    number = {path: k for k, path in enumerate(paths, start=1)}
+    found: dict[str, list[object]] = {}
+    for one in left_out:
+        found.setdefault(one.reason, []).append(one.path.name if names else number[one.path])
+    return [{"reason": why, "count": len(files), "files": files[:_MOST_FILES]} for why, files in found.items()]
