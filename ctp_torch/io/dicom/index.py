@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from ctp_torch.io.dicom.lookup import Lookup
 from ctp_torch.io.dicom.moments import moments, orders
-from ctp_torch.io.dicom.terms import class_term
+from ctp_torch.io.dicom.terms import uid_term
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -203,11 +203,13 @@ def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeade
     if pixels.length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
         return "broken DICOM file (a CT image that ends before its pixels)"
     if pixels.length == 0 or not top.integer("Rows") or not top.integer("Columns"):
-        return f"no pixels ({class_term(top.text('SOPClassUID'))})"
+        return f"no pixels ({uid_term(top.text('SOPClassUID')) or 'unknown object'})"
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     n_frames = max(len(groups) if groups else 1, top.integer("NumberOfFrames") or 1)
     if n_frames > 1 and not groups:
-        return f"{n_frames} frames without per-frame attributes ({class_term(top.text('SOPClassUID'))})"
+        return (
+            f"{n_frames} frames without per-frame attributes ({uid_term(top.text('SOPClassUID')) or 'unknown object'})"
+        )
     lookups = Lookup.frames(dataset) if groups else [top]
     if groups and len(groups) != (top.integer("NumberOfFrames") or 1):
         return f"broken DICOM header ({len(groups)} frame descriptions for {top.integer('NumberOfFrames')} frames)"

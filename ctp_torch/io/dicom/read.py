@@ -15,7 +15,7 @@ from ctp_torch.io.dicom.index import ImageHeader, LeftOut, index_files
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_hounsfield
 from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
-from ctp_torch.io.dicom.terms import kernel_term, model_term, vendor_term
+from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
 
 if TYPE_CHECKING:
@@ -133,8 +133,6 @@ def _remarks(grid: Grid) -> list[str]:
 
 def _notes(grid: Grid, source: str, warnings: list[str]) -> dict[str, object]:
     """Provenance without identity: terms in place of free text, no names, no identifiers."""
-    from pydicom.uid import UID
-
     first: ImageHeader = grid.cells[0][0]
     return {
         "format": "DICOM",
@@ -144,7 +142,7 @@ def _notes(grid: Grid, source: str, warnings: list[str]) -> dict[str, object]:
         "kvp": first.kvp,
         "slice_thickness_mm": first.thickness,
         "time_source": source,
-        "transfer_syntax": UID(first.pixels.transfer_syntax).name,
+        "transfer_syntax": uid_term(first.pixels.transfer_syntax),
         "n_files": len({image.path for row in grid.cells for image in row}),
         "warnings": warnings,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ctp_torch.io.dicom.index import ImageHeader, LeftOut
-from ctp_torch.io.dicom.terms import class_term, image_type_term, modality_term, photometric_term
+from ctp_torch.io.dicom.terms import image_type_term, modality_term, photometric_term, uid_term
 
 __all__ = ["along_normal", "ct_images", "grids", "normal"]
 
@@ -60,7 +60,7 @@ def _reason_against(image: ImageHeader, asked: str) -> str:
     """Why an image can't be part of a series; empty when it can."""
     kind = image.image_type
     if image.sop_class not in _CT_CLASSES or image.modality not in ("CT", ""):
-        return f"no CT image ({class_term(image.sop_class)}, modality {modality_term(image.modality) or 'not told'})"
+        return f"no CT image ({uid_term(image.sop_class) or 'no SOP class'}, modality {modality_term(image.modality) or 'not told'})"
     if image.pixels.samples != 1 or image.pixels.photometric not in ("MONOCHROME2", ""):
         return f"no CT numbers ({photometric_term(image.pixels.photometric)}, {image.pixels.samples} samples a pixel)"
     if any("LOCALIZER" in word for word in kind):

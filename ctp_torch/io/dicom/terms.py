@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable
 
 __all__ = [
-    "class_term",
     "image_type_term",
     "kernel_term",
     "modality_term",
     "model_term",
     "photometric_term",
+    "uid_term",
     "vendor_term",
 ]
 
@@ -46,8 +46,8 @@ _TYPES = _words(
     DIVISION MASKED MAXIMUM MEAN MINIMUM MONOENERGETIC ENERGY_PROP_WT RESAMPLED FILTERED QUANTITY SUM MEDIAN"""
 )
 _MODALITIES = _words(
-    """AU BI CR CT CTPROTOCOL DG DOC DX ECG ES FID GM IO IVUS KER KO LS MG MR NM OCT OP OT PLAN PR PT PX REG RF RG RTDOSE
-    RTIMAGE RTPLAN RTSTRUCT RWV SC SEG SM SR TG US XA XC"""
+    """AU BI CR CT CTPROTOCOL DG DOC DX ECG ES FID GM IO IVUS KER KO LS MG MR NM OCT OP OT PLAN PR PT PX REG RF RG
+    RTDOSE RTIMAGE RTPLAN RTSTRUCT RWV SC SEG SM SR TG US XA XC"""
 )
 _PHOTOMETRICS = _words(
     """MONOCHROME1 MONOCHROME2 PALETTE COLOR RGB HSV ARGB CMYK YBR_FULL YBR_FULL_422 YBR_PARTIAL_420 YBR_PARTIAL_422
@@ -88,14 +88,13 @@ def photometric_term(text: str) -> str:
     return " ".join(_known(word, _PHOTOMETRICS) for word in text.split())
 
 
-def class_term(uid: str) -> str:
-    """The SOP class in words; one that DICOM doesn't define as a hash."""
+def uid_term(uid: str) -> str:
+    """A class or transfer syntax in words; one that DICOM doesn't define as a hash."""
+    from pydicom.config import IGNORE
     from pydicom.uid import UID
 
-    if not uid:
-        return "no SOP class"
-    name = UID(uid).name
-    return name if name != uid else f"unknown class {_hash(uid)}"
+    name = UID(uid, validation_mode=IGNORE).name  # itself, where it is unknown
+    return name if name != uid else _hash(uid)
 
 
 def _known(word: str, terms: frozenset[str]) -> str:
