@@ -60,7 +60,8 @@ def _reason_against(image: ImageHeader, asked: str) -> str:
     """Why an image can't be part of a series; empty when it can."""
     kind = image.image_type
     if image.sop_class not in _CT_CLASSES or image.modality not in ("CT", ""):
-        return f"no CT image ({uid_term(image.sop_class) or 'no SOP class'}, modality {modality_term(image.modality) or 'not told'})"
+        name, modality = uid_term(image.sop_class) or "no SOP class", modality_term(image.modality) or "not told"
+        return f"no CT image ({name}, modality {modality})"
     if image.pixels.samples != 1 or image.pixels.photometric not in ("MONOCHROME2", ""):
         return f"no CT numbers ({photometric_term(image.pixels.photometric)}, {image.pixels.samples} samples a pixel)"
     if any("LOCALIZER" in word for word in kind):
