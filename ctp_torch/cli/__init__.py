@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
@@ -60,6 +61,7 @@ def _options(
 
 def main() -> None:
     """Run the ``ctp-torch`` command; a user's mistake ends with one message and its own exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch reads it when imported: waiting threads sleep
     try:
         with raised_signals():
             try:

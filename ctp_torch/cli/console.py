@@ -27,6 +27,7 @@ __all__ = [
     "claim_file",
     "complain",
     "delivered",
+    "escaped",
     "pick_device",
     "release",
     "say",
@@ -53,19 +54,24 @@ class _Settings:
 settings = _Settings()
 
 
+def escaped(text: str) -> str:
+    """The text with its control characters spelt out: names of files and values of headers don't steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(message: str = "") -> None:
     """Print a result."""
-    typer.echo(message)
+    typer.echo(escaped(message))
 
 
 def warn(message: str) -> None:
     """Print a warning to the error stream."""
-    typer.secho(f"warning: {message}", err=True, fg=typer.colors.YELLOW)
+    typer.secho(f"warning: {escaped(message)}", err=True, fg=typer.colors.YELLOW)
 
 
 def complain(message: str) -> None:
     """Print an error to the error stream."""
-    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    typer.secho(f"error: {escaped(message)}", err=True, fg=typer.colors.RED)
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:

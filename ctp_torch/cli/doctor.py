@@ -30,13 +30,15 @@ def doctor(
 
     import torch
 
+    from ctp_torch.ops.kernel.compiled import library_state
+
     target = console.pick_device(device)
     facts: dict[str, object] = {
         "versions": console.versions(),
         "device": torch.cuda.get_device_name(target) if target.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "free_memory_gb": _free_memory_gb(target),
-        "compiled_loops": _compiled_loops(),
+        "compiled_loops": library_state(),
         "decoders": _decoders(),
         "brain_anatomy": _anatomy(),
     }
@@ -118,17 +120,6 @@ def _free_memory_gb(device: object) -> float | None:
     if "SC_AVPHYS_PAGES" not in os.sysconf_names:
         return None
     return round(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
-
-
-def _compiled_loops() -> str:
-    """Whether kernel ridge has its compiled loops on the CPU."""
-    import torch
-
-    from ctp_torch.ops.kernel.compiled import fused_library
-
-    if fused_library(torch.device("cpu")) is not None:
-        return "yes"
-    return "no: with a C compiler (cc, or the one $CC names) kernel ridge is faster on the CPU"
 
 
 def _decoders() -> str:

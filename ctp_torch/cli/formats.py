@@ -64,5 +64,5 @@ def warn_anonymous(series: Path | None, formats: Iterable[str]) -> None:
         return
     if series is None:
         console.warn("no --source was given: DICOM results make an anonymous study of their own")
-    elif (volume := nifti_at(series)) is not None:
-        console.warn(f"{volume.name} tells no patient: DICOM results make an anonymous study of their own")
+    elif nifti_at(series) is not None:
+        console.warn("a NIfTI tells no patient: DICOM results make an anonymous study of their own")

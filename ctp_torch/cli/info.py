@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
+KeepIdentityOption = Annotated[
+    bool, typer.Option("--keep-identity", help="Show names of files left out, and the scanner in the headers' words.")
+]
 _FEWEST_FRAMES, _FEWEST_PIXELS = 4, 32
 
 
@@ -30,6 +33,7 @@ def info(
     quality: Annotated[
         bool, typer.Option("--qc/--no-qc", help="Also measure motion and check the quality (a few seconds).")
     ] = True,
+    keep_identity: KeepIdentityOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show a series: slices, frames, times, spacing, vendor, what was inferred or left out, and its quality.
@@ -47,6 +51,7 @@ def info(
         series=uid,
         drop_incomplete=drop_incomplete,
         duplicates=choices.pick_duplicates(duplicates),
+        keep_identity=keep_identity,
     )
     steps = found.times.diff(dim=0)
     z, y, x = found.geometry.shape
@@ -104,7 +109,7 @@ def _line(value: object) -> str:
     return str(value)
 
 
-def _left_out(reason: str, count: int, files: Sequence[str]) -> str:
-    """Files that are no part of the series, in one sentence."""
+def _left_out(reason: str, count: int, files: Sequence[str | int]) -> str:
+    """Files that are no part of the series, in one sentence: their names, or their numbers in the order of names."""
     more = ", ..." if count > 2 else ""
-    return f"{count} x {reason}: {', '.join(files[:2])}{more}"
+    return f"{count} x {reason}: {', '.join(n if isinstance(n, str) else f'file {n}' for n in files[:2])}{more}"

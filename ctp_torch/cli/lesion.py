@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from ctp_torch.lesions.find import Lesions
 
 __all__ = ["lesion"]
+
+_SETTINGS = (
+    *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
+    *("aif", "vof", "vof_scaling", "sigma_mm"),
+)
+_OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
+"""A voxel, a file, a model: as `maps` notes them."""
 
 ThresholdsOption = Annotated[
     Path | None, typer.Option("--thresholds", help="Thresholds file of ctp-torch calibrate [default: 30 %, 6 s].")
@@ -96,13 +104,20 @@ def lesion(
 
 
 def _settings_of(folder: Path) -> dict[str, object]:
-    """How the maps were made, from the record beside them."""
+    """How the maps were made, from the record beside them: what `maps` notes there, no text of anybody else's."""
+    from ctp_torch.cli import choices
+
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         settings = record["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return dict(settings) if isinstance(settings, dict) else {}
+    known = {*choices.METHODS, *choices.REGISTRATIONS, "auto", "brain", "left", "interpolated", "subtracted", "both"}
+    return {
+        name: value
+        for name, value in (settings.items() if isinstance(settings, dict) else ())
+        if name in _SETTINGS and (isinstance(value, int | float) or value in known or _OURS.fullmatch(str(value)))
+    }
 
 
 def read_maps_folder(folder: Path) -> PerfusionMaps:

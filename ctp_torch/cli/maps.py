@@ -90,14 +90,15 @@ def maps(
 
     settings = MapSettings(
         method, model, aif, vof, mask, vof_scaling, sigma_mm, slab_mm, registration, lesions, thresholds,
-        times, dt, uid, drop_incomplete, choices.pick_duplicates(duplicates), strict, str(console.pick_device(device)),
+        times, dt, uid, drop_incomplete, choices.pick_duplicates(duplicates), strict, keep_identity,
+        str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)
     with claim_folder(place, force=force, inputs=(series, *settings.files)) as claim:
         analysis = analyse(series, settings)
         formats.warn_anonymous(series, names)
-        write_analysis(analysis, claim, formats=names, report=report, bids=bids, keep_identity=keep_identity)
+        write_analysis(analysis, claim, formats=names, report=report, bids=bids)
     for line in _words(analysis, place, profile=profile, look="report.html" if report else "montage.png"):
         console.say(line)
 

@@ -18,8 +18,8 @@ class LeftOutFiles:
 
     reason: str
     count: int
-    files: tuple[str, ...] = ()
-    """Names of the first ones, without folders."""
+    files: tuple[str | int, ...] = ()
+    """The first ones: their numbers in the order of names, or, where identity is kept, their names."""
 
 
 class MotionRecord(NamedTuple):

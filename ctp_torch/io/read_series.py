@@ -27,6 +27,7 @@ def read_series(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
+    keep_identity: bool = False,
 ) -> CTPSeries:
     """A CT perfusion series, HU ``(time, z, y, x)`` with times ``(time, z)`` [s] and grid, as scanners write it.
 
@@ -49,6 +50,9 @@ def read_series(
         leave out time points that lack a slice
     duplicates
         "first" keeps the first of several images of one slice and time; "refuse" names them
+    keep_identity
+        names of files that are left out, and the scanner in the headers' own words, stand in ``notes``; else the
+        numbers of those files (from 1, in the order of their names), and known terms or hashes
 
     Raises
     ------
@@ -84,5 +88,12 @@ def read_series(
         return read_nifti_series(volume, times=told, dt=dt)
     with opened(place) as paths:
         return read_dicom(
-            paths, place, times=told, dt=dt, series=series, drop_incomplete=drop_incomplete, duplicates=duplicates
+            paths,
+            place,
+            times=told,
+            dt=dt,
+            series=series,
+            drop_incomplete=drop_incomplete,
+            duplicates=duplicates,
+            keep_identity=keep_identity,
         )

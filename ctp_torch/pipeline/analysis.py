@@ -14,6 +14,7 @@ from ctp_torch.data.series import CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 from ctp_torch.io import read_series
+from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions, find_lesions
 from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
 __all__ = ["Analysis", "MapSettings", "analyse"]
@@ -73,6 +75,8 @@ class MapSettings:
     """Of several images of one slice and time."""
     strict: bool = False
     """Refuse a series that fails quality control."""
+    keep_identity: bool = False
+    """Note the patient, names of files and the scanner's own words in the record too."""
     device: str = "cpu"
     """Where to compute."""
 
@@ -119,7 +123,7 @@ class Analysis:
     """None where none were asked for, or can't be told: a warning says why."""
     settings: MapSettings
     used: Mapping[str, object]
-    """The settings as they were used, defaults filled in; JSON-able, file names without folders."""
+    """The settings as they were used, defaults filled in; JSON-able, files by their hashes."""
     warnings: tuple[str, ...]
     """All that is doubtful: of the series, its quality, the maps and the lesions."""
     ranges: Mapping[str, tuple[float, float]] | None
@@ -219,7 +223,7 @@ def analyse(
         maps=maps,
         lesions=lesions,
         settings=settings,
-        used=_used(settings, scan, thickness),
+        used=_used(settings, scan, thickness, model),
         warnings=(*flags, *doubts, *refusals, *scan.series.provenance.warnings, *maps.provenance.warnings),
         ranges=None if recipe is None else recipe.targets,
         source=Path(source) if isinstance(source, str | Path) else None,
@@ -240,6 +244,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
         series=settings.series,
         drop_incomplete=settings.drop_incomplete,
         duplicates=settings.duplicates,
+        keep_identity=settings.keep_identity,
     )
     return series.to(settings.device)
 
@@ -277,8 +282,8 @@ def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesio
     return lesions, list(lesions.warnings)
 
 
-def _used(settings: MapSettings, scan: Scan, thickness: float) -> dict[str, object]:
-    """The settings as they were used; of files the names alone, because folders may be named after people."""
+def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor | None) -> dict[str, object]:
+    """The settings as they were used; of files the hashes, because files and folders may be named after people."""
     origin = scan.series.provenance
     done = origin.preparation or Preparation("none", 1)
     used: dict[str, object] = {
@@ -286,10 +291,10 @@ def _used(settings: MapSettings, scan: Scan, thickness: float) -> dict[str, obje
         "motion_through_plane": "left" if origin.motion is None else origin.motion.through_plane,
         "median_size": done.median_size,
         "slab_mm": thickness,
-        "mask": "brain" if settings.mask is None else Path(settings.mask).name,
+        "mask": "brain" if settings.mask is None else name_of(settings.mask),
     }
-    if settings.model is not None:
-        return {**used, "model": Path(settings.model).name}
+    if settings.model is not None and model is not None:
+        return {**used, "model": f"{type(model).__name__} {file_digest(settings.model)[:8]}"}
     return {
         **used,
         "method": settings.method or _METHOD,

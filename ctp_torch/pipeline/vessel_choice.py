@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ctp_torch import ops
 from ctp_torch.data.slabs import Slabs
 from ctp_torch.errors import CTPError, UnreadableFileError
+from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.pipeline.scan import Scan, align
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def check_choice(choice: str, option: str) -> None:
         _voxel(choice, option)
 
 
-def name_of(choice: str) -> str:
-    """A choice as results may tell it: of a file the name alone, because folders may be named after people."""
-    return Path(choice).name if Path(choice).is_file() else choice
+def name_of(choice: str | Path) -> str:
+    """A choice as results may tell it: of a file the hash, because files and folders may be named after people."""
+    return f"file, sha256 {file_digest(choice)[:16]}" if Path(choice).is_file() else str(choice)
 
 
 def read_vessel(choice: str, option: str, scan: Scan, source: CTPSeries) -> tuple[VesselCurve | None, list[str]]:

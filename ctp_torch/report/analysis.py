@@ -40,7 +40,6 @@ def write_analysis(
     formats: Sequence[str] = ("nifti",),
     report: bool = True,
     bids: str | None = None,
-    keep_identity: bool = False,
     force: bool = False,
 ) -> Path:
     """Everything that ``ctp-torch maps`` leaves in a folder: all of it, or nothing.
@@ -57,8 +56,6 @@ def write_analysis(
         write ``report.html`` too, and its numbers under ``report/``
     bids
         SUBJECT or SUBJECT/SESSION of a BIDS-like tree below the folder, for the NIfTI files
-    keep_identity
-        note the patient in ``run.json`` too; DICOM results always carry their patient
     force
         replace what an earlier run left there
 
@@ -86,7 +83,7 @@ def write_analysis(
     if not isinstance(claim, Claim):
         inputs = (analysis.source, *analysis.settings.files)
         claim = claim_folder(results_folder(Path(claim), bids), force=force, inputs=inputs)
-    study = _study(analysis, formats, keep=keep_identity)
+    study = _study(analysis, formats, keep=analysis.settings.keep_identity)
     derivation = _derivation(analysis)
     with claim, claim.delivered() as place:
         output = Output(analysis.maps, analysis.lesions, analysis.scan.anatomy.baseline, analysis.ranges)
@@ -95,8 +92,13 @@ def write_analysis(
         if report:
             facts = versions()
             write_report(place, title="CT perfusion of the brain", facts=facts, patients=[_view(analysis)])
-        identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
-        record = {"command": "maps", **identity, "formats": list(formats), **_record(analysis)}
+        kept = None if study is None or not analysis.settings.keep_identity else identity_record(study.identity)
+        record = {
+            "command": "maps",
+            **({} if kept is None else {"patient": kept}),
+            "formats": list(formats),
+            **_record(analysis),
+        }
         (place / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if name is not None:
         describe_dataset(claim.place.parents[len(Path(name.folder).parts) - 1])
@@ -151,15 +153,12 @@ def derivation_of(
     words, code = ("", None) if method is None else (method.words, Code(*method.code))
     if method is None and model is not None:
         words, code = "learned regression", Code("REGRESSION", "99CTPTORCH", "Regression of time curves")
-    plain = {k: Path(v).name if isinstance(v, str) and Path(v).is_file() else v for k, v in settings.items()}
-    digests = {
-        f"sha256 of {Path(file).name}": file_digest(file)[:16] for file in files if file and Path(file).is_file()
-    }
+    digests = [file_digest(file)[:16] for file in files if file and Path(file).is_file()]
     return Derivation(
         method=words,
         code=code,
         model_sha256="" if model is None else file_digest(model),
-        settings={**plain, **digests},
+        settings={**settings, **({"files_sha256": " ".join(digests)} if digests else {})},
         flags={flag: NAMES[flag] for flag in flags},
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from ctp_torch.learning.evaluate import (
     paired_difference,
     patient_means,
 )
+from ctp_torch.report.spreadsheet import csv_text, unquoted
 
 __all__ = [
     "MODEL_LABELS",
@@ -52,13 +52,9 @@ _SCORES = {"ssim_frame": "SSIM, whole frame (the paper's score)", "ssim_brain": 
 
 def write_scores(rows: Sequence[SliceScore], path: Path) -> None:
     """One line per patient, slice, map, model and filter width; an undefined score is left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SliceScore._fields)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
+    cells = [[_cell(value) for value in row] for row in rows]
     with whole(path, force=True) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+        partial.write_text(csv_text([SliceScore._fields, *cells]), encoding="utf-8")
 
 
 def read_scores(path: Path) -> list[SliceScore]:
@@ -66,11 +62,11 @@ def read_scores(path: Path) -> list[SliceScore]:
     with path.open(encoding="utf-8", newline="") as file:
         return [
             SliceScore(
-                line["patient"],
+                unquoted(line["patient"]),
                 int(line["slice"]),
                 line["split"],
                 line["map"],
-                line["model"],
+                unquoted(line["model"]),
                 float(line["filter_px"]),
                 *(float(line[name] or "nan") for name in ("ssim_frame", "ssim_brain", "mae", "r")),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ from ctp_torch.io.dicom.index import ImageHeader, LeftOut, index_files
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_hounsfield
 from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
+from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_series", "read_dicom"]
 
-_MOST_NAMES = 100
-"""Names listed for one reason; a study can hold thousands of files of other series."""
+_MOST_FILES = 100
+"""Files listed for one reason; a study can hold thousands of other series."""
 
 
 def find_series(
@@ -69,6 +71,7 @@ def read_dicom(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
+    keep_identity: bool = False,
 ) -> CTPSeries:
     """The perfusion series that the files hold; the options are those of ``read_series``."""
     found, left_out = find_series(paths, place, series=series)
@@ -90,7 +93,9 @@ def read_dicom(
         thickness=first[0].thickness,
     )
     warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid)]
-    return CTPSeries(hu, told - told.min(), geometry, _provenance(grid, source, warnings, left_out + grid.left_out))
+    provenance = _provenance(grid, source, warnings, keep_identity=keep_identity)
+    files = _by_reason(left_out + grid.left_out, paths, names=keep_identity)
+    return CTPSeries(hu, told - told.min(), geometry, replace(provenance, left_out=files))
 
 
 def _times(grid: Grid, clock: Clock, times: Tensor | None, dt: float | None) -> tuple[Tensor, str]:
@@ -127,27 +132,28 @@ def _remarks(grid: Grid) -> list[str]:
     return said
 
 
-def _provenance(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> Provenance:
-    """Without identity: file names alone, no folders, no patient, no identifiers."""
-    from pydicom.uid import UID
-
+def _provenance(grid: Grid, source: str, warnings: list[str], *, keep_identity: bool) -> Provenance:
+    """Without identity: terms in place of the scanner's free text, no names, no identifiers; unless it is kept."""
     first: ImageHeader = grid.cells[0][0]
-    by_reason: dict[str, list[str]] = {}
-    for one in left_out:
-        by_reason.setdefault(one.reason, []).append(one.path.name)
     return Provenance(
         format="DICOM",
-        vendor=first.vendor,
-        model=first.model,
-        kernel=first.kernel,
+        vendor=first.vendor if keep_identity else vendor_term(first.vendor),
+        model=first.model if keep_identity else model_term(first.model),
+        kernel=first.kernel if keep_identity else kernel_term(first.kernel),
         kvp=first.kvp,
         slice_thickness_mm=first.thickness,
         time_source=source,
-        transfer_syntax=UID(first.pixels.transfer_syntax).name,
+        transfer_syntax=uid_term(first.pixels.transfer_syntax),
         n_files=len({image.path for row in grid.cells for image in row}),
         warnings=tuple(warnings),
-        left_out=tuple(
-            LeftOutFiles(reason, len(names), tuple(names[:_MOST_NAMES])) for reason, names in by_reason.items()
-        ),
         incomplete_frames=grid.n_incomplete,
     )
+
+
+def _by_reason(left_out: list[LeftOut], paths: Sequence[Path], *, names: bool) -> tuple[LeftOutFiles, ...]:
+    """Files that are no part of the series, by reason: their numbers from 1 in the order of names, or the names."""
+    number = {path: k for k, path in enumerate(paths, start=1)}
+    files: dict[str, list[str | int]] = {}
+    for one in left_out:
+        files.setdefault(one.reason, []).append(one.path.name if names else number[one.path])
+    return tuple(LeftOutFiles(reason, len(some), tuple(some[:_MOST_FILES])) for reason, some in files.items())

@@ -256,7 +256,7 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     elif dt is not None:
         told, source = spread(torch.arange(shape[0], dtype=torch.float64) * dt, shape), "given dt"
     elif beside.is_file():
-        told, source = spread(read_times(beside), shape), beside.name
+        told, source = spread(read_times(beside), shape), "JSON beside it"
     else:
         step = header_step(path)
         if step is None:

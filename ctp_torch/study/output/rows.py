@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ctp_torch.learning.evaluate import Interval, bootstrap_mean
+from ctp_torch.report.spreadsheet import csv_text
 
 __all__ = ["CardRow", "LesionRow", "ScoreRow", "StandRow", "named", "over_patients", "per_patient", "short", "to_csv"]
 
@@ -109,9 +108,4 @@ def short(found: Interval, *, percent: bool = False, digits: int = 2, ends: bool
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Lines for a spreadsheet, NaN left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in row])
-    return text.getvalue()
+    return csv_text([header, *rows])
