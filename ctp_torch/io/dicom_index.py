@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from ctp_torch.io.dicom_lookup import Lookup
 from ctp_torch.io.dicom_moments import moments, orders
+from ctp_torch.io.limits import DAMAGE, MOST_SQUEEZED, BoundedReader, free_memory, inflated_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["ImageHeader", "LeftOut", "PixelLayout", "find_files", "index_files"]
+__all__ = ["ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
 
 _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 """Pixel Data of integers, of 32-bit and of 64-bit floating point."""
@@ -95,12 +96,44 @@ class LeftOut:
 
     path: Path
     reason: str
+    """The kind, the same for all files of a kind."""
+    detail: str = ""
+    """What is so about this file alone."""
+    broken: bool = False
+    """Whether it is damaged, and might have belonged to the series."""
+
+    def describe(self) -> str:
+        """Path, kind and detail in one sentence."""
+        if self.detail.startswith(str(self.path)):
+            return self.detail
+        verb = "" if self.reason.startswith(("is ", "holds ")) else ":"
+        return f"{self.path}{verb} {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 
 def find_files(folder: Path) -> list[Path]:
     """All files under a folder, hidden files and folders aside, in the order of their names."""
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(p for p in paths if not _is_hidden(p, folder))
+
+
+def hidden_images(folder: Path) -> list[Path]:
+    """The hidden files under a folder that are DICOM: somebody may miss them."""
+    hidden = (path for path in folder.rglob("*") if _is_hidden(path, folder) and path.is_file())
+    return sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the name of the file, or of a folder below the one searched, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _start_of(path: Path) -> bytes:
+    """The first 132 bytes, or none where the file can't be opened."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)
+    except OSError:
+        return b""
 
 
 def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]]:
@@ -112,41 +145,73 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
         warnings.simplefilter("ignore")
         for path in paths:
             try:
-                with path.open("rb") as stream:
+                with BoundedReader(path) as stream:
                     found = _read_headers(path, stream)
             except OSError as error:
-                found = f"can't be opened ({error.strerror})"
-            if isinstance(found, str):
-                left_out.append(LeftOut(path, found))
+                found = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
+            if isinstance(found, LeftOut):
+                left_out.append(found)
             else:
                 headers.extend(found)
     return headers, left_out
 
 
-def _read_headers(path: Path, stream: BinaryIO) -> list[ImageHeader] | str:
+def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | LeftOut:
     """The images of one file, or why there are none."""
     from pydicom import dcmread
-    from pydicom.errors import BytesLengthException, InvalidDicomError
+    from pydicom.errors import InvalidDicomError
 
     start = stream.read(132)
     bare = start[128:] != b"DICM"
     if bare and not _starts_like_dicom(start):
         cut = len(start) < 132 and path.suffix.lower() in (".dcm", ".ima")
-        return f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file"
-    stream.seek(0)
+        return LeftOut(path, f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file", broken=cut)
     try:
+        if not bare and (size := _too_large_inflated(stream)):
+            return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)
+        stream.seek(0)
         dataset = dcmread(stream, stop_before_pixels=True, force=bare)
-        return _images(path, dataset, _pixel_data(stream, dataset))
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        return f"broken DICOM header ({type(error).__name__})"
+        found = _images(path, dataset, _pixel_data(stream, dataset))
+    except (*DAMAGE, InvalidDicomError) as error:
+        return LeftOut(path, "broken DICOM header", type(error).__name__, broken=True)
+    if isinstance(found, str):
+        return LeftOut(path, found, broken=found.startswith("broken"))
+    return _wrong_amount(found[0].pixels, stream.size) or found
+
+
+def _too_large_inflated(stream: BoundedReader) -> int:
+    """The limit, where a deflated data set holds more than that; 0 where all is well."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian as deflated
+
+    beginning = stream.read(2048)
+    if deflated.encode() not in beginning or read_file_meta_info(stream.name).get("TransferSyntaxUID") != deflated:
+        return 0
+    length = int.from_bytes(beginning[8:12], "little")  # of the file meta information, uncompressed
+    stream.seek(144 + length)
+    limit = min(free_memory() // 4, MOST_SQUEEZED * stream.size)
+    return limit if inflated_size(stream, limit) > limit else 0
+
+
+def _wrong_amount(pixels: PixelLayout, file_size: int) -> LeftOut | None:
+    """Why the bytes of a file can't be the pixels that its header tells, held against each other before any is read."""
+    frame = pixels.rows * pixels.columns * pixels.bits_allocated // 8
+    told = frame * pixels.n_frames
+    if pixels.offset is None:
+        # JPEG 2000 packs an even image to a few hundred bytes, whatever its size
+        most = 4 * MOST_SQUEEZED * file_size + (1 << 26)
+        detail = f"{pixels.columns} x {pixels.rows} x {pixels.n_frames} in {file_size} bytes"
+        return LeftOut(pixels.path, "holds fewer pixels than it tells", detail, broken=True) if told > most else None
+    if pixels.samples != 1 or pixels.bits_allocated % 8:
+        return None
+    there = min(pixels.length, file_size - pixels.offset)
+    if there < told:
+        detail = f"{max(0, there)} of {told} bytes of pixels are there"
+        return LeftOut(pixels.path, "is truncated", detail, broken=True)
+    if pixels.length - told >= max(2, frame // pixels.rows):  # less is padding
+        detail = f"{pixels.length} bytes for {told}"
+        return LeftOut(pixels.path, "holds more pixels than Rows and Columns tell", detail, broken=True)
+    return None
 
 
 def _starts_like_dicom(start: bytes) -> bool:

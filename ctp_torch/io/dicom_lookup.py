@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, overload
 
+from ctp_torch.io.limits import DAMAGE
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -53,7 +55,7 @@ class Lookup:
                 continue
             try:
                 value = _quick(part.dataset, raw, vr)
-            except (ValueError, TypeError, KeyError, OverflowError, AttributeError, NotImplementedError):
+            except DAMAGE:
                 continue
             if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
                 return value
@@ -66,7 +68,7 @@ class Lookup:
                 continue
             try:
                 return part.dataset.private_block(group, creator)[offset].value
-            except (KeyError, ValueError, TypeError):
+            except DAMAGE:
                 continue
         return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch.errors import CTPError
-from ctp_torch.io.frame_times import read_times
+from ctp_torch.errors import OptionError
+from ctp_torch.io.frame_times import check_times, read_times
 from ctp_torch.io.opened import nifti_at, opened
 from ctp_torch.io.read_dicom import read_dicom
 
@@ -27,6 +29,7 @@ def read_series(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
+    max_unpacked: float | None = None,
 ) -> CTPSeries:
     """A CT perfusion series, HU ``(time, z, y, x)`` with times ``(time, z)`` [s] and grid, as scanners write it.
 
@@ -49,6 +52,9 @@ def read_series(
         leave out time points that lack a slice
     duplicates
         "first" keeps the first of several images of one slice and time; "refuse" names them
+    max_unpacked
+        largest size [GB] that a zip or a compressed file may unpack to; by default the smallest of 64 GiB, 8 times the
+        free memory and half the free disk
 
     Raises
     ------
@@ -58,10 +64,8 @@ def read_series(
         (slice, time) cells are missing or doubled, several series could be meant, or no times are told
     UnreadableFileError
         a file is truncated or can't be decoded
-    CTPError
-        times and dt are both given
-    ValueError
-        when an option can't be meant
+    OptionError
+        when an option can't be meant, or times and dt are both given; a ``ValueError`` too
 
     Examples
     --------
@@ -71,18 +75,31 @@ def read_series(
     """
     place = Path(path)
     if duplicates not in ("refuse", "first"):
-        raise ValueError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}")
+        raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}")
     if times is not None and dt is not None:
-        raise CTPError("give times (--times FILE) or dt (--dt S), not both")
-    if dt is not None and not dt > 0:
-        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
+        raise OptionError("give times (--times FILE) or dt (--dt S), not both")
+    if dt is not None and not (isinstance(dt, Real) and 0 < dt < math.inf):
+        raise OptionError(f"dt must be a positive number of seconds, got {dt!r}")
+    if max_unpacked is not None and not (isinstance(max_unpacked, Real) and 0 < max_unpacked < math.inf):
+        raise OptionError(f"max_unpacked must be a positive number of GB, got {max_unpacked!r}")
     volume = nifti_at(place)
     told = None if times is None else read_times(times)
     if volume is not None:
         from ctp_torch.io.nifti import read_nifti_series
 
-        return read_nifti_series(volume, times=told, dt=dt)
-    with opened(place) as paths:
-        return read_dicom(
-            paths, place, times=told, dt=dt, series=series, drop_incomplete=drop_incomplete, duplicates=duplicates
+        found = read_nifti_series(volume, times=told, dt=dt, max_unpacked=max_unpacked)
+        check_times(found.times, volume)
+        return found
+    with opened(place, max_unpacked=max_unpacked) as there:
+        found = read_dicom(
+            there.files,
+            place,
+            times=told,
+            dt=dt,
+            series=series,
+            drop_incomplete=drop_incomplete,
+            duplicates=duplicates,
+            hidden=there.hidden,
         )
+    check_times(found.times, place)
+    return found

@@ -118,8 +118,8 @@ def read_source(path: str | Path, *, series: str | None = None) -> Source:
     from ctp_torch.io.read_dicom import find_series
 
     place = Path(path)
-    with opened(place) as paths:
-        found, _ = find_series(paths, place, series=series)
+    with opened(place) as there:
+        found, _ = find_series(there.files, place, series=series)
         slices = choose(found, series).slices
         return _source(slices)
 
