@@ -35,6 +35,7 @@ HEAVY = {
     "gpytorch",
     "triton",
     "highdicom",
+    "nibabel",
 }
 
 

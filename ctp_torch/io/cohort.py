@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.atomic import whole
 from ctp_torch.io.cohort_layouts import Found, find_patients
-from ctp_torch.io.nifti import header_step, sidecar
+from ctp_torch.io.nifti import sidecar
+from ctp_torch.io.nifti_file import is_nifti, nifti_step
 from ctp_torch.maps import QUANTITIES
 
 __all__ = ["COHORT_FORMAT", "Cohort", "CohortPatient", "Split", "read_cohort", "write_cohort_index"]
@@ -160,9 +161,9 @@ def _other_layout(folder: Path, lut: str) -> Cohort:
 
 def _step(series: Path) -> float | None:
     """1 s for a NIfTI series whose files don't tell: the public data sets were resampled to that."""
-    if not series.name.endswith((".nii", ".nii.gz")) or sidecar(series).is_file():
+    if not is_nifti(series) or sidecar(series).is_file():
         return None
-    return None if header_step(series) is not None else 1.0
+    return None if nifti_step(series) is not None else 1.0
 
 
 def _own_layout(folder: Path, index: Path, lut: str) -> Cohort:
