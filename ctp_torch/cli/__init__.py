@@ -17,6 +17,7 @@ from ctp_torch.cli.info import info
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
+from ctp_torch.cli.numbers import FiniteGroup
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
 from ctp_torch.cli.reproduce import reproduce
@@ -27,6 +28,7 @@ from ctp_torch.errors import CTPError
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=FiniteGroup,
     name="ctp-torch",
     help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and learned regressors."
     "\n\nStart with [bold]ctp-torch demo[/bold]; then [bold]ctp-torch maps DICOM_FOLDER -o OUT[/bold]."

@@ -59,6 +59,7 @@ def maps(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    max_unpacked: reading.MaxUnpackedOption = None,
     write: formats.FormatsOption = "nifti",
     bids: formats.BidsOption = None,
     keep_identity: formats.KeepIdentityOption = False,

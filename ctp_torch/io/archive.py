@@ -16,8 +16,8 @@ _MOST_DENSE = 200  # times that a large archive may grow; CT images grow 2 to 20
 _SMALL = 256 << 20  # bytes: below this any ratio will do
 
 
-def unpack(place: Path, folder: Path, *, most: float | None = None) -> None:
-    """The members of a zip as files in a folder.
+def unpack(place: Path, folder: Path, *, most: float | None = None) -> list[Path]:
+    """The members of a zip as files in a folder, and the paths of those that are damaged, which aren't there.
 
     Parameters
     ----------
@@ -31,17 +31,25 @@ def unpack(place: Path, folder: Path, *, most: float | None = None) -> None:
     Raises
     ------
     UnreadableFileError
-        when a member is damaged, encrypted or there twice, or when there are too many or too large ones
+        when it is damaged as a whole, holds a name twice, or too many or too large files
     """
+    damaged: list[Path] = []
     try:
         with zipfile.ZipFile(place) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
             _check(place, members, unpack_limit(most))
             for member in members:
-                archive.extract(member, folder)
+                try:
+                    archive.extract(member, folder)
+                except DAMAGE:
+                    if len(members) == len(damaged) + 1:
+                        raise
+                    damaged.append(folder / member.filename)
+                    damaged[-1].unlink(missing_ok=True)
     except (*DAMAGE, OSError, zipfile.LargeZipFile) as error:
         reason = str(error) or type(error).__name__
         raise UnreadableFileError(f"{place} can't be unpacked ({reason}); copy it again, or unpack it yourself") from error
+    return damaged
 
 
 def _check(place: Path, members: list[zipfile.ZipInfo], limit: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.dicom_index import PixelLayout
-from ctp_torch.io.limits import DAMAGE
+from ctp_torch.io.limits import dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -65,7 +65,7 @@ def decode_frames(path: Path, layouts: Sequence[PixelLayout]) -> list[Any]:
             if syntax in SIMPLEITK_SYNTAXES and syntax not in _PYDICOM_FIRST:
                 return _with_simpleitk(dataset, layouts)
             return _with_pydicom(dataset, layouts, name)
-    except (*DAMAGE, OSError) as error:
+    except (*dicom_damage(), OSError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise UnreadableFileError(
             f"{path}: its pixels ({name}, {syntax}) can't be decoded, they are damaged or truncated ({reason});"

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
+from ctp_torch.io.dicom_amount import too_large_inflated, wrong_amount
 from ctp_torch.io.dicom_lookup import Lookup
 from ctp_torch.io.dicom_moments import moments, orders
-from ctp_torch.io.limits import DAMAGE, MOST_SQUEEZED, BoundedReader, free_memory, inflated_size
+from ctp_torch.io.limits import BoundedReader, dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
+__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
 
+HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 """Pixel Data of integers, of 32-bit and of 64-bit floating point."""
 
@@ -116,10 +118,11 @@ def find_files(folder: Path) -> list[Path]:
     return sorted(p for p in paths if not _is_hidden(p, folder))
 
 
-def hidden_images(folder: Path) -> list[Path]:
+def hidden_images(folder: Path) -> list[LeftOut]:
     """The hidden files under a folder that are DICOM: somebody may miss them."""
     hidden = (path for path in folder.rglob("*") if _is_hidden(path, folder) and path.is_file())
-    return sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+    images = sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+    return [LeftOut(path, HIDDEN) for path in images]
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
@@ -159,7 +162,6 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
 def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | LeftOut:
     """The images of one file, or why there are none."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     start = stream.read(132)
     bare = start[128:] != b"DICM"
@@ -167,51 +169,17 @@ def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | Left
         cut = len(start) < 132 and path.suffix.lower() in (".dcm", ".ima")
         return LeftOut(path, f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file", broken=cut)
     try:
-        if not bare and (size := _too_large_inflated(stream)):
+        if not bare and (size := too_large_inflated(stream)):
             return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)
         stream.seek(0)
         dataset = dcmread(stream, stop_before_pixels=True, force=bare)
         found = _images(path, dataset, _pixel_data(stream, dataset))
-    except (*DAMAGE, InvalidDicomError) as error:
+    except dicom_damage() as error:
         return LeftOut(path, "broken DICOM header", type(error).__name__, broken=True)
     if isinstance(found, str):
         return LeftOut(path, found, broken=found.startswith("broken"))
-    return _wrong_amount(found[0].pixels, stream.size) or found
-
-
-def _too_large_inflated(stream: BoundedReader) -> int:
-    """The limit, where a deflated data set holds more than that; 0 where all is well."""
-    from pydicom.filereader import read_file_meta_info
-    from pydicom.uid import DeflatedExplicitVRLittleEndian as deflated
-
-    beginning = stream.read(2048)
-    if deflated.encode() not in beginning or read_file_meta_info(stream.name).get("TransferSyntaxUID") != deflated:
-        return 0
-    length = int.from_bytes(beginning[8:12], "little")  # of the file meta information, uncompressed
-    stream.seek(144 + length)
-    limit = min(free_memory() // 4, MOST_SQUEEZED * stream.size)
-    return limit if inflated_size(stream, limit) > limit else 0
-
-
-def _wrong_amount(pixels: PixelLayout, file_size: int) -> LeftOut | None:
-    """Why the bytes of a file can't be the pixels that its header tells, held against each other before any is read."""
-    frame = pixels.rows * pixels.columns * pixels.bits_allocated // 8
-    told = frame * pixels.n_frames
-    if pixels.offset is None:
-        # JPEG 2000 packs an even image to a few hundred bytes, whatever its size
-        most = 4 * MOST_SQUEEZED * file_size + (1 << 26)
-        detail = f"{pixels.columns} x {pixels.rows} x {pixels.n_frames} in {file_size} bytes"
-        return LeftOut(pixels.path, "holds fewer pixels than it tells", detail, broken=True) if told > most else None
-    if pixels.samples != 1 or pixels.bits_allocated % 8:
-        return None
-    there = min(pixels.length, file_size - pixels.offset)
-    if there < told:
-        detail = f"{max(0, there)} of {told} bytes of pixels are there"
-        return LeftOut(pixels.path, "is truncated", detail, broken=True)
-    if pixels.length - told >= max(2, frame // pixels.rows):  # less is padding
-        detail = f"{pixels.length} bytes for {told}"
-        return LeftOut(pixels.path, "holds more pixels than Rows and Columns tell", detail, broken=True)
-    return None
+    amiss = wrong_amount(found[0].pixels, stream)
+    return LeftOut(path, *amiss, broken=True) if amiss else found
 
 
 def _starts_like_dicom(start: bytes) -> bool:
@@ -264,6 +232,8 @@ def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeade
     top = Lookup([dataset])
     if top.text("SOPClassUID") == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
         return "a DICOMDIR"
+    if not top.text("SOPClassUID"):
+        return "broken DICOM header (no SOP class)"
     if pixels.length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
         return "broken DICOM file (a CT image that ends before its pixels)"
     if pixels.length == 0 or not top.integer("Rows") or not top.integer("Columns"):
@@ -322,7 +292,7 @@ def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelDat
         series_number=get.integer("SeriesNumber"),
         description=get.text("SeriesDescription"),
         kernel="/".join(get.texts("ConvolutionKernel")),
-        thickness=get.number("SliceThickness"),
+        thickness=get.positive("SliceThickness"),
         kvp=get.number("KVP"),
         position=get.numbers("ImagePositionPatient", 3),
         orientation=get.numbers("ImageOrientationPatient", 6),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, overload
 
-from ctp_torch.io.limits import DAMAGE
+from ctp_torch.io.limits import dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -55,7 +55,7 @@ class Lookup:
                 continue
             try:
                 value = _quick(part.dataset, raw, vr)
-            except DAMAGE:
+            except dicom_damage():
                 continue
             if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
                 return value
@@ -68,7 +68,7 @@ class Lookup:
                 continue
             try:
                 return part.dataset.private_block(group, creator)[offset].value
-            except DAMAGE:
+            except dicom_damage():
                 continue
         return None
 
@@ -96,6 +96,11 @@ class Lookup:
     def number(self, keyword: str) -> float | None:
         """The attribute as a finite number."""
         return as_number(self.value(keyword))
+
+    def positive(self, keyword: str) -> float | None:
+        """The attribute as a finite number above 0."""
+        number = self.number(keyword)
+        return number if number is not None and number > 0 else None
 
     @overload
     def integer(self, keyword: str) -> int | None: ...

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from ctp_torch.errors import UnreadableFileError
-from ctp_torch.io.limits import DAMAGE, BoundedReader
+from ctp_torch.io.limits import BoundedReader, dicom_damage
 
 __all__ = ["referenced_files"]
 
@@ -22,7 +22,7 @@ def referenced_files(path: Path) -> list[Path]:
     try:
         listed = _file_ids(path)
         found = [_found(path.parent, parts) for parts in listed or ()]
-    except (*DAMAGE, OSError) as error:
+    except (*dicom_damage(), OSError) as error:
         raise UnreadableFileError(
             f"{path} can't be read as a DICOMDIR ({error}); copy it again, or give the folder {path.parent} itself"
         ) from error
@@ -48,17 +48,13 @@ def referenced_files(path: Path) -> list[Path]:
 def _file_ids(path: Path) -> list[list[str]] | None:
     """The parts of the File ID of every record that has one; None for what is no DICOMDIR."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
-    try:
-        with BoundedReader(path) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            records = dcmread(stream).get("DirectoryRecordSequence")
-            if records is None:
-                return None
-            told = [record.get("ReferencedFileID") for record in records]
-    except InvalidDicomError as error:
-        raise ValueError(str(error)) from error
+    with BoundedReader(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        records = dcmread(stream).get("DirectoryRecordSequence")
+        if records is None:
+            return None
+        told = [record.get("ReferencedFileID") for record in records]
     return [[one] if isinstance(one, str) else [str(part) for part in one] for one in told if one]
 
 

@@ -7,6 +7,7 @@ import shutil
 import struct
 import tempfile
 import zlib
+from functools import cache
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -23,10 +24,12 @@ __all__ = [
     "BoundedReader",
     "check_memory",
     "check_regular",
+    "dicom_damage",
     "free_memory",
     "inflated_size",
     "read_text",
     "unpack_limit",
+    "unpacking",
 ]
 
 DAMAGE = (
@@ -52,11 +55,29 @@ _MOST_TEXT = 64 << 20  # bytes of a JSON or text file that we read whole
 _MOST_HEADER = 256 << 20  # bytes of one element before the pixels: the frames of an enhanced image take some 40 MB
 
 
+@cache
+def dicom_damage() -> tuple[type[Exception], ...]:
+    """The same, with pydicom's own."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*DAMAGE, BytesLengthException, InvalidDicomError)
+
+
 def free_memory() -> int:
     """Bytes of memory that can be had without swapping."""
     from ctp_torch.ops.chunks import free_bytes
 
     return free_bytes("cpu")
+
+
+class _Unpacking:
+    """The user's own limit for a whole process."""
+
+    most: float | None = None
+    """[GB]"""
+
+
+unpacking = _Unpacking()
 
 
 def unpack_limit(most: float | None = None) -> int:
@@ -67,6 +88,7 @@ def unpack_limit(most: float | None = None) -> int:
     most
         the user's own limit [GB] in place of the first two; the disk counts always
     """
+    most = unpacking.most if most is None else most
     disk = shutil.disk_usage(tempfile.gettempdir()).free // 2
     return min(disk, int(most * 1e9)) if most is not None else min(64 * _GIB, 8 * free_memory(), disk)
 

@@ -18,6 +18,7 @@ __all__ = ["NiftiFile", "is_nifti", "nifti_step", "read_nifti_file"]
 
 _PIECE = 1 << 24  # bytes at a time
 _SKEW = 1e-3  # of the cosines' products: the rounding of float32 headers is a thousand times smaller
+_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-3, 1e3, 1e6
 _MILLIMETRES = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
@@ -187,6 +188,11 @@ def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Geometry:
         )
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine * _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (_SMALLEST_MM < spacing.min() and spacing.max() < _LARGEST_MM and np.abs(affine[:3, 3]).max() < _FARTHEST_MM):
+        raise UnreadableFileError(
+            f"{path} tells voxels of {' x '.join(f'{s:g}' for s in spacing)} mm at {affine[:3, 3].round(3).tolist()} mm,"
+            " which no scan has; convert it again"
+        )
     cosines = affine[:3, :3] / spacing
     n_z, n_y, n_x = shape
     return Geometry(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ctp_torch.errors import NoSeriesError
 from ctp_torch.io.archive import unpack
-from ctp_torch.io.dicom_index import find_files, hidden_images
+from ctp_torch.io.dicom_index import LeftOut, find_files, hidden_images
 from ctp_torch.io.limits import check_regular
 
 __all__ = ["Opened", "nifti_at", "opened"]
@@ -22,8 +22,8 @@ class Opened(NamedTuple):
 
     files: Sequence[Path]
     """Those that may be DICOM."""
-    hidden: Sequence[Path] = ()
-    """Those that are DICOM but hidden, and won't be read."""
+    left_out: Sequence[LeftOut] = ()
+    """Those that somebody may miss: hidden ones, and damaged ones of a zip."""
 
 
 def nifti_at(place: Path) -> Path | None:
@@ -66,8 +66,9 @@ def opened(place: Path, *, max_unpacked: float | None = None) -> Iterator[Opened
         yield Opened(find_files(place), hidden_images(place))
     elif zipfile.is_zipfile(place):
         with tempfile.TemporaryDirectory(prefix="ctp-torch-") as folder:
-            unpack(place, Path(folder), most=max_unpacked)
-            yield Opened(find_files(Path(folder)), hidden_images(Path(folder)))
+            damaged = unpack(place, Path(folder), most=max_unpacked)
+            lost = [LeftOut(path, "damaged in the zip", broken=True) for path in damaged]
+            yield Opened(find_files(Path(folder)), [*lost, *hidden_images(Path(folder))])
     elif place.name.upper() == "DICOMDIR":
         from ctp_torch.io.dicomdir import referenced_files
 

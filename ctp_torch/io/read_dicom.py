@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom_candidates import Candidate, candidates, choose
 from ctp_torch.io.dicom_grid import INCOMPLETE, Grid, arrange
-from ctp_torch.io.dicom_index import ImageHeader, LeftOut, index_files
+from ctp_torch.io.dicom_index import HIDDEN, ImageHeader, LeftOut, index_files
 from ctp_torch.io.dicom_pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom_select import ct_images
 from ctp_torch.io.dicom_times import Clock, choose_clock
@@ -71,16 +71,16 @@ def read_dicom(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
-    hidden: Sequence[Path] = (),
+    lost: Sequence[LeftOut] = (),
 ) -> CTPSeries:
     """The perfusion series that the files hold; the options are those of ``read_series``.
 
     Files that are damaged are left out, and the warnings say how many and of what kind. Where a time point lacks a slice
     without them, that is refused as any missing slice is, unless ``drop_incomplete`` leaves such time points out.
-    ``hidden`` are DICOM files that nobody will see.
+    ``lost`` are files left out before.
     """
     images, left_out = _images(paths, place, series)
-    left_out += [LeftOut(path, "hidden: its name or folder begins with a dot") for path in hidden]
+    left_out += lost
     while True:  # again without the files whose pixels turn out to be damaged
         found = candidates(images)
         chosen = choose(found, series)
@@ -136,7 +136,7 @@ def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
             f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
             f" {n_frames} time points are left, {rest}; others may be missing"
         )
-    hidden = sum(one.reason.startswith("hidden") for one in left_out)
+    hidden = sum(one.reason == HIDDEN for one in left_out)
     if hidden:
         said.append(f"{hidden} hidden files look like DICOM images and were not read: their names begin with a dot")
     return said

@@ -99,7 +99,7 @@ def read_series(
             series=series,
             drop_incomplete=drop_incomplete,
             duplicates=duplicates,
-            hidden=there.hidden,
+            lost=there.left_out,
         )
     check_times(found.times, place)
     return found

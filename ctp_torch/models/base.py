@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ctp_torch.errors import ModelMismatchError, NotFittedError, OutputExistsError, UnreadableFileError
 from ctp_torch.models.checks import check_finite, check_tensor, working_dtype
+from ctp_torch.models.file_checks import check_state
 
 __all__ = ["Regressor", "check_finite", "load_model", "r2_score", "working_dtype"]
 
@@ -225,6 +226,22 @@ class Regressor:
         """(samples, targets) of X (samples, features); a subclass's second hook."""
         raise TypeError(f"{type(self).__name__} doesn't say how to predict")
 
+    def _check_fit(self) -> int:
+        """The number of targets of the fitted state, once its tensors and parameters are found to fit each other."""
+        raise TypeError(f"{type(self).__name__} doesn't say what it learned")
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets it predicts.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        """
+        self._check_fitted()
+        return self._check_fit()
+
     def _forget(self) -> None:
         """Drop the fitted state."""
         for name in [name for name in vars(self) if _is_state(name)]:
@@ -258,7 +275,8 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     UnreadableFileError
         if the file is missing, truncated, or not safetensors
     ModelMismatchError
-        if it is somebody else's safetensors file, or of a newer version of ctp_torch
+        if it is somebody else's safetensors file, of a newer version of ctp_torch, or damaged: tensors that are missing,
+        not finite or of another shape than class and parameters tell
     """
     from safetensors import SafetensorError, safe_open
 
@@ -277,7 +295,12 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
         raise ModelMismatchError(
             f"{path}: a safetensors file, but not of ctp_torch; give a file written by save or train"
         )
-    return _restored(path, text, tensors).to(device)
+    model = _restored(path, text, tensors)
+    try:
+        check_state(vars(model), model._check_fit())
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, OverflowError) as error:
+        raise ModelMismatchError(f"{path}: the model is damaged ({error}); copy it again or train it again") from error
+    return model.to(device)
 
 
 def _restored(path: Path, text: str, tensors: dict[str, Tensor]) -> Regressor:
@@ -289,8 +312,8 @@ def _restored(path: Path, text: str, tensors: dict[str, Tensor]) -> Regressor:
                 f"{path}: model format {header['format']}, written by ctp_torch {header['version']}; this is "
                 f"{version('ctp-torch')}, which reads up to format {_FORMAT}: upgrade ctp-torch"
             )
-        name, parameters, state = header["class"], dict(header["parameters"]), dict(header["state"])
-    except (ValueError, KeyError, TypeError) as error:
+        name, parameters, state = str(header["class"]), dict(header["parameters"]), dict(header["state"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelMismatchError(f"{path}: the model header is damaged ({error!r}); train the model again") from error
     if "n_features_in_" not in state:
         raise ModelMismatchError(f"{path}: the model header is damaged (no fitted state); train the model again")

@@ -32,7 +32,7 @@ SECONDS, BYTES = 5.0, 1_000_000_000
 """What any input may take: of time, and of memory above what is taken already."""
 STRANGE = (
     "", " ", "0", "-1", "1", "2", "65535", "1e308", "-1e308", "nan", "inf", "1,5", "1\\2", "1\\2\\3\\4\\5\\6",
-    "0\\0\\0", "0\\0\\0\\0\\0\\0", "1e308\\1e308", "nan\\nan\\nan", "9" * 400, "\0\0", "é", "x" * 70000, "../../etc/passwd",
+    "0\\0\\0", "0\\0\\0\\0\\0\\0", "1e308\\1e308", "0\\0", "-1\\-1", "0.5\\nan", "nan\\nan\\nan", "9" * 400, "\0\0", "é", "x" * 70000, "../../etc/passwd",
     "20260230", "250000", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5", "ORIGINAL",
     "DERIVED\\PRIMARY", "MONOCHROME1", "RGB", "CT", "HU", "ISO_IR 999", "\x1b[31m", "01",
 )  # fmt: skip
@@ -258,11 +258,10 @@ def outcome(read, good=None):
         text = str(error)
         assert len(text) > 20, text
         return "refused"
-    if series.notes["warnings"]:
+    usual = [] if good is None else good.notes["warnings"]
+    if set(series.notes["warnings"]) - set(usual):
         return "warned"
-    if good is not None and same(series, good):
-        return "same"
-    return "otherwise"
+    return "same" if good is not None and same(series, good) else "otherwise"
 
 
 def same(a, b):

@@ -116,7 +116,7 @@ def _short_pixels_filled(patch):
         return np.resize(stored, (layout.rows, layout.columns))
 
     patch.setattr(dicom_pixels, "_native", filled)
-    patch.setattr(dicom_index, "_wrong_amount", lambda pixels, size: None)
+    patch.setattr(dicom_index, "wrong_amount", lambda pixels, stream: None)
 
 
 BROKEN = {
