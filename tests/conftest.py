@@ -13,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def pytest_addoption(parser):
+    parser.addoption("--hostile-examples", type=int, default=300, help="random damages that tests/hostile tries")
+
+
 def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in items:

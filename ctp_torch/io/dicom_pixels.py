@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
-from ctp_torch.io.dicom_codecs import decode_frames
+from ctp_torch.io.dicom_codecs import decode_frames, excess_is_an_error
 from ctp_torch.io.dicom_index import ImageHeader, PixelLayout
 from ctp_torch.io.limits import check_memory
 
@@ -61,7 +61,7 @@ def read_what_can_be(cells: list[list[ImageHeader]]) -> tuple[Tensor, dict[Path,
         return None
 
     # reading, decoding and scaling happen outside Python's lock
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with excess_is_an_error(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         found = dict(zip(by_file, pool.map(filled, by_file.values()), strict=True))
     return hu, {path: error for path, error in found.items() if error is not None}
 

@@ -43,9 +43,9 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
         try:
             given = torch.as_tensor(times, dtype=torch.float64)
         except DAMAGE as error:
-            raise OptionError(f"times must be seconds, one a frame or one a frame and slice ({error})") from error
+            raise OptionError(f"times must be seconds ({error}): give one a frame, or one a frame and slice") from error
         if given.ndim not in (1, 2) or not given.numel() or not bool(given.isfinite().all()):
-            raise OptionError(f"times must be finite seconds, one a frame or one a frame and slice, got {times!r:.200}")
+            raise OptionError(f"times must be finite seconds, got {times!r:.200}: give one a frame, or one a frame and slice")
         return given
     path = Path(times)
     try:

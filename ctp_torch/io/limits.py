@@ -7,6 +7,8 @@ import shutil
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from zipfile import BadZipFile
@@ -27,6 +29,7 @@ __all__ = [
     "dicom_damage",
     "free_memory",
     "inflated_size",
+    "parsing",
     "read_text",
     "unpack_limit",
     "unpacking",
@@ -61,6 +64,24 @@ def dicom_damage() -> tuple[type[Exception], ...]:
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     return (*DAMAGE, BytesLengthException, InvalidDicomError)
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """A block that reads DICOM elements; what breaks in it is the file's fault.
+
+    Raises
+    ------
+    UnreadableFileError
+        naming the path
+    """
+    try:
+        yield
+    except (*dicom_damage(), OSError) as error:
+        if isinstance(error, CTPError):
+            raise
+        reason = str(error).strip() or type(error).__name__
+        raise UnreadableFileError(f"{path} is damaged or no such file ({reason}); copy it again") from error
 
 
 def free_memory() -> int:

@@ -119,14 +119,15 @@ def _header(stream: BinaryIO) -> Any:
 
 def _shape(header: Any, path: Path) -> tuple[int, ...]:
     """``(z, y, x)`` or ``(time, z, y, x)``; time may stand fifth, as some tools write it."""
-    sizes = [int(n) for n in header["dim"][1 : 1 + int(header["dim"][0])]]
+    n = int(header["dim"][0])
+    sizes = [int(size) for size in header["dim"][1 : 1 + n]]
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     if len(sizes) == 5 and sizes[3] == 1:
         sizes.pop(3)
-    if len(sizes) not in (3, 4):
+    if len(sizes) not in (3, 4) or not 0 < n < 8:
         raise UnreadableFileError(
-            f"{path} is {len(sizes)}-dimensional; a volume (3) or a series of volumes (4) is needed"
+            f"{path} is {n}-dimensional; a volume (3) or a series of volumes (4) is needed"
         )
     if min(sizes) < 1 or header.get_data_dtype().kind not in "iuf" or header.get_data_dtype().itemsize > 8:
         raise UnreadableFileError(
@@ -167,8 +168,9 @@ def _scaled(raw: Any, header: Any) -> Any:
     slope, shift = header.get_slope_inter()
     if slope is not None and (slope, shift) != (1.0, 0.0):
         scaled = np.empty(raw.shape, "f8" if raw.dtype.itemsize == 8 and raw.dtype.kind == "f" else "f4")
-        for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
-            scaled[index] = raw[index] * np.float64(slope) + shift
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity is found later, and told
+            for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
+                scaled[index] = raw[index] * np.float64(slope) + shift
         return scaled
     kinds = {"u2": "i4", "u4": "i8", "u8": "i8", "f2": "f4"}
     own = raw.dtype.str[1:]

@@ -23,7 +23,9 @@ def read_picture(path: str | Path) -> Tensor:
     """
     import numpy as np
     import torch
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
+
+    from ctp_torch.io.limits import dicom_damage
 
     path = Path(path)
     try:
@@ -35,8 +37,8 @@ def read_picture(path: str | Path) -> Tensor:
             colored = image.convert("RGBA")
             black = Image.new("RGBA", colored.size, (0, 0, 0, 255))
             return torch.from_numpy(np.array(Image.alpha_composite(black, colored).convert("RGB")))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UnreadableFileError(f"{path} can't be read as a picture ({error})") from error
+    except (*dicom_damage(), OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableFileError(f"{path} can't be read as a picture ({error}); save it again as PNG") from error
 
 
 def _dicom_picture(path: Path) -> Tensor:

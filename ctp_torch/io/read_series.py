@@ -75,13 +75,13 @@ def read_series(
     """
     place = Path(path)
     if duplicates not in ("refuse", "first"):
-        raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}")
+        raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}: give one of them")
     if times is not None and dt is not None:
         raise OptionError("give times (--times FILE) or dt (--dt S), not both")
     if dt is not None and not (isinstance(dt, Real) and 0 < dt < math.inf):
-        raise OptionError(f"dt must be a positive number of seconds, got {dt!r}")
+        raise OptionError(f"dt must be a positive number of seconds, got {dt!r}: give the time between frames, such as 1.5")
     if max_unpacked is not None and not (isinstance(max_unpacked, Real) and 0 < max_unpacked < math.inf):
-        raise OptionError(f"max_unpacked must be a positive number of GB, got {max_unpacked!r}")
+        raise OptionError(f"max_unpacked must be a positive number of GB, got {max_unpacked!r}: give such as 100, or leave it out")
     volume = nifti_at(place)
     told = None if times is None else read_times(times)
     if volume is not None:

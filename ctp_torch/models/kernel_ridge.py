@@ -268,7 +268,8 @@ class KernelRidge(Regressor):
             intercept_=(self.intercept_, (*models, n_targets)),
         )
         self.centers_.expand(*models, n_centers, self.n_features_in_)  # fits, or says that it doesn't
-        self._broadcast(torch.Size(models), "cpu")
+        if list(self._broadcast(torch.Size(models), "cpu")[0].shape) != models:
+            raise ValueError(f"dual_coef_ holds models {models}, alpha and gamma tell others")
         return n_targets
 
     @property

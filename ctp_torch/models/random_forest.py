@@ -266,6 +266,8 @@ class RandomForest(Regressor):
     def _check_fit(self) -> int:
         """Trees whose every walk ends in a leaf with a value."""
         check_parameters(self.get_params())
+        if self.roots_.shape[-1:] != (self.n_estimators,):
+            raise ValueError(f"roots_ is {tuple(self.roots_.shape)} for {self.n_estimators} trees")
         check_trees(self.roots_, self.feature_, self.left_, self.n_features_in_)
         n_nodes, n_targets = self.value_.shape
         of_nodes = {name: (getattr(self, name), (n_nodes,)) for name in ("threshold_", "weight_", "decrease_")}

@@ -141,9 +141,10 @@ def _source(slices: list[list[ImageHeader]]) -> Source:
     from pydicom import dcmread
 
     from ctp_torch.io.dicom_select import along_normal, normal
+    from ctp_torch.io.limits import parsing
 
     first = min((image for images in slices for image in images), key=lambda i: (i.uid, i.pixels.frame))
-    with warnings.catch_warnings():
+    with parsing(first.path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = dcmread(first.path, stop_before_pixels=True, force=True)
         identity = identity_elements(header)
