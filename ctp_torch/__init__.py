@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ctp_torch.io import write_maps as write_maps
     from ctp_torch.maps import QUANTITIES as QUANTITIES
     from ctp_torch.maps import PerfusionMaps as PerfusionMaps
-    from ctp_torch.models.base import load_model as load_model
+    from ctp_torch.models.load import load_model as load_model
     from ctp_torch.pipeline import deconvolve as deconvolve
     from ctp_torch.pipeline import features as features
     from ctp_torch.pipeline import predict as predict
@@ -48,7 +48,7 @@ _HOMES = {
     "TissueCurves": "curves",
     "deconvolve": "pipeline",
     "features": "pipeline",
-    "load_model": "models.base",
+    "load_model": "models.load",
     "predict": "pipeline",
     "preprocess": "pipeline",
     "read_cohort": "io",

@@ -95,8 +95,8 @@ class Recipe:
         """Refuse a recipe that tells other features or maps than the model learned."""
         if model.n_features_in_ != self.frames or model.n_targets != len(self.targets):
             raise ValueError(
-                f"it tells {self.frames} frames and {len(self.targets)} maps, the model takes {model.n_features_in_} and"
-                f" gives {model.n_targets}"
+                f"it tells {self.frames} frames and {len(self.targets)} maps, the model takes {model.n_features_in_}"
+                f" and gives {model.n_targets}"
             )
 
     def as_metadata(self) -> dict[str, object]:

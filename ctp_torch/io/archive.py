@@ -48,7 +48,9 @@ def unpack(place: Path, folder: Path, *, most: float | None = None) -> list[Path
                     damaged[-1].unlink(missing_ok=True)
     except (*DAMAGE, OSError, zipfile.LargeZipFile) as error:
         reason = str(error) or type(error).__name__
-        raise UnreadableFileError(f"{place} can't be unpacked ({reason}); copy it again, or unpack it yourself") from error
+        raise UnreadableFileError(
+            f"{place} can't be unpacked ({reason}); copy it again, or unpack it yourself"
+        ) from error
     return damaged
 
 

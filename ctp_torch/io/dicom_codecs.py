@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.dicom_index import PixelLayout
+from ctp_torch.io.dicom_lookup import uid_name
 from ctp_torch.io.limits import dicom_damage
 
 if TYPE_CHECKING:
@@ -55,13 +56,12 @@ def decode_frames(path: Path, layouts: Sequence[PixelLayout]) -> list[Any]:
         naming the file and its transfer syntax when the pixels are damaged or no decoder knows them
     """
     from pydicom import dcmread
-    from pydicom.uid import UID
 
     syntax = layouts[0].transfer_syntax
-    name = UID(syntax).name
+    name = uid_name(syntax)
     if syntax in _NATIVE:
         raise UnreadableFileError(
-            f"{path}: its pixels are packed in fragments, its transfer syntax ({name}) tells plain ones; export it again"
+            f"{path}: its pixels are packed in fragments, its transfer syntax ({name}) tells plain ones; export it anew"
         )
     try:
         dataset = dcmread(path, force=True)
@@ -77,7 +77,7 @@ def decode_frames(path: Path, layouts: Sequence[PixelLayout]) -> list[Any]:
         raise UnreadableFileError(
             f"{path} holds more pixels than Rows and Columns tell ({excess}); export it again"
         ) from excess
-    except (*dicom_damage(), OSError) as error:
+    except dicom_damage() as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise UnreadableFileError(
             f"{path}: its pixels ({name}, {syntax}) can't be decoded, they are damaged or truncated ({reason});"

@@ -172,7 +172,7 @@ def read_color_maps(folder: str | Path) -> ColorMaps:
             dataset = dcmread(path)
             name = _quantity(dataset)
             colored = dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
-        except (*dicom_damage(), OSError):  # a map that lacks a slice for it is refused where it meets its series
+        except dicom_damage():  # a map that lacks a slice for it is refused where it meets its series
             continue
         if name and colored:
             groups.setdefault(name, []).append((path, dataset))

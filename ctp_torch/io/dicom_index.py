@@ -167,7 +167,9 @@ def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | Left
     bare = start[128:] != b"DICM"
     if bare and not _starts_like_dicom(start):
         cut = len(start) < 132 and path.suffix.lower() in (".dcm", ".ima")
-        return LeftOut(path, f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file", broken=cut)
+        return LeftOut(
+            path, f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file", broken=cut
+        )
     try:
         if not bare and (size := too_large_inflated(stream)):
             return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)

@@ -12,7 +12,7 @@ from ctp_torch.io.limits import dicom_damage
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "uid_name"]
 
 _TEXT = {"CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"}
 """Value representations of one line, several values parted by backslashes."""
@@ -112,6 +112,14 @@ class Lookup:
         """The attribute as a whole number."""
         number = self.number(keyword)
         return default if number is None else int(number)
+
+
+def uid_name(uid: str) -> str:
+    """What a UID stands for, or the UID itself, whatever is in it."""
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID
+
+    return str(UID(uid, validation_mode=IGNORE).name)
 
 
 @cache

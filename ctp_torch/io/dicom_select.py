@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ctp_torch.io.dicom_index import ImageHeader, LeftOut
+from ctp_torch.io.dicom_lookup import uid_name
 
 __all__ = ["along_normal", "ct_images", "grids", "normal"]
 
@@ -93,7 +94,9 @@ def _impossible(image: ImageHeader) -> str:
     """Which numbers of a header no image can have; empty when all can be."""
     position, orientation, spacing = image.position or (), image.orientation or (), image.spacing or ()
     row, column = orientation[:3], orientation[3:]
-    products = [sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((row, row), (column, column), (row, column))]
+    products = [
+        sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((row, row), (column, column), (row, column))
+    ]
     for name, possible in (
         ("pixel spacing", all(_SMALLEST_MM < s < _LARGEST_MM for s in spacing)),
         ("orientation", all(abs(p - q) < _SKEW for p, q in zip(products, (1.0, 1.0, 0.0), strict=True))),
@@ -107,9 +110,7 @@ def _impossible(image: ImageHeader) -> str:
 
 def _class_name(uid: str) -> str:
     """The SOP class in words."""
-    from pydicom.uid import UID
-
-    return UID(uid).name if uid else "no SOP class"
+    return uid_name(uid) if uid else "no SOP class"
 
 
 def grids(images: Iterable[ImageHeader]) -> list[list[ImageHeader]]:

@@ -22,7 +22,7 @@ def referenced_files(path: Path) -> list[Path]:
     try:
         listed = _file_ids(path)
         found = [_found(path.parent, parts) for parts in listed or ()]
-    except (*dicom_damage(), OSError) as error:
+    except dicom_damage() as error:
         raise UnreadableFileError(
             f"{path} can't be read as a DICOMDIR ({error}); copy it again, or give the folder {path.parent} itself"
         ) from error

@@ -45,7 +45,9 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
         except DAMAGE as error:
             raise OptionError(f"times must be seconds ({error}): give one a frame, or one a frame and slice") from error
         if given.ndim not in (1, 2) or not given.numel() or not bool(given.isfinite().all()):
-            raise OptionError(f"times must be finite seconds, got {times!r:.200}: give one a frame, or one a frame and slice")
+            raise OptionError(
+                f"times must be finite seconds, got {times!r:.200}: give one a frame, or one a frame and slice"
+            )
         return given
     path = Path(times)
     try:
@@ -114,11 +116,11 @@ def check_times(times: Tensor, place: Path) -> None:
         raise IncompleteSeriesError(f"{place}: frames {step:g} s apart, faster than any scanner; {remedy}")
     if step > _LONGEST_S or span > _SPAN_S:
         raise IncompleteSeriesError(
-            f"{place}: frames {step:g} s apart, {span:,.0f} s in all; a perfusion scan takes a frame every few seconds, for"
-            f" minutes. If these are milliseconds ({step / 1000:g} s apart), {remedy}"
+            f"{place}: frames {step:g} s apart, {span:,.0f} s in all; a perfusion scan takes a frame every few seconds,"
+            f" for minutes. If these are milliseconds ({step / 1000:g} s apart), {remedy}"
         )
     if span > _MOST_LAGS * step:
         raise IncompleteSeriesError(
-            f"{place}: frames {step:g} s apart with a gap of {float(steps.max()):,.0f} s; leave out the frames after it, or"
-            f" {remedy}"
+            f"{place}: frames {step:g} s apart with a gap of {float(steps.max()):,.0f} s; leave out the frames after,"
+            f" or {remedy}"
         )

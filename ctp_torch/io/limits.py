@@ -50,7 +50,7 @@ DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""What the parsers of others raise over damaged bytes; a file that does so is broken, and the run goes on or says so."""
+"""What the parsers of others raise over damaged bytes: a file that makes them do so is broken."""
 MOST_SQUEEZED = 1032
 """Bytes that one byte of a deflate stream can stand for, at the very most."""
 _GIB = 1 << 30
@@ -60,10 +60,10 @@ _MOST_HEADER = 256 << 20  # bytes of one element before the pixels: the frames o
 
 @cache
 def dicom_damage() -> tuple[type[Exception], ...]:
-    """The same, with pydicom's own."""
+    """The same, with pydicom's own and the disk's."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    return (*DAMAGE, BytesLengthException, InvalidDicomError)
+    return (*DAMAGE, OSError, BytesLengthException, InvalidDicomError)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def parsing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (*dicom_damage(), OSError) as error:
+    except dicom_damage() as error:
         if isinstance(error, CTPError):
             raise
         reason = str(error).strip() or type(error).__name__
@@ -139,7 +139,9 @@ def check_regular(path: Path) -> None:
         when the path is neither a file nor a folder
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise UnreadableFileError(f"{path} is a pipe, a device or a socket: copy its content into a file, and give that")
+        raise UnreadableFileError(
+            f"{path} is a pipe, a device or a socket: copy its content into a file, and give that"
+        )
 
 
 def read_text(path: Path) -> str:

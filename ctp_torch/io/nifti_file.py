@@ -1,4 +1,4 @@
-"""The bytes of a NIfTI file as an array on its grid: whole, checked against the header, whatever the case of its name."""
+"""A NIfTI file as an array on its grid: whole, checked against its header, whatever the case of its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.geometry import Geometry
@@ -60,7 +60,7 @@ def read_nifti_file(path: Path, *, max_unpacked: float | None = None) -> NiftiFi
         _skip(stream, start - stream.tell())
         raw = np.empty(size, "u1")
         there = 0
-        while there < size and (more := stream.readinto(memoryview(raw)[there : there + _PIECE])):
+        while there < size and (more := stream.readinto(raw[there : there + _PIECE].data)):
             there += more
         if there < size:
             raise UnreadableFileError(
@@ -82,7 +82,7 @@ def nifti_step(path: Path) -> float | None:
 
 @contextmanager
 def _parsing(path: Path) -> Iterator[Any]:
-    """The file, unpacked on the way where its bytes (not its name) are gzip's; what breaks in the block is its fault."""
+    """The file, unpacked on the way where its bytes (not its name) are gzip's; errors in the block are its fault."""
     from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
     try:
@@ -126,9 +126,7 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
     if len(sizes) == 5 and sizes[3] == 1:
         sizes.pop(3)
     if len(sizes) not in (3, 4) or not 0 < n < 8:
-        raise UnreadableFileError(
-            f"{path} is {n}-dimensional; a volume (3) or a series of volumes (4) is needed"
-        )
+        raise UnreadableFileError(f"{path} is {n}-dimensional; a volume (3) or a series of volumes (4) is needed")
     if min(sizes) < 1 or header.get_data_dtype().kind not in "iuf" or header.get_data_dtype().itemsize > 8:
         raise UnreadableFileError(
             f"{path} holds {' x '.join(map(str, sizes))} voxels of type {header.get_data_dtype()}; numbers are needed,"
@@ -166,15 +164,14 @@ def _scaled(raw: Any, header: Any) -> Any:
     import numpy as np
 
     slope, shift = header.get_slope_inter()
-    if slope is not None and (slope, shift) != (1.0, 0.0):
-        scaled = np.empty(raw.shape, "f8" if raw.dtype.itemsize == 8 and raw.dtype.kind == "f" else "f4")
-        with np.errstate(over="ignore", invalid="ignore"):  # infinity is found later, and told
-            for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
-                scaled[index] = raw[index] * np.float64(slope) + shift
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite or no number is found later, and told
+        if slope is None or (slope, shift) == (1.0, 0.0):
+            own = raw.dtype.str[1:]
+            return raw.astype({"u2": "i4", "u4": "i8", "u8": "i8", "f2": "f4"}.get(own, own), copy=False)
+        scaled = np.empty(raw.shape, "f8" if raw.dtype.str[1:] == "f8" else "f4")
+        for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
+            scaled[index] = raw[index] * np.float64(slope) + shift
         return scaled
-    kinds = {"u2": "i4", "u4": "i8", "u8": "i8", "f2": "f4"}
-    own = raw.dtype.str[1:]
-    return raw.astype(kinds.get(own, own), copy=False)
 
 
 def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Geometry:
@@ -190,10 +187,12 @@ def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Geometry:
         )
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine * _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (_SMALLEST_MM < spacing.min() and spacing.max() < _LARGEST_MM and np.abs(affine[:3, 3]).max() < _FARTHEST_MM):
+    if not (
+        spacing.min() > _SMALLEST_MM and spacing.max() < _LARGEST_MM and np.abs(affine[:3, 3]).max() < _FARTHEST_MM
+    ):
         raise UnreadableFileError(
-            f"{path} tells voxels of {' x '.join(f'{s:g}' for s in spacing)} mm at {affine[:3, 3].round(3).tolist()} mm,"
-            " which no scan has; convert it again"
+            f"{path} tells voxels of {' x '.join(f'{s:g}' for s in spacing)} mm at"
+            f" {affine[:3, 3].round(3).tolist()} mm, which no scan has; convert it again"
         )
     cosines = affine[:3, :3] / spacing
     n_z, n_y, n_x = shape
@@ -201,7 +200,7 @@ def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Geometry:
         (n_z, n_y, n_x),
         (float(spacing[2]), float(spacing[1]), float(spacing[0])),
         (float(affine[0, 3]), float(affine[1, 3]), float(affine[2, 3])),
-        tuple(cosines.reshape(-1).tolist()),  # type: ignore[arg-type]
+        tuple(cosines.reshape(-1).tolist()),
     )
 
 

@@ -27,6 +27,7 @@ def read_picture(path: str | Path) -> Tensor:
 
     from ctp_torch.io.limits import dicom_damage
 
+    picture_damage: tuple[type[Exception], ...] = (*dicom_damage(), SyntaxError, Image.DecompressionBombError)
     path = Path(path)
     try:
         with path.open("rb") as stream:
@@ -37,7 +38,7 @@ def read_picture(path: str | Path) -> Tensor:
             colored = image.convert("RGBA")
             black = Image.new("RGBA", colored.size, (0, 0, 0, 255))
             return torch.from_numpy(np.array(Image.alpha_composite(black, colored).convert("RGB")))
-    except (*dicom_damage(), OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except picture_damage as error:
         raise UnreadableFileError(f"{path} can't be read as a picture ({error}); save it again as PNG") from error
 
 

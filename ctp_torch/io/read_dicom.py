@@ -11,6 +11,7 @@ from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFil
 from ctp_torch.io.dicom_candidates import Candidate, candidates, choose
 from ctp_torch.io.dicom_grid import INCOMPLETE, Grid, arrange
 from ctp_torch.io.dicom_index import HIDDEN, ImageHeader, LeftOut, index_files
+from ctp_torch.io.dicom_lookup import uid_name
 from ctp_torch.io.dicom_pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom_select import ct_images
 from ctp_torch.io.dicom_times import Clock, choose_clock
@@ -75,8 +76,8 @@ def read_dicom(
 ) -> CTPSeries:
     """The perfusion series that the files hold; the options are those of ``read_series``.
 
-    Files that are damaged are left out, and the warnings say how many and of what kind. Where a time point lacks a slice
-    without them, that is refused as any missing slice is, unless ``drop_incomplete`` leaves such time points out.
+    Files that are damaged are left out, and the warnings say how many and of what kind. Where a time point lacks a
+    slice without them, that is refused as any missing slice is, unless ``drop_incomplete`` leaves such time points out.
     ``lost`` are files left out before.
     """
     images, left_out = _images(paths, place, series)
@@ -131,7 +132,9 @@ def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
     kinds = Counter(one.reason for one in left_out if one.broken)
     if kinds:
         dropped = sum(one.reason == INCOMPLETE for one in left_out)
-        rest = f"{dropped} images of time points that lack a slice were left out too" if dropped else "none lacks a slice"
+        rest = (
+            f"{dropped} images of time points that lack a slice were left out too" if dropped else "none lacks a slice"
+        )
         said.append(
             f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
             f" {n_frames} time points are left, {rest}; others may be missing"
@@ -178,8 +181,6 @@ def _remarks(grid: Grid) -> list[str]:
 
 def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> dict[str, object]:
     """Provenance without identity: file names alone, no folders, no patient, no identifiers."""
-    from pydicom.uid import UID
-
     first: ImageHeader = grid.cells[0][0]
     by_reason: dict[str, list[str]] = {}
     for one in left_out:
@@ -192,7 +193,7 @@ def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]
         "kvp": first.kvp,
         "slice_thickness_mm": first.thickness,
         "time_source": source,
-        "transfer_syntax": UID(first.pixels.transfer_syntax).name,
+        "transfer_syntax": uid_name(first.pixels.transfer_syntax),
         "n_files": len({image.path for row in grid.cells for image in row}),
         "warnings": warnings,
         "left_out": [

@@ -78,10 +78,14 @@ def read_series(
         raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}: give one of them")
     if times is not None and dt is not None:
         raise OptionError("give times (--times FILE) or dt (--dt S), not both")
-    if dt is not None and not (isinstance(dt, Real) and 0 < dt < math.inf):
-        raise OptionError(f"dt must be a positive number of seconds, got {dt!r}: give the time between frames, such as 1.5")
-    if max_unpacked is not None and not (isinstance(max_unpacked, Real) and 0 < max_unpacked < math.inf):
-        raise OptionError(f"max_unpacked must be a positive number of GB, got {max_unpacked!r}: give such as 100, or leave it out")
+    if not _is_positive(dt):
+        raise OptionError(
+            f"dt must be a positive number of seconds, got {dt!r}: give the time between frames, such as 1.5"
+        )
+    if not _is_positive(max_unpacked):
+        raise OptionError(
+            f"max_unpacked must be a positive number of GB, got {max_unpacked!r}: give such as 100, or leave it out"
+        )
     volume = nifti_at(place)
     told = None if times is None else read_times(times)
     if volume is not None:
@@ -103,3 +107,8 @@ def read_series(
         )
     check_times(found.times, place)
     return found
+
+
+def _is_positive(number: object) -> bool:
+    """Whether it is a finite number above 0, or None."""
+    return number is None or (isinstance(number, Real) and 0 < float(number) < math.inf)

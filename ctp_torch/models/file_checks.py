@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_features", "check_floats", "check_state", "check_trees"]
+__all__ = ["check_floats", "check_kernel", "check_state", "check_trees"]
 
 
 def check_state(state: Mapping[str, object], n_targets: int) -> None:
@@ -22,23 +23,18 @@ def check_state(state: Mapping[str, object], n_targets: int) -> None:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         naming what is wrong
     """
-    check_features(state.get("n_features_in_"))
+    if type(state.get("n_features_in_")) is not int:  # true and false are none
+        raise ValueError(f"n_features_in_ is {state.get('n_features_in_')!r}")
     single, metadata = state.get("single_target_"), state.get("metadata_")
     if not isinstance(single, bool) or (single and n_targets != 1):
         raise ValueError(f"single_target_ is {single!r} with {n_targets} targets")
     if not isinstance(metadata, dict):
-        raise ValueError(f"metadata_ is {type(metadata).__name__}, not a table of names")
+        raise TypeError(f"metadata_ is {type(metadata).__name__}, not a table of names")
     if n_targets < 1:
         raise ValueError("it has no targets")
-
-
-def check_features(n_features: object) -> None:
-    """Refuse what is no number of features."""
-    if not isinstance(n_features, int) or isinstance(n_features, bool) or n_features < 1:
-        raise ValueError(f"n_features_in_ is {n_features!r}")
 
 
 def check_floats(**tensors: tuple[Tensor, tuple[int, ...]]) -> None:
@@ -48,6 +44,30 @@ def check_floats(**tensors: tuple[Tensor, tuple[int, ...]]) -> None:
             raise ValueError(f"{name} is {tuple(values.shape)} {values.dtype}, {shape} of floating point is needed")
         if values.numel() and not bool(torch.stack(torch.aminmax(values)).isfinite().all()):
             raise ValueError(f"{name} holds NaN or infinity")
+
+
+def check_kernel(state: Mapping[str, Any], models: torch.Size) -> int:
+    """The number of targets, once every centre of a kernel model has a weight for each of them.
+
+    Parameters
+    ----------
+    state
+        the fitted attributes: ``centers_`` (..., centers, features), ``dual_coef_`` (..., centers, targets),
+        ``intercept_`` (..., targets)
+    models
+        leading dimensions that the parameters ask for
+    """
+    centers, weights, intercept = state["centers_"], state["dual_coef_"], state["intercept_"]
+    *batch, n_centers, n_targets = weights.shape
+    check_floats(
+        dual_coef_=(weights, (*batch, n_centers, n_targets)),
+        centers_=(centers, (*centers.shape[:-2], n_centers, state["n_features_in_"])),
+        intercept_=(intercept, (*batch, n_targets)),
+    )
+    centers.expand(*batch, *centers.shape[-2:])  # fits, or says that it doesn't
+    if torch.broadcast_shapes(models, batch) != torch.Size(batch):
+        raise ValueError(f"dual_coef_ is {tuple(weights.shape)}, the parameters tell {tuple(models)} models")
+    return int(n_targets)
 
 
 def check_trees(roots: Tensor, feature: Tensor, left: Tensor, n_features: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.models.base import Regressor, check_finite, working_dtype
-from ctp_torch.models.file_checks import check_features, check_floats
+from ctp_torch.models.file_checks import check_kernel
 from ctp_torch.models.solvers import askotch, direct, iterative, low_rank
 from ctp_torch.models.solvers.effective_dof import effective_dof
 from ctp_torch.models.solvers.plan import DEFAULT_CENTERS, Plan, Solver, check_solver, planned
@@ -259,18 +259,7 @@ class KernelRidge(Regressor):
     def _check_fit(self) -> int:
         """Parameters that can be meant, and a weight of every centre for every target."""
         self._check_parameters()
-        check_features(self.n_features_in_)
-        *models, n_centers, n_targets = self.dual_coef_.shape
-        batch = self.centers_.shape[:-2]
-        check_floats(
-            dual_coef_=(self.dual_coef_, (*models, n_centers, n_targets)),
-            centers_=(self.centers_, (*batch, n_centers, self.n_features_in_)),
-            intercept_=(self.intercept_, (*models, n_targets)),
-        )
-        self.centers_.expand(*models, n_centers, self.n_features_in_)  # fits, or says that it doesn't
-        if list(self._broadcast(torch.Size(models), "cpu")[0].shape) != models:
-            raise ValueError(f"dual_coef_ holds models {models}, alpha and gamma tell others")
-        return n_targets
+        return check_kernel(vars(self), self._broadcast(torch.Size(), "cpu")[0].shape)
 
     @property
     def effective_dof_(self) -> Tensor:

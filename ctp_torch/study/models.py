@@ -12,7 +12,8 @@ from torch import Tensor
 from ctp_torch import models
 from ctp_torch.io.atomic import whole
 from ctp_torch.maps import QUANTITIES
-from ctp_torch.models.base import Regressor, load_model
+from ctp_torch.models.base import Regressor
+from ctp_torch.models.load import load_model
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.recipe import Recipe
 from ctp_torch.study.patients import load_patient

@@ -94,7 +94,9 @@ def truncated_in_the_middle(folder):
     path.write_bytes(path.read_bytes()[:-20])
 
 
-@hostile(WARNS, says="1 broken .*4 time points are left, 1 images of time points that lack a slice", drop_incomplete=True)
+@hostile(
+    WARNS, says="1 broken .*4 time points are left, 1 images of time points that lack a slice", drop_incomplete=True
+)
 def truncated_and_dropped(folder):
     truncated_in_the_middle(folder)
 
@@ -274,7 +276,9 @@ def element_of_four_gigabytes(folder):
 
 @hostile(READS, WARNS, REFUSES)
 def sequences_in_sequences(folder):
-    deep = b"".join(struct.pack("<HH2sHIHHI", 8, 0x1115, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF) for _ in range(3000))
+    deep = b"".join(
+        struct.pack("<HH2sHIHHI", 8, 0x1115, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF) for _ in range(3000)
+    )
     for path in written(folder).values():
         content = path.read_bytes()
         at = content.index(struct.pack("<HH", 0x0010, 0x0010))
@@ -423,7 +427,7 @@ def device(folder):
 @hostile(REFUSES, says="is a pipe, a device or a socket")
 def plug(folder):
     folder.mkdir()
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(folder)  # the name of a socket must be short
     try:
         with socket.socket(socket.AF_UNIX) as one:

@@ -16,7 +16,6 @@ import torch
 from oracles.scans import Scan, enhanced, save
 from pydicom import Dataset, dcmread
 from pydicom.datadict import DicomDictionary, keyword_for_tag
-from pydicom.dataelem import DataElement
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -32,12 +31,34 @@ SECONDS, BYTES = 5.0, 1_000_000_000
 """What any input may take: of time, and of memory above what is taken already."""
 STRANGE = (
     "", " ", "0", "-1", "1", "2", "65535", "1e308", "-1e308", "nan", "inf", "1,5", "1\\2", "1\\2\\3\\4\\5\\6",
-    "0\\0\\0", "0\\0\\0\\0\\0\\0", "1e308\\1e308", "0\\0", "-1\\-1", "0.5\\nan", "nan\\nan\\nan", "9" * 400, "\0\0", "é", "x" * 70000, "../../etc/passwd",
+    "0\\0\\0", "0\\0\\0\\0\\0\\0", "1e308\\1e308", "0\\0", "-1\\-1", "0.5\\nan",
+    "nan\\nan\\nan", "9" * 400, "\0\0", "é",
+    "x" * 70000, "../../etc/passwd",
     "20260230", "250000", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5", "ORIGINAL",
     "DERIVED\\PRIMARY", "MONOCHROME1", "RGB", "CT", "HU", "ISO_IR 999", "\x1b[31m", "01",
 )  # fmt: skip
 NUMBERS = (0, 1, -1, 2, 7, 8, 12, 15, 16, 17, 32, 64, 255, 4096, 32767, 32768, 65535, 2**31 - 1, 2**32 - 1)
-VRS = ("US", "SS", "UL", "DS", "IS", "LO", "CS", "UI", "OB", "OW", "SQ", "UN", "FD", "AT", "DA", "TM", "DT", "ZZ", "\0\0")
+VRS = (
+    "US",
+    "SS",
+    "UL",
+    "DS",
+    "IS",
+    "LO",
+    "CS",
+    "UI",
+    "OB",
+    "OW",
+    "SQ",
+    "UN",
+    "FD",
+    "AT",
+    "DA",
+    "TM",
+    "DT",
+    "ZZ",
+    "\0\0",
+)
 EVERY = tuple(sorted(DicomDictionary))
 
 

@@ -20,7 +20,9 @@ from ctp_torch.series import CTPSeries
 from ctp_torch.thresholds import Thresholds, read_thresholds
 
 N_FEATURES, N_TARGETS = 6, 2
-RECIPE = Recipe(N_FEATURES, 1.5, {"cbf": (0.0, 100.0), "tmax": (0.0, 12.0)}, feature_mean=(0.5,) * 6, feature_sd=(2.0,) * 6)
+RECIPE = Recipe(
+    N_FEATURES, 1.5, {"cbf": (0.0, 100.0), "tmax": (0.0, 12.0)}, feature_mean=(0.5,) * 6, feature_sd=(2.0,) * 6
+)
 MODELS = {
     "linear": LinearRegression,
     "ridge": Ridge,
@@ -103,7 +105,7 @@ def test_headers_that_no_fit_writes(files, name, case, tmp_path):
     """Mutation seen red: `check_state` not called."""
     if name == "rf" and case == "features others":
         pytest.skip("trees ask for some of the features; the recipe tells how many there are")
-    with bounded(), pytest.raises(ModelMismatchError, match="damaged|holds a|train"):
+    with bounded(), pytest.raises(ModelMismatchError, match=r"damaged|holds a|train"):
         load_model(changed(files / name, tmp_path / "m", STATES[case]))
 
 
@@ -133,7 +135,8 @@ def test_every_tensor_is_needed_finite_and_of_its_shape(files, name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tensor", "value"), [("left_", 0), ("left_", 10**6), ("left_", -1), ("feature_", N_FEATURES), ("roots_", 10**6), ("roots_", -1)]
+    ("tensor", "value"),
+    [("left_", 0), ("left_", 10**6), ("left_", -1), ("feature_", N_FEATURES), ("roots_", 10**6), ("roots_", -1)],
 )
 def test_a_walk_down_a_tree_ends(files, tensor, value, tmp_path):
     """Mutation seen red: ``child > parent`` not asked for; prediction then walks in a circle for ever."""
@@ -143,8 +146,9 @@ def test_a_walk_down_a_tree_ends(files, tensor, value, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "parameter", "value"),
-    [("ridge", "alpha", NAN), ("ridge", "alpha", -1), ("ridge", "alpha", "much"), ("krr", "gamma", NAN), ("krr", "gamma", []),
-     ("krr", "alpha", [1, 2, 3]), ("krr", "gamma", "x"), ("krr", "solver", 5), ("krr", "tolerance", -1),
+    [("ridge", "alpha", NAN), ("ridge", "alpha", -1), ("ridge", "alpha", "much"), ("krr", "gamma", NAN),
+     ("krr", "gamma", []), ("krr", "alpha", [1, 2, 3]), ("krr", "gamma", "x"), ("krr", "solver", 5),
+     ("krr", "tolerance", -1),
      ("rf", "n_estimators", -1), ("rf", "max_depth", INF), ("rf", "splitter", None), ("rf", "seed", 0.5)],
 )  # fmt: skip
 def test_parameters_that_cant_be_meant(files, name, parameter, value, tmp_path):
@@ -175,7 +179,7 @@ def test_recipes_that_no_training_writes(files, key, value, tmp_path):
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_thresholds_are_finite(field, value, tmp_path):
     """Mutation seen red: the loop over all fields left out; NaN in volumes passes every comparison."""
-    with pytest.raises(CTPError, match="fraction|finite|threshold|must be"):
+    with pytest.raises(CTPError, match=r"fraction|finite|threshold|must be"):
         Thresholds(**{field: value})
     (tmp_path / "t.json").write_text(json.dumps({"thresholds": {field: value}}))
     with pytest.raises(UnreadableFileError, match=r"t\.json"):
@@ -184,7 +188,9 @@ def test_thresholds_are_finite(field, value, tmp_path):
 
 @pytest.mark.parametrize(
     "text", ["", "[" * 100_000, "null", "[]", "{}", '{"thresholds": []}', '{"thresholds": {"tmax": "6"}}',
-             '{"thresholds": {"tmax": 11}}', '{"thresholds": {"method": 5}}', '{"thresholds": {"tmax": 1' + "0" * 400 + "}}", "\xff"],
+             '{"thresholds": {"tmax": 11}}', '{"thresholds": {"method": 5}}',
+             '{"thresholds": {"tmax": 1' + "0" * 400 + "}}",
+             "\xff"],
 )  # fmt: skip
 def test_thresholds_files_that_are_none(text, tmp_path):
     (tmp_path / "t.json").write_bytes(text.encode("latin1"))
@@ -200,7 +206,9 @@ def test_thresholds_files_that_are_none(text, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int16, torch.int32, torch.bool, torch.uint8])
 def test_hu_of_other_types_are_refused_by_name(dtype):
     with pytest.raises(TypeError, match=rf"must be float32 or float64, got {dtype}"):
-        CTPSeries(torch.zeros(2, 1, 2, 2, dtype=dtype), torch.tensor([[0.0], [1.0]]), Geometry((1, 2, 2), (1.0, 1.0, 1.0)))
+        CTPSeries(
+            torch.zeros(2, 1, 2, 2, dtype=dtype), torch.tensor([[0.0], [1.0]]), Geometry((1, 2, 2), (1.0, 1.0, 1.0))
+        )
 
 
 @pytest.mark.parametrize("times", [[0.0, NAN], [0.0, INF], [1.0, 0.0], [0.0, 0.0]])
@@ -232,7 +240,8 @@ def refused(capsys, monkeypatch, *arguments):
 @pytest.mark.parametrize(
     ("command", "option"),
     [("maps", "--sigma-mm"), ("maps", "--slab-mm"), ("maps", "--dt"), ("maps", "--max-unpacked"), ("lesion", "--rcbf"),
-     ("lesion", "--tmax"), ("lesion", "--slice-mm"), ("calibrate", "--sigma-mm"), ("lut", "--max-distance"), ("train", "--alpha")],
+     ("lesion", "--tmax"), ("lesion", "--slice-mm"), ("calibrate", "--sigma-mm"), ("lut", "--max-distance"),
+     ("train", "--alpha")],
 )  # fmt: skip
 def test_options_are_finite(command, option, number, capsys, monkeypatch, tmp_path):
     """Mutation seen red: the guard taken out of `FiniteGroup`; infinity passes every lower bound."""

@@ -1,4 +1,4 @@
-"""Random damage to elements and bytes: the scan as before, a warning, what the header says now, or one clear message."""
+"""Random damage to elements and bytes ends in the scan, a warning, what the header says now, or one clear message."""
 
 import shutil
 
