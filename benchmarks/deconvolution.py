@@ -21,7 +21,7 @@ import torch
 from deconvolution_tiles import BOLUSES, agreement, tile_curves
 
 from ctp_torch import ops
-from ctp_torch.ops.passage import DeconvolutionWarning
+from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning
 
 METHODS = {
     "ssvd": ops.ssvd,

@@ -9,9 +9,9 @@ import deconvolution_tiles as tiles
 import torch
 
 from ctp_torch import ops
-from ctp_torch.ops.capillary import gamma_dictionary
-from ctp_torch.ops.dictionary import posterior_of_last
-from ctp_torch.ops.units import flow_per_peak, volume_per_area
+from ctp_torch.ops.deconvolution.capillary import gamma_dictionary
+from ctp_torch.ops.deconvolution.dictionary import posterior_of_last
+from ctp_torch.ops.deconvolution.units import flow_per_peak, volume_per_area
 from ctp_torch.phantom import curves as closed_form
 
 NOISE_HU = 0.5

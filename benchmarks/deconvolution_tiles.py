@@ -2,7 +2,7 @@
 
 import torch
 
-from ctp_torch.ops.units import flow_per_peak
+from ctp_torch.ops.deconvolution.units import flow_per_peak
 from ctp_torch.phantom import curves as closed_form
 
 BOLUSES = {"textbook": closed_form.TEXTBOOK, "clinical": closed_form.CLINICAL}

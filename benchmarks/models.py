@@ -17,13 +17,13 @@ import torch
 from common import write  # the folder of this file is on the path
 
 from ctp_torch.cli.choices import DEFAULT_REGISTRATION, make_model, pick_registration
-from ctp_torch.evaluate import score_patient
 from ctp_torch.io import read_cohort
+from ctp_torch.learning.evaluate import score_patient
+from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.training import draw, prepare_all
 from ctp_torch.phantom.cohort import write_cohort
-from ctp_torch.prepared import PreparedPatient
-from ctp_torch.recipe import Recipe
+from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.report.tables import difference_table, markdown, paper_table
-from ctp_torch.training import draw, prepare_all
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 MODELS = ("linear", "ridge", "krr", "rf")

@@ -28,8 +28,8 @@ from sklearn.pipeline import make_pipeline
 from ctp_torch import cli, models, ops, pipeline  # noqa: F401
 from ctp_torch.cli.maps import maps
 from ctp_torch.io import read_cohort, read_series
-from ctp_torch.recipe import Recipe
-from ctp_torch.training import draw, prepare_all
+from ctp_torch.learning.training import draw, prepare_all
+from ctp_torch.pipeline.recipe import Recipe
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 

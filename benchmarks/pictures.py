@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from ctp_torch import ops, pipeline
-from ctp_torch.maps import QUANTITIES
+from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.phantom import render_patient
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"

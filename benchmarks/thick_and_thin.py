@@ -22,10 +22,10 @@ import common
 import torch
 
 from ctp_torch import ops, pipeline
-from ctp_torch.lesion import find_lesions
+from ctp_torch.data.slabs import slabs, spread_slices
+from ctp_torch.lesions.find import find_lesions
+from ctp_torch.lesions.thresholds import read_thresholds
 from ctp_torch.phantom import render_patient
-from ctp_torch.slices import slabs, spread_slices
-from ctp_torch.thresholds import read_thresholds
 
 PROTOCOLS = {
     "thick": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0},

@@ -18,9 +18,9 @@ import common
 import torch
 
 from ctp_torch import ops, pipeline
-from ctp_torch.lesion import find_lesions
+from ctp_torch.lesions.find import find_lesions
+from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.phantom import render_patient
-from ctp_torch.thresholds import Thresholds, read_thresholds
 
 
 def measure(index, *, seed, size, thresholds):

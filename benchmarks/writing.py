@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from oracles.derived import Found
 
 from ctp_torch import Geometry, PerfusionMaps, write_maps
-from ctp_torch.io.derived.derivation import Derivation
-from ctp_torch.io.derived.identity import anonymous_elements
-from ctp_torch.io.derived.source import Source, SourceImage
+from ctp_torch.io.results.derivation import Derivation
+from ctp_torch.io.results.identity import anonymous_elements
+from ctp_torch.io.results.source import Source, SourceImage
 
 FORMATS = ("nifti", "ct", "rgb", "pm", "seg", "sr")
 HIGHEST = {"cbv": 8.0, "cbf": 60.0, "mtt": 10.0, "tmax": 12.0, "ttp": 40.0}

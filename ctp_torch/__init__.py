@@ -11,41 +11,45 @@ Examples
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from ctp_torch.moved import MovedModules
+
 if TYPE_CHECKING:
-    from ctp_torch.curves import TissueCurves as TissueCurves
+    from ctp_torch.data.curves import TissueCurves as TissueCurves
+    from ctp_torch.data.geometry import Geometry as Geometry
+    from ctp_torch.data.maps import QUANTITIES as QUANTITIES
+    from ctp_torch.data.maps import PerfusionMaps as PerfusionMaps
+    from ctp_torch.data.series import CTPSeries as CTPSeries
+    from ctp_torch.data.slabs import slabs as slabs
     from ctp_torch.errors import CTPError as CTPError
-    from ctp_torch.evaluate import score_maps as score_maps
-    from ctp_torch.evaluate import score_patient as score_patient
-    from ctp_torch.geometry import Geometry as Geometry
     from ctp_torch.io import read_cohort as read_cohort
     from ctp_torch.io import read_series as read_series
     from ctp_torch.io import write_maps as write_maps
-    from ctp_torch.maps import QUANTITIES as QUANTITIES
-    from ctp_torch.maps import PerfusionMaps as PerfusionMaps
+    from ctp_torch.learning.evaluate import score_maps as score_maps
+    from ctp_torch.learning.evaluate import score_patient as score_patient
+    from ctp_torch.learning.sampling import sample_pixels as sample_pixels
     from ctp_torch.models.load import load_model as load_model
-    from ctp_torch.pipeline import deconvolve as deconvolve
-    from ctp_torch.pipeline import features as features
-    from ctp_torch.pipeline import predict as predict
-    from ctp_torch.pipeline import preprocess as preprocess
-    from ctp_torch.recipe import Recipe as Recipe
-    from ctp_torch.sampling import sample_pixels as sample_pixels
-    from ctp_torch.series import CTPSeries as CTPSeries
-    from ctp_torch.slices import slabs as slabs
+    from ctp_torch.pipeline.deconvolve import deconvolve as deconvolve
+    from ctp_torch.pipeline.predict import features as features
+    from ctp_torch.pipeline.predict import predict as predict
+    from ctp_torch.pipeline.recipe import Recipe as Recipe
+    from ctp_torch.pipeline.scan import preprocess as preprocess
 
 __version__ = version("ctp-torch")
+sys.meta_path.append(MovedModules())
 
 _HOMES = {
     "CTPError": "errors",
-    "CTPSeries": "series",
-    "Geometry": "geometry",
-    "PerfusionMaps": "maps",
-    "QUANTITIES": "maps",
-    "Recipe": "recipe",
-    "TissueCurves": "curves",
+    "CTPSeries": "data.series",
+    "Geometry": "data.geometry",
+    "PerfusionMaps": "data.maps",
+    "QUANTITIES": "data.maps",
+    "Recipe": "pipeline.recipe",
+    "TissueCurves": "data.curves",
     "deconvolve": "pipeline",
     "features": "pipeline",
     "load_model": "models.load",
@@ -53,10 +57,10 @@ _HOMES = {
     "preprocess": "pipeline",
     "read_cohort": "io",
     "read_series": "io",
-    "sample_pixels": "sampling",
-    "score_maps": "evaluate",
-    "score_patient": "evaluate",
-    "slabs": "slices",
+    "sample_pixels": "learning.sampling",
+    "score_maps": "learning.evaluate",
+    "score_patient": "learning.evaluate",
+    "slabs": "data.slabs",
     "write_maps": "io",
 }
 

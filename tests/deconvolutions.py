@@ -2,15 +2,15 @@
 
 from functools import partial
 
-from ctp_torch.ops.bayes import bayesian
-from ctp_torch.ops.box import box_nlr
-from ctp_torch.ops.delay_correction import delay_corrected_ssvd
-from ctp_torch.ops.expectation_maximization import expectation_maximization
-from ctp_torch.ops.gaussian_process import gaussian_process_deconvolution
-from ctp_torch.ops.max_slope import max_slope
-from ctp_torch.ops.svd import csvd, osvd, ssvd
-from ctp_torch.ops.tikhonov import tikhonov
-from ctp_torch.ops.vascular import vascular_model
+from ctp_torch.ops.deconvolution.bayes import bayesian
+from ctp_torch.ops.deconvolution.box import box_nlr
+from ctp_torch.ops.deconvolution.delay_correction import delay_corrected_ssvd
+from ctp_torch.ops.deconvolution.expectation_maximization import expectation_maximization
+from ctp_torch.ops.deconvolution.gaussian_process import gaussian_process_deconvolution
+from ctp_torch.ops.deconvolution.max_slope import max_slope
+from ctp_torch.ops.deconvolution.svd import csvd, osvd, ssvd
+from ctp_torch.ops.deconvolution.tikhonov import tikhonov
+from ctp_torch.ops.deconvolution.vascular import vascular_model
 
 METHODS = {
     "ssvd": ssvd,

@@ -4,10 +4,10 @@ import torch
 from oracles.vessels import head
 
 from ctp_torch import ops, pipeline
-from ctp_torch.geometry import Geometry
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.io import StudyHeader, write_cohort_index, write_color_maps, write_ct_series
-from ctp_torch.maps import QUANTITIES
-from ctp_torch.series import CTPSeries
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 RANGES = {name: QUANTITIES[name].display for name in MAPS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
 from ctp_torch.cli.info import info
+from ctp_torch.cli.interrupts import Interrupted, raised_signals
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
@@ -26,6 +28,9 @@ from ctp_torch.cli.tune import tune
 from ctp_torch.errors import CTPError
 
 __all__ = ["app", "main"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a user's share of it, or a limit on files that is used up."""
 
 app = typer.Typer(
     cls=FiniteGroup,
@@ -58,7 +63,11 @@ def _options(
 def main() -> None:
     """Run the ``ctp-torch`` command; a user's mistake ends with one message and its own exit code."""
     try:
-        app()
+        with raised_signals():
+            try:
+                app()
+            finally:
+                console.release()
     except CTPError as error:
         if console.settings.debug:
             raise
@@ -67,8 +76,9 @@ def main() -> None:
     except OSError as error:
         if console.settings.debug:
             raise
-        console.complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        remedy = "; nothing half-written is left: make room, or write elsewhere" if error.errno in _FULL else ""
+        console.complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + remedy)
         sys.exit(6)
-    except KeyboardInterrupt:
+    except Interrupted as stop:
         console.complain("interrupted")
-        sys.exit(130)
+        sys.exit(stop.exit_code)

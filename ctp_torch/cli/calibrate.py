@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ctp_torch.calibration import CalibrationCase
     from ctp_torch.io import CohortPatient
+    from ctp_torch.lesions.calibration import CalibrationCase
     from ctp_torch.pipeline import Method, Registration
 
 __all__ = ["calibrate"]
@@ -41,13 +41,13 @@ def calibrate(
     deconvolution = choices.pick_method(method)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(cohort,))
 
-    from ctp_torch import calibration as steps
     from ctp_torch.io import read_cohort
+    from ctp_torch.lesions import calibration as steps
+    from ctp_torch.lesions.thresholds import Thresholds, write_thresholds
     from ctp_torch.report.calibration import calibration_csv, calibration_figure, error_summary
     from ctp_torch.report.figures import to_png
-    from ctp_torch.thresholds import Thresholds, write_thresholds
 
     patients = [p for p in read_cohort(cohort).patients if p.split in ("train", "test")]
     known = [p for p in patients if p.truth_path is not None and (p.truth_path / "core.nii.gz").is_file()]
@@ -94,10 +94,10 @@ def _case(
 ) -> CalibrationCase:
     """One patient mapped as ``ctp-torch maps`` would, with the true lesions."""
     from ctp_torch import pipeline
-    from ctp_torch.calibration import CalibrationCase
+    from ctp_torch.data.slabs import slab_mask, slabs, slices_per_slab
     from ctp_torch.io import read_series, read_volume
-    from ctp_torch.lesion import survey
-    from ctp_torch.slices import slab_mask, slabs, slices_per_slab
+    from ctp_torch.lesions.calibration import CalibrationCase
+    from ctp_torch.lesions.find import survey
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     ready = slabs(pipeline.preprocess(series, registration=align, median_size=1))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.errors import CTPError
-from ctp_torch.maps import QUANTITIES
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import atexit
+import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -17,13 +17,17 @@ from ctp_torch.errors import CTPError, OutputExistsError
 if TYPE_CHECKING:
     import torch
 
+    from ctp_torch.io.delivery import Claim
+
 __all__ = [
     "DeviceOption",
     "ForceOption",
     "claim",
+    "claim_file",
     "complain",
     "delivered",
     "pick_device",
+    "release",
     "say",
     "scratch",
     "settings",
@@ -124,32 +128,62 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
+_claims: dict[str, Claim] = {}
+"""The places claimed by the command that runs, by their real paths."""
+
+
+def claim(place: Path, *, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
+    """A folder claimed until the command ends, or refused; ``inputs`` are what the command reads."""
+    from ctp_torch.io.delivery import claim_folder
+
+    _keep(place, lambda: claim_folder(place, force=force, inputs=inputs))
+
+
+def claim_file(path: Path, *others: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
+    """The same of a file, and of others that may come to lie beside it."""
+    from ctp_torch.io.delivery import claim_file
+
+    _keep(path, lambda: claim_file(path, *others, force=force, inputs=inputs))
+
+
+def _keep(place: Path, made: Callable[[], Claim]) -> None:
+    """Claim and remember; an older claim of this process is let go of first."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+        return  # of the processes of a torchrun the first one writes
+    name = os.path.realpath(place)
+    if name in _claims:
+        _claims.pop(name).close()
+    _claims[name] = made()
+
+
+@atexit.register
+def release() -> None:
+    """Let go of all places; what wasn't delivered is removed."""
+    while _claims:
+        _claims.popitem()[1].close()
+
+
 @contextmanager
 def scratch(output: Path) -> Iterator[Path]:
-    """A temporary folder beside the output, gone at the end."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".ctp-torch-", dir=output.parent)
-    except OSError as error:
-        raise OutputExistsError(f"{output.parent} can't be written ({error.strerror}); give another -o") from error
-    with temporary as folder:
-        yield Path(folder)
+    """A temporary folder on the output's disk, gone at the end."""
+    from ctp_torch.io.workplace import beside
+
+    held = _claims.get(os.path.realpath(output))
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(beside(output if held is None else held.folder / "scratch"))
+        except OSError as error:
+            raise OutputExistsError(f"{output.parent} can't be written ({error.strerror}); give another -o") from error
+        files = folder / "files"
+        files.mkdir()
+        yield files
 
 
 @contextmanager
 def delivered(output: Path) -> Iterator[Path]:
-    """A temporary folder whose entries move into ``output`` when all is written; what else is there is left alone."""
-    with scratch(output) as folder:
+    """A folder whose files move to the claimed place when all are written: all of them or none."""
+    from ctp_torch.io.delivery import claim_folder
+
+    held = _claims.pop(os.path.realpath(output), None) or claim_folder(output)
+    with held, held.delivered() as folder:
         yield folder
-        output.mkdir(exist_ok=True)
-        for entry in sorted(folder.iterdir()):
-            if (output / entry.name).is_dir():
-                shutil.rmtree(output / entry.name)
-            entry.replace(output / entry.name)
-
-
-def claim(path: Path, *, force: bool) -> None:
-    """Refuse to write where something is already, unless ``--force`` was given; nothing is made yet."""
-    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    if taken and not force:
-        raise OutputExistsError(f"{path} exists already; give another -o, or --force to overwrite it")

@@ -34,8 +34,7 @@ def convert(
     if output.is_file() and path != output:
         raise CTPError(f"{output} is a file; give -o NAME.nii.gz or a folder")
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    console.claim(path, force=force)
-    console.claim(beside, force=force)
+    console.claim_file(path, beside, force=force, inputs=(series, times))
     found = read_series(
         series,
         times=times,
@@ -44,7 +43,8 @@ def convert(
         drop_incomplete=drop_incomplete,
         duplicates=choices.pick_duplicates(duplicates),
     )
-    write_nifti_series(path, found, force=force)
+    with console.delivered(path) as folder:
+        write_nifti_series(folder / path.name, found)
     warnings = found.notes.get("warnings")
     for warning in warnings if isinstance(warnings, list) else []:
         console.warn(str(warning))

@@ -14,14 +14,14 @@ from ctp_torch.cli import choices, console
 if TYPE_CHECKING:
     import torch
 
-    from ctp_torch.evaluate import SliceScore
+    from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.io import Cohort
-    from ctp_torch.lesion import Lesions
-    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.learning.evaluate import SliceScore
+    from ctp_torch.learning.training import TrainingSet
+    from ctp_torch.lesions.find import Lesions
     from ctp_torch.models.base import Regressor
-    from ctp_torch.report.page import Picture
-    from ctp_torch.report.viewer import PatientView
-    from ctp_torch.training import TrainingSet
+    from ctp_torch.report.viewer.page import Picture
+    from ctp_torch.report.viewer.payload import PatientView
 
 __all__ = ["demo"]
 
@@ -48,8 +48,8 @@ def demo(
     console.claim(output, force=force)
 
     from ctp_torch.io import read_cohort
+    from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.report.tables import markdown, paper_table, summary, write_scores
-    from ctp_torch.training import draw, prepare_all
 
     with console.delivered(output) as folder:
         cohort = _make_cohort(folder / "cohort", seed)
@@ -95,7 +95,7 @@ def _make_cohort(folder: Path, seed: int) -> Path:
 
 def _fit(data: TrainingSet, source: Cohort, folder: Path, seed: int, device: torch.device) -> dict[str, Regressor]:
     """The four models of the paper, fitted to the same pixels and saved."""
-    from ctp_torch.recipe import Recipe
+    from ctp_torch.pipeline.recipe import Recipe
 
     folder.mkdir()
     recipe = Recipe(
@@ -115,8 +115,8 @@ def _fit(data: TrainingSet, source: Cohort, folder: Path, seed: int, device: tor
 
 def _score(files: Sequence[Path], models: Mapping[str, Regressor]) -> list[SliceScore]:
     """Every slice of every patient, map and model."""
-    from ctp_torch.evaluate import score_patient
-    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.learning.evaluate import score_patient
+    from ctp_torch.learning.prepared import PreparedPatient
 
     rows: list[SliceScore] = []
     for file in console.track(files, "predicting and scoring"):
@@ -128,13 +128,13 @@ def _pictures(
     source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor], rows: Sequence[SliceScore]
 ) -> dict[str, list[Picture]]:
     """One slice of each test patient: the scan, the teacher's maps and every model's."""
-    from ctp_torch.evaluate import predict_indices
+    from ctp_torch.data.maps import QUANTITIES
     from ctp_torch.io import read_series
-    from ctp_torch.maps import QUANTITIES
-    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.learning.evaluate import predict_indices
+    from ctp_torch.learning.prepared import PreparedPatient
     from ctp_torch.report.figures import comparison_figure, to_png
-    from ctp_torch.report.page import Picture
     from ctp_torch.report.tables import MODEL_LABELS
+    from ctp_torch.report.viewer.page import Picture
 
     sections = {}
     for patient, file in zip(source.patients, files, strict=True):
@@ -168,13 +168,13 @@ def _pictures(
 def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor]) -> list[PatientView]:
     """The test patients for the page's viewer: the scan, the teacher's maps and every model's, and their lesions."""
     from ctp_torch import ops, pipeline
-    from ctp_torch.evaluate import predict_indices
+    from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.io import read_series
-    from ctp_torch.maps import PerfusionMaps
-    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.learning.evaluate import predict_indices
+    from ctp_torch.learning.prepared import PreparedPatient
     from ctp_torch.quality import assess
     from ctp_torch.report.tables import MODEL_LABELS
-    from ctp_torch.report.viewer import patient_view
+    from ctp_torch.report.viewer.payload import patient_view
 
     views = []
     for patient, file in console.track([*zip(source.patients, files, strict=True)], "writing the report"):
@@ -210,7 +210,7 @@ def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor
 def _lesions(maps: Mapping[str, PerfusionMaps], baseline: torch.Tensor) -> dict[str, Lesions]:
     """Core and penumbra of every set of maps that has normal tissue to compare with."""
     from ctp_torch.errors import CTPError
-    from ctp_torch.lesion import find_lesions
+    from ctp_torch.lesions.find import find_lesions
 
     found = {}
     for label, one in maps.items():
@@ -229,8 +229,8 @@ def _write_page(
     views: Sequence[PatientView],
 ) -> None:
     """The HTML report, and its numbers beside it."""
-    from ctp_torch.report.files import write_report
     from ctp_torch.report.tables import paper_numbers, paper_table
+    from ctp_torch.report.viewer.files import write_report
 
     tables = []
     for number, split in ((1, "train"), (2, "test")):

@@ -99,7 +99,7 @@ def _compiled_loops() -> str:
     """Whether kernel ridge has its compiled loops on the CPU."""
     import torch
 
-    from ctp_torch.compiled import fused_library
+    from ctp_torch.ops.kernel.compiled import fused_library
 
     if fused_library(torch.device("cpu")) is not None:
         return "yes"
@@ -108,7 +108,7 @@ def _compiled_loops() -> str:
 
 def _decoders() -> str:
     """The compressed transfer syntaxes that can be decoded."""
-    from ctp_torch.io.dicom_codecs import SIMPLEITK_SYNTAXES
+    from ctp_torch.io.dicom.codecs import SIMPLEITK_SYNTAXES
 
     return ", ".join(sorted(SIMPLEITK_SYNTAXES.values()))
 

@@ -13,7 +13,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, ModelMismatchError
 
 if TYPE_CHECKING:
-    from ctp_torch.recipe import Recipe
+    from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = ["evaluate"]
 
@@ -34,16 +34,17 @@ def evaluate(
 
     Example: ctp-torch evaluate COHORT --model ridge.safetensors --model krr.safetensors -o scores
     """
-    from ctp_torch.evaluate import score_patient, score_points
     from ctp_torch.io import read_cohort
+    from ctp_torch.learning.evaluate import score_patient, score_points
+    from ctp_torch.learning.prepared import PreparedPatient
+    from ctp_torch.learning.training import prepare_all
     from ctp_torch.models import load_model
-    from ctp_torch.prepared import PreparedPatient
-    from ctp_torch.recipe import Recipe
+    from ctp_torch.pipeline.recipe import Recipe
     from ctp_torch.report.tables import markdown, paper_table, point_table, summary, write_scores
-    from ctp_torch.training import prepare_all
 
     widths = _widths(filters)
     target = console.pick_device(device)
+    console.claim(output, force=force, inputs=(cohort, *model))
     models = choices.name_models(model, [load_model(path, target) for path in model])
     recipes = {name: Recipe.of(entry) for name, entry in models.items()}
     quantities = tuple(dict.fromkeys(name for recipe in recipes.values() for name in recipe.targets))
@@ -62,8 +63,6 @@ def evaluate(
     patients = [patient for patient in source.patients if patient.split in wanted]
     if not patients:
         raise CTPError(f"{cohort} holds no {' or '.join(wanted)} patient; see the split in its cohort.json")
-    console.claim(output, force=force)
-
     align = choices.pick_registration(registrations.pop())
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)

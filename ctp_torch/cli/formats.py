@@ -12,10 +12,10 @@ from ctp_torch.cli import choices, console
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
-    from ctp_torch.io.bids import BidsName
-    from ctp_torch.io.derived.derivation import Derivation
-    from ctp_torch.io.derived.source import Source
-    from ctp_torch.io.write_maps import Output
+    from ctp_torch.io.results.bids import BidsName
+    from ctp_torch.io.results.derivation import Derivation
+    from ctp_torch.io.results.source import Source
+    from ctp_torch.io.results.write_maps import Output
 
 __all__ = [
     "BidsOption",
@@ -67,7 +67,7 @@ def pick_formats(text: str, *, lesions: bool = True) -> tuple[str, ...]:
     if wanting and not lesions:
         raise CTPError(f"--formats {','.join(wanting)} needs lesions; leave out --no-lesions")
     if {"pm", "seg", "sr"} & set(names):
-        from ctp_torch.io.derived.common import need_highdicom
+        from ctp_torch.io.results.objects import need_highdicom
 
         need_highdicom(f"--formats {text}")
     return names
@@ -77,7 +77,7 @@ def pick_bids(text: str | None) -> BidsName | None:
     """Subject and session of the tree; None for the flat folder."""
     if text is None:
         return None
-    from ctp_torch.io.bids import BidsName
+    from ctp_torch.io.results.bids import BidsName
 
     return BidsName.parse(text)
 
@@ -86,9 +86,9 @@ def find_source(series: Path, uid: str | None, formats: Iterable[str], *, keep: 
     """The study that DICOM results join; one without a patient for NIfTI; None where nobody asks for it."""
     if not keep and not set(formats) - {"nifti"}:
         return None
-    from ctp_torch.io.derived.derivation import file_digest
-    from ctp_torch.io.derived.source import anonymous_source, read_source
     from ctp_torch.io.opened import nifti_at
+    from ctp_torch.io.results.derivation import file_digest
+    from ctp_torch.io.results.source import anonymous_source, read_source
 
     volume = nifti_at(series)
     if volume is None:
@@ -117,7 +117,7 @@ def derivation_of(
     flags
         raised quality flags
     """
-    from ctp_torch.io.derived.derivation import Code, Derivation, file_digest
+    from ctp_torch.io.results.derivation import Code, Derivation, file_digest
     from ctp_torch.quality.flags import NAMES
 
     name = str(settings.get("method") or "")
@@ -155,15 +155,15 @@ class Delivery(NamedTuple):
         """The patient, for a record whose owner asked for it; else nothing."""
         if not self.keep_identity or self.source is None:
             return {}
-        from ctp_torch.io.derived.identity import identity_record
+        from ctp_torch.io.results.identity import identity_record
 
         return {"patient": identity_record(self.source.identity)}
 
 
 def write_outputs(folder: Path, output: Output, delivery: Delivery) -> list[Path]:
     """The formats written into a folder that exists; what needs lesions is left out where there are none."""
-    from ctp_torch.io.bids import write_bids
-    from ctp_torch.io.write_maps import write_formats
+    from ctp_torch.io.results.bids import write_bids
+    from ctp_torch.io.results.write_maps import write_formats
 
     told = delivery.derivation
     wanted = [name for name in delivery.formats if output.lesions is not None or name not in _OF_LESIONS]

@@ -11,8 +11,8 @@ import typer
 from ctp_torch.cli import choices, console, reading
 
 if TYPE_CHECKING:
+    from ctp_torch.data.series import CTPSeries
     from ctp_torch.quality import Quality
-    from ctp_torch.series import CTPSeries
 
 __all__ = ["info"]
 
@@ -87,8 +87,8 @@ def info(
 
 def _checked(source: CTPSeries, path: Path, uid: str | None) -> Quality:
     """The quality of what was read, on the device that ``auto`` picks."""
-    from ctp_torch.io.slice_locations import read_slice_locations
-    from ctp_torch.quality import inspect
+    from ctp_torch.io.dicom.slice_locations import read_slice_locations
+    from ctp_torch.pipeline import inspect
 
     estimate = choices.pick_registration(choices.DEFAULT_REGISTRATION)
     ready = source.to(console.pick_device("auto"))

@@ -15,10 +15,10 @@ from ctp_torch.errors import CTPError, NoSeriesError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ctp_torch.geometry import Geometry
-    from ctp_torch.io.derived.source import Source
-    from ctp_torch.lesion import Lesions
-    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.data.geometry import Geometry
+    from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.io.results.source import Source
+    from ctp_torch.lesions.find import Lesions
 
 __all__ = ["lesion"]
 
@@ -58,14 +58,14 @@ def lesion(
 
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
-    from ctp_torch.io.derived.derivation import content_digest
-    from ctp_torch.io.write_maps import Output, write_masks
-    from ctp_torch.lesion import find_lesions
+    from ctp_torch.io.results.derivation import content_digest
+    from ctp_torch.io.results.write_maps import Output, write_masks
+    from ctp_torch.lesions.find import find_lesions
+    from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
     from ctp_torch.report.lesions import write_lesions
-    from ctp_torch.thresholds import Thresholds, read_thresholds
 
     wanted = formats.pick_formats(write)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(maps, thresholds, baseline, source))
     limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
     if rcbf is not None:
         limits = replace(limits, rcbf=rcbf)
@@ -112,8 +112,8 @@ def _settings_of(folder: Path) -> dict[str, object]:
 
 def read_maps_folder(folder: Path) -> PerfusionMaps:
     """The maps in a folder of NIfTI files, and their mask; without one, where CBF or Tmax is above 0."""
+    from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
     from ctp_torch.io import read_volume
-    from ctp_torch.maps import QUANTITIES, PerfusionMaps
 
     if not folder.is_dir():
         raise NoSeriesError(f"{folder} is no folder; give the folder that ctp-torch maps wrote")
@@ -143,8 +143,8 @@ def read_maps_folder(folder: Path) -> PerfusionMaps:
 
 def _read_other_maps(folder: Path) -> PerfusionMaps:
     """Maps as DICOM objects, or as NIfTI of longer names; the mask is where CBF or Tmax is above 0."""
+    from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.io import read_value_maps
-    from ctp_torch.maps import PerfusionMaps
 
     # a folder of folders may hold several patients: only those that ctp-torch maps makes are searched
     places = [place for name in ("dicom/pm", "dicom/ct", "perf") if (place := folder / name).is_dir()]

@@ -43,11 +43,11 @@ def lut(
 
     Example: ctp-torch lut screenshot.png -o numbers --range 0,100
     """
-    from ctp_torch.io.inversion import invert_colors, read_off
-    from ctp_torch.io.picture import read_picture
+    from ctp_torch.io.color.inversion import invert_colors, read_off
+    from ctp_torch.io.color.picture import read_picture
 
     low, high = _numbers("--range", limits, 2)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(image, table))
     picture = read_picture(image)
     colors, bars = _colors(picture, table, bar)
     left, top, right, bottom = _box(crop, picture)
@@ -78,8 +78,8 @@ def _colors(
     picture: Tensor, table: str, bar: int | None
 ) -> tuple[Tensor, list[tuple[tuple[int, int], tuple[int, int]]]]:
     """The table of colours, and where the bars of the picture stand."""
-    from ctp_torch.io.colorbar import find_color_bars
-    from ctp_torch.io.luts import LUT_NAMES, read_lut
+    from ctp_torch.io.color.colorbar import find_color_bars
+    from ctp_torch.io.color.luts import LUT_NAMES, read_lut
 
     bars = find_color_bars(picture)
     places = [(one.rows, one.columns) for one in bars]
@@ -123,9 +123,9 @@ def _write(
     """The results as files."""
     import torch
 
-    from ctp_torch.geometry import Geometry
+    from ctp_torch.data.geometry import Geometry
     from ctp_torch.io import write_volume
-    from ctp_torch.io.picture import write_picture
+    from ctp_torch.io.color.picture import write_picture
 
     grid = Geometry((1, *index.shape), (1.0, 1.0, 1.0))
     write_volume(folder / "values.nii.gz", values[None], grid)

@@ -13,15 +13,15 @@ from ctp_torch.cli import choices, console, formats, reading, vessels
 from ctp_torch.cli.lesion import ThresholdsOption, lesion_lines
 from ctp_torch.cli.stopwatch import Stopwatch
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
-from ctp_torch.thresholds import Thresholds, read_thresholds
+from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 
 if TYPE_CHECKING:
-    from ctp_torch.lesion import Lesions
-    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.data.series import CTPSeries
+    from ctp_torch.lesions.find import Lesions
     from ctp_torch.ops import RigidMotion
     from ctp_torch.pipeline import Anatomy, Registration
     from ctp_torch.quality import Quality
-    from ctp_torch.series import CTPSeries
 
 __all__ = ["maps"]
 
@@ -86,14 +86,14 @@ def maps(
     wanted, tree = formats.pick_formats(write, lesions=lesions), formats.pick_bids(bids)
     target = console.pick_device(device)
     place = output if tree is None else output / tree.folder
-    console.claim(place, force=force)
+    console.claim(place, force=force, inputs=(series, model, mask, times, thresholds, aif, vof))
 
     from ctp_torch import pipeline
+    from ctp_torch.data.slabs import SLAB_MM, slab_mask, slices_per_slab
     from ctp_torch.io import read_series
-    from ctp_torch.io.bids import describe_dataset
+    from ctp_torch.io.results.bids import describe_dataset
     from ctp_torch.models import load_model
-    from ctp_torch.recipe import Recipe
-    from ctp_torch.slices import SLAB_MM, slab_mask, slices_per_slab
+    from ctp_torch.pipeline.recipe import Recipe
 
     regressor = None if model is None else load_model(model, target)
     recipe = None if regressor is None else Recipe.of(regressor)
@@ -193,8 +193,8 @@ def _prepare(
 ) -> _Scan:
     """Filtered, aligned, thin slices averaged, and looked over."""
     from ctp_torch import pipeline
+    from ctp_torch.data.slabs import slabs
     from ctp_torch.quality import assess
-    from ctp_torch.slices import slabs
 
     ready = pipeline.preprocess(source, median_size=median_size)
     watch.lap("median filter")
@@ -217,7 +217,7 @@ def _through_plane(notes: Mapping[str, object]) -> object:
 
 def _find_lesions(maps: PerfusionMaps, anatomy: Anatomy, limits: Thresholds, warnings: list[str]) -> Lesions | None:
     """Core and penumbra; where they can't be told, a warning says why."""
-    from ctp_torch.lesion import find_lesions
+    from ctp_torch.lesions.find import find_lesions
 
     if not {"cbf", "tmax"} <= set(maps.values):
         warnings.append("no lesions measured: they need CBF and Tmax maps")
@@ -244,8 +244,8 @@ def _write(
     page: bool,
 ) -> None:
     """The maps, the montage, the page and run.json, all or nothing."""
-    from ctp_torch.io.write_maps import Output
-    from ctp_torch.maps import QUANTITIES
+    from ctp_torch.data.maps import QUANTITIES
+    from ctp_torch.io.results.write_maps import Output
     from ctp_torch.ops import patient_axes
     from ctp_torch.report.figures import montage_figure, to_png
     from ctp_torch.report.lesions import write_lesions
@@ -295,8 +295,8 @@ def _write_page(
     record: Mapping[str, Any],
 ) -> None:
     """report.html, and its numbers in report/."""
-    from ctp_torch.report.files import write_report
-    from ctp_torch.report.viewer import patient_view
+    from ctp_torch.report.viewer.files import write_report
+    from ctp_torch.report.viewer.payload import patient_view
 
     series, settings = scan.ready, record["settings"]
     label = str(settings.get("model") or settings["method"])

@@ -78,7 +78,6 @@ def tiles(
 
     Example: ctp-torch phantom tiles TILES --aif clinical --noise 2
     """
-    console.claim(out, force=force)
     from ctp_torch import phantom
     from ctp_torch.phantom.tiles import write_tiles
 

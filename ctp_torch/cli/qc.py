@@ -12,7 +12,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import QualityError
 
 if TYPE_CHECKING:
-    from ctp_torch.quality import Examination
+    from ctp_torch.pipeline import Examination
 
 __all__ = ["qc"]
 
@@ -49,10 +49,10 @@ def qc(
     estimate = choices.pick_registration(registration)
     twice = choices.pick_duplicates(duplicates)
     if output is not None:
-        console.claim(output, force=force)
+        console.claim(output, force=force, inputs=(series, times))
 
     from ctp_torch.io import read_cohort
-    from ctp_torch.quality import examine
+    from ctp_torch.pipeline import examine
 
     found: dict[str, Examination] = {}
     cohort = (series / "cohort.json").is_file()

@@ -13,8 +13,8 @@ from ctp_torch.cli import console, reading
 from ctp_torch.errors import CTPError, OutputExistsError
 
 if TYPE_CHECKING:
-    from ctp_torch.study.plan import Study
-    from ctp_torch.study.running import Findings
+    from ctp_torch.study.design.plan import Study
+    from ctp_torch.study.engine.running import Findings
 
 __all__ = ["reproduce"]
 
@@ -48,7 +48,7 @@ def reproduce(
 
     Example: ctp-torch reproduce -o study --preset quick
     """
-    from ctp_torch.study.presets import choose
+    from ctp_torch.study.design.presets import choose
 
     chosen = choose(preset, size=size, seeds=seeds)
     if cohort is not None and size is not None:
@@ -57,9 +57,9 @@ def reproduce(
         raise OutputExistsError(f"{output} is a file; give a folder by -o")
     started = time.perf_counter()
 
-    from ctp_torch.study.plan import cohort_names
-    from ctp_torch.study.running import collect, run_study
-    from ctp_torch.study.sources import Drawn, open_folder
+    from ctp_torch.study.design.plan import cohort_names
+    from ctp_torch.study.design.sources import Drawn, open_folder
+    from ctp_torch.study.engine.running import collect, run_study
 
     source = Drawn(seed, chosen.patients, chosen.train, chosen.size) if cohort is None else open_folder(cohort, lut=lut)
     study = cohort_names(source, chosen)
@@ -78,9 +78,9 @@ def reproduce(
 def _deliver(steps: Path, output: Path, study: Study, found: Findings, *, seconds: float) -> None:
     """Write everything and print the main tables."""
     from ctp_torch.report.tables import markdown
-    from ctp_torch.study.delivery import deliver
-    from ctp_torch.study.tables import all_tables
-    from ctp_torch.study.viewers import views
+    from ctp_torch.study.output.delivery import deliver
+    from ctp_torch.study.output.tables import all_tables
+    from ctp_torch.study.output.viewers import views
 
     facts = {
         "machine": _machine(),

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+_PIXELS, _IMPORTANCE = ".pixels.json", ".importance.png"
+"""Endings of what lies beside a model."""
+
 
 def train(
     cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
@@ -46,9 +49,9 @@ def train(
     Example: ctp-torch train COHORT -o krr.safetensors --model krr
     """
     from ctp_torch.io import read_cohort
-    from ctp_torch.ops.ranks import join_ranks, rank_device
-    from ctp_torch.recipe import Recipe
-    from ctp_torch.training import draw, fingerprint, prepare_all, standardise
+    from ctp_torch.learning.training import draw, fingerprint, prepare_all, standardise
+    from ctp_torch.ops.compute.ranks import join_ranks, rank_device
+    from ctp_torch.pipeline.recipe import Recipe
 
     quantities = choices.pick_maps(maps)
     regressor = choices.make_model(
@@ -60,7 +63,8 @@ def train(
     target = console.pick_device(device)
     if output.suffix != ".safetensors":
         raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")
-    console.claim(output, force=force)
+    beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE)]
+    console.claim_file(output, *beside, force=force, inputs=(cohort,))
     source = read_cohort(cohort, lut=lut)
     patients = [patient for patient in source.patients if patient.split == "train"]
     if not patients:
@@ -97,17 +101,20 @@ def train(
         "pixels": fingerprint(data.pixels),
         "cohort_seed": source.settings.get("seed"),
     }
-    regressor.save(output, metadata={"recipe": recipe.as_metadata(), "provenance": provenance})
-    _save_pixels(output, data.pixels)
+    with console.delivered(output) as folder:
+        regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": provenance})
+        _save_pixels(folder / beside[0].name, data.pixels)
+        drawn = _plot_importance(folder / beside[1].name, regressor, data.dt)
     console.say(f"R2 on the training pixels: {regressor.score(curves, targets):.4f}")
     _describe(regressor)
-    _plot_importance(output, regressor, data.dt)
+    if drawn:
+        console.say(f"wrote {beside[1].name}: which moments of the bolus matter")
     console.say(f"wrote {output}")
 
 
 def _prune(files: list[Path]) -> list[Path]:
     """The patients that quality control has nothing against; says who is left out, and why."""
-    from ctp_torch.prepared import PreparedPatient
+    from ctp_torch.learning.prepared import PreparedPatient
 
     kept = []
     for file in files:
@@ -121,26 +128,22 @@ def _prune(files: list[Path]) -> list[Path]:
     return kept
 
 
-def _save_pixels(output: Path, pixels: dict[str, Tensor]) -> None:
+def _save_pixels(path: Path, pixels: dict[str, Tensor]) -> None:
     """Which pixels were drawn: patient to flat indices into (slice, row, column)."""
     import json
 
-    path = output.with_suffix(".pixels.json")
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({name: drawn.tolist() for name, drawn in pixels.items()}), encoding="utf-8")
-    partial.replace(path)
+    path.write_text(json.dumps({name: drawn.tolist() for name, drawn in pixels.items()}), encoding="utf-8")
 
 
-def _plot_importance(output: Path, regressor: Regressor, dt: float) -> None:
-    """Which moments of the bolus a forest asks about, as a picture beside the model."""
+def _plot_importance(path: Path, regressor: Regressor, dt: float) -> bool:
+    """Which moments of the bolus a forest asks about, as a picture; whether there is any."""
     importance = getattr(regressor, "feature_importances_", None)
     if importance is None:
-        return
+        return False
     from ctp_torch.report.figures import to_png, training_figure
 
-    path = output.with_suffix(".importance.png")
     path.write_bytes(to_png(training_figure({"all maps": importance.tolist()}, dt)))
-    console.say(f"wrote {path.name}: which moments of the bolus matter")
+    return True
 
 
 def _describe(regressor: object) -> None:

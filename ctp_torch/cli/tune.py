@@ -39,16 +39,16 @@ def tune(
     quantities = choices.pick_maps(maps)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
-    console.claim(output, force=force)
+    console.claim(output, force=force, inputs=(cohort,))
 
     import torch
 
     from ctp_torch.io import read_cohort
+    from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.models import leave_one_out
     from ctp_torch.models.base import r2_score
     from ctp_torch.report.figures import to_png
     from ctp_torch.report.tuning import tuning_csv, tuning_figure
-    from ctp_torch.training import draw, prepare_all
 
     patients = [patient for patient in read_cohort(cohort, lut=lut).patients if patient.split == "train"]
     if len(patients) < 2:

@@ -11,9 +11,9 @@ from ctp_torch.errors import CTPError, UnreadableFileError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import RigidMotion, VesselCurve
     from ctp_torch.pipeline import Anatomy
-    from ctp_torch.series import CTPSeries
 
 __all__ = ["VESSEL_HELP", "check_choice", "named", "read_mask", "read_vessel"]
 
@@ -65,7 +65,7 @@ def read_vessel(
         return None
     path = Path(text)
     from ctp_torch import ops, pipeline
-    from ctp_torch.slices import average_slices, spread_slices
+    from ctp_torch.data.slabs import average_slices, spread_slices
 
     if path.is_file() and not path.name.lower().endswith((".nii", ".nii.gz")):
         return ops.VesselCurve(_from_curve_file(path, source), anatomy.brain.new_zeros(anatomy.brain.shape))

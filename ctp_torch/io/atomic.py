@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctp_torch.errors import OutputExistsError
+from ctp_torch.io.delivery import claim_folder, on_its_way
+from ctp_torch.io.listing import flush
+from ctp_torch.io.workplace import beside
 
-__all__ = ["whole"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["expect_size", "save_tensors", "whole"]
 
 
 @contextmanager
@@ -22,7 +29,7 @@ def whole(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     path
         the file or folder wanted; parents are made
     force
-        replace what is there; otherwise only an empty folder may be
+        replace a file, or a folder that holds no file of another name; otherwise only an empty folder may be there
 
     Raises
     ------
@@ -30,22 +37,59 @@ def whole(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         when the place is taken or can't be written
     """
     path = Path(path)
-    taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    if taken and not force:
+    if path.is_dir():
+        with claim_folder(path, force=force, listed=False) as claim, claim.delivered() as folder:
+            folder.rmdir()  # the writer makes it
+            yield folder
+            if not folder.is_dir():
+                raise OutputExistsError(f"{path} exists already and is a folder: choose another name for the file")
+        return
+    if os.path.lexists(path) and not force:
         raise OutputExistsError(f"{path} exists already: choose another place, or replace it with --force")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputExistsError(f"{path.parent} can't be made ({error.strerror}): choose another place") from error
-    # the real name stays at the end, because writers choose the format by the suffix
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(beside(path))
+        except OSError as error:
+            raise OutputExistsError(
+                f"{path.parent} can't be made or written ({error.strerror}): choose another place"
+            ) from error
+        partial = folder / path.name  # the real name, because writers choose the format by the suffix
         yield partial
-        if taken and path.is_dir():
-            shutil.rmtree(path)
+        if not on_its_way(path):
+            flush(partial)
+        if not force and os.path.lexists(path):
+            raise OutputExistsError(f"{path} was made by another program meanwhile; it was left alone")
         partial.replace(path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+    if not on_its_way(path):
+        flush(path.parent)
+
+
+def expect_size(path: Path, size: int) -> None:
+    """Refuse a file that its writer left short: some tell of no error when a disk is full.
+
+    Raises
+    ------
+    OSError
+        as the writer should have raised it
+    """
+    there = path.stat().st_size
+    if there != size:
+        raise OSError(errno.ENOSPC, f"only {there:,} of {size:,} bytes could be written", str(path))
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str]) -> None:
+    """Tensors as a safetensors file, whole or not at all; an older file is replaced.
+
+    Raises
+    ------
+    OSError
+        when the disk is full or the file can't be written
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with whole(path, force=True) as partial:
+        try:
+            save_file(dict(tensors), partial, metadata=dict(metadata))
+        except SafetensorError as error:
+            raise OSError(errno.EIO, f"the tensors can't be written ({error})", str(path)) from error

@@ -86,7 +86,7 @@ def parsing(path: Path) -> Iterator[None]:
 
 def free_memory() -> int:
     """Bytes of memory that can be had without swapping."""
-    from ctp_torch.ops.chunks import free_bytes
+    from ctp_torch.ops.compute.memory import free_bytes
 
     return free_bytes("cpu")
 

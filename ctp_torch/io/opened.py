@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from typing import NamedTuple
 
 from ctp_torch.errors import NoSeriesError
 from ctp_torch.io.archive import unpack
-from ctp_torch.io.dicom_index import LeftOut, find_files, hidden_images
+from ctp_torch.io.dicom.index import LeftOut, find_files, hidden_images
 from ctp_torch.io.limits import check_regular
+from ctp_torch.io.workplace import temporary_folder
 
 __all__ = ["Opened", "nifti_at", "opened"]
 
@@ -65,12 +65,12 @@ def opened(place: Path, *, max_unpacked: float | None = None) -> Iterator[Opened
     if place.is_dir():
         yield Opened(find_files(place), hidden_images(place))
     elif zipfile.is_zipfile(place):
-        with tempfile.TemporaryDirectory(prefix="ctp-torch-") as folder:
+        with temporary_folder() as folder:
             damaged = unpack(place, Path(folder), most=max_unpacked)
             lost = [LeftOut(path, "damaged in the zip", broken=True) for path in damaged]
             yield Opened(find_files(Path(folder)), [*lost, *hidden_images(Path(folder))])
     elif place.name.upper() == "DICOMDIR":
-        from ctp_torch.io.dicomdir import referenced_files
+        from ctp_torch.io.dicom.dicomdir import referenced_files
 
         yield Opened(referenced_files(place))
     else:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.errors import OptionError
-from ctp_torch.io.frame_times import check_times, read_times
+from ctp_torch.io.dicom.read import read_dicom
+from ctp_torch.io.nifti.frame_times import check_times, read_times
 from ctp_torch.io.opened import nifti_at, opened
-from ctp_torch.io.read_dicom import read_dicom
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ctp_torch.series import CTPSeries
+    from ctp_torch.data.series import CTPSeries
 
 __all__ = ["read_series"]
 
@@ -89,7 +89,7 @@ def read_series(
     volume = nifti_at(place)
     told = None if times is None else read_times(times)
     if volume is not None:
-        from ctp_torch.io.nifti import read_nifti_series
+        from ctp_torch.io.nifti.nifti import read_nifti_series
 
         found = read_nifti_series(volume, times=told, dt=dt, max_unpacked=max_unpacked)
         check_times(found.times, volume)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -178,7 +177,7 @@ class Regressor:
         OutputExistsError
             if the file can't be written there
         """
-        from safetensors.torch import save_file
+        from ctp_torch.io.atomic import save_tensors
 
         self._check_fitted()
         if metadata is not None:
@@ -194,23 +193,14 @@ class Regressor:
         }
         text = json.dumps(header)
         path = Path(path)
+        if not path.parent.is_dir():
+            raise OutputExistsError(f"{path}: can't write a model here (no such folder); choose another place")
         try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            save_tensors(tensors, path, metadata={FILE_HEADER: text})
         except OSError as error:
             raise OutputExistsError(
-                f"{path}: can't write a model here ({error.strerror}); choose another place"
+                f"{path}: can't write the model ({error.strerror}); make room, or choose another place"
             ) from error
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, metadata={FILE_HEADER: text})
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except OSError as error:
-            raise OutputExistsError(
-                f"{path}: can't write the model ({error.strerror}); choose another place"
-            ) from error
-        finally:
-            Path(temporary).unlink(missing_ok=True)
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         """Learn from X (samples, features) and Y (samples, targets); a subclass's first hook."""

@@ -18,9 +18,9 @@ from ctp_torch.models.file_checks import check_state
 __all__ = ["load_model"]
 
 _HOMES = {
-    "KernelRidge": "ctp_torch.models.kernel_ridge",
+    "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
-    "RandomForest": "ctp_torch.models.random_forest",
+    "RandomForest": "ctp_torch.models.forest.random_forest",
     "Ridge": "ctp_torch.models.linear",
 }
 

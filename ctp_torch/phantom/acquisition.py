@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctp_torch.geometry import Geometry
+from ctp_torch.data.geometry import Geometry
 from ctp_torch.phantom.bank import CurveBank, CurveRows, look_up
 from ctp_torch.phantom.deformation import rotation_matrix
 

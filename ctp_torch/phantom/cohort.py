@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,17 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from ctp_torch import __version__, ops, pipeline
-from ctp_torch.errors import CTPError, OutputExistsError, QualityError
+from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
+from ctp_torch.errors import CTPError, QualityError
 from ctp_torch.io.atomic import whole
-from ctp_torch.maps import QUANTITIES, PerfusionMaps
+from ctp_torch.io.delivery import check_folder, claim_folder
+from ctp_torch.io.workplace import sweep
 from ctp_torch.phantom.noise import noise_after_median
 from ctp_torch.phantom.patient import LABELS, Patient, PatientTruth, draw_diagnosis, render_patient
 from ctp_torch.phantom.template import load_template
 from ctp_torch.phantom.territories import TERRITORIES
 
 if TYPE_CHECKING:
-    from ctp_torch.io.cohort import Split
-    from ctp_torch.series import CTPSeries
+    from ctp_torch.data.series import CTPSeries
+    from ctp_torch.io.cohort.cohort import Split
 
 __all__ = ["MAPS", "split_patients", "write_cohort"]
 
@@ -63,8 +64,8 @@ def write_cohort(
 ) -> Iterator[str]:
     """A cohort written patient by patient; the name of each is yielded when its files are there.
 
-    ``folder`` appears when the last patient is done. Until then the patients lie in ``.<folder>.partial`` beside it;
-    the same call goes on where an interrupted one stopped. The maps are our teacher's, cSVD on the noisy scans.
+    ``folder`` appears when the last patient is done. Until then the patients lie in a hidden folder; the same call
+    goes on where an interrupted one stopped. The maps are our teacher's, cSVD on the noisy scans.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def write_cohort(
     registration
         motion estimation of the teacher, as in `ctp_torch.pipeline.preprocess`; None for none
     force
-        replace what is there
+        replace the cohort that an earlier run wrote there
 
     Raises
     ------
@@ -96,12 +97,9 @@ def write_cohort(
     plan = _Plan(patients, train, rejects, size, slices, frames, dt, dose, seed, name)
     _check(plan)
     folder = Path(folder)
-    if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError(f"{folder} exists already: choose another place, or replace it with --force")
-    if folder.exists() and not (folder.is_dir() and ((folder / "cohort.json").is_file() or not any(folder.iterdir()))):
-        raise OutputExistsError(f"{folder} is no cohort: --force replaces cohorts only, choose another place")
+    check_folder(folder, force=force)  # refused now, not when the first patient is asked for
     load_template()
-    return _write(folder, plan, registration)
+    return _write(folder, plan, registration, force)
 
 
 def _check(plan: _Plan) -> None:
@@ -144,51 +142,34 @@ def split_patients(seed: int, patients: int, train: int) -> list[Split]:
     return ["test" if index in chosen else "train" for index in range(patients)]
 
 
-def _write(folder: Path, plan: _Plan, registration: pipeline.Registration | None) -> Iterator[str]:
-    """The patients one by one, then the index, then the move."""
-    from ctp_torch.io.cohort import write_cohort_index
+def _write(folder: Path, plan: _Plan, registration: pipeline.Registration | None, force: bool) -> Iterator[str]:
+    """The patients one by one, those of an interrupted run under the same plan first, then the index."""
+    from ctp_torch.io.cohort.cohort import write_cohort_index
 
-    work = _workplace(folder, plan)
+    told = json.dumps({**plan._asdict(), "version": __version__}, indent=1)
     splits: dict[str, Split] = {}
     kinds = split_patients(plan.seed, plan.patients, plan.train)
     kinds.extend("reject" for _ in range(plan.rejects))
-    for index, split in enumerate(kinds):
-        name = f"P{index + 1:03d}"
-        splits[name] = split
-        if not (work / name).is_dir():
-            _write_patient(work / name, name, index, split == "reject", plan, registration)
-        yield name
-    write_cohort_index(work, splits, _ranges(), _settings(plan))
-    (work / "plan.json").unlink()
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    work.replace(folder)
-
-
-def _workplace(folder: Path, plan: _Plan) -> Path:
-    """The folder the patients gather in, with those of an interrupted run under the same plan."""
-    work = folder.with_name(f".{folder.name}.partial")
-    told = json.dumps({**plan._asdict(), "version": __version__}, indent=1)
-    try:
-        if work.exists() and (
-            not (work / "plan.json").is_file() or (work / "plan.json").read_text(encoding="utf-8") != told
-        ):
-            shutil.rmtree(work)
-        work.mkdir(parents=True, exist_ok=True)
-        (work / "plan.json").write_text(told)
+    # the images are many gigabytes and made from numbers: their sizes tell them well enough
+    with claim_folder(folder, force=force, plan=told) as claim, claim.delivered(digest=False) as work:
         (work / "cohort.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputExistsError(f"{folder.parent} can't be written ({error.strerror}): choose another place") from error
-    return work
+        sweep(work)
+        for index, split in enumerate(kinds):
+            name = f"P{index + 1:03d}"
+            splits[name] = split
+            if not (work / name).is_dir():
+                _write_patient(work / name, name, index, split == "reject", plan, registration)
+            yield name
+        write_cohort_index(work, splits, _ranges(), _settings(plan))
 
 
 def _write_patient(
     home: Path, name: str, index: int, reject: bool, plan: _Plan, registration: pipeline.Registration | None
 ) -> None:
     """One patient's folder: ct, maps, truth."""
-    from ctp_torch.io.dicom_color import write_color_maps
-    from ctp_torch.io.dicom_header import StudyHeader
-    from ctp_torch.io.dicom_write import write_ct_series
+    from ctp_torch.io.color.captures import write_color_maps
+    from ctp_torch.io.dicom.header import StudyHeader
+    from ctp_torch.io.dicom.write import write_ct_series
 
     patient = render_patient(
         plan.seed, index, size=plan.size, slices=plan.slices, frames=plan.frames, dt=plan.dt, dose=plan.dose,
@@ -245,7 +226,7 @@ def _settings(plan: _Plan) -> dict[str, Any]:
 
 def _write_truth(patient: Patient, folder: Path) -> None:
     """The physical truth as NIfTI, and its curves, motion and diagnosis as JSON."""
-    from ctp_torch.io.nifti import write_volume
+    from ctp_torch.io.nifti.nifti import write_volume
 
     truth, geometry = patient.truth, patient.series.geometry
     folder.mkdir()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.median import median_filter
+from ctp_torch.ops.image.median import median_filter
 
 __all__ = ["noise_after_median", "noise_amplitude", "noise_images", "noise_profile"]
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.units import flow_per_peak, volume_per_area
+from ctp_torch.data.series import CTPSeries
+from ctp_torch.ops.deconvolution.units import flow_per_peak, volume_per_area
 from ctp_torch.phantom.acquisition import Enhancement, Protocol, Slab, enhance, expose, geometry_of
 from ctp_torch.phantom.anatomy import Head, draw_materials
 from ctp_torch.phantom.deformation import draw_deformation
@@ -22,7 +23,6 @@ from ctp_torch.phantom.slab import CHANNELS, Person, build_slab
 from ctp_torch.phantom.stroke import Stroke, draw_stroke
 from ctp_torch.phantom.template import load_template
 from ctp_torch.phantom.vessels import grow_vessels
-from ctp_torch.series import CTPSeries
 
 __all__ = ["LABELS", "Patient", "PatientTruth", "draw_diagnosis", "draw_person", "render_patient"]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.units import flow_per_peak
+from ctp_torch.ops.deconvolution.units import flow_per_peak
 from ctp_torch.phantom.anatomy import Tissue
 from ctp_torch.phantom.deformation import BOX_EXTENT, BOX_ORIGIN
 from ctp_torch.phantom.interpolation import sample_volume, smooth_noise

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
-from ctp_torch.io.atomic import whole
-from ctp_torch.ops.units import volume_per_area
+from ctp_torch.io.delivery import delivered
+from ctp_torch.ops.deconvolution.units import volume_per_area
 from ctp_torch.phantom.acquisition import AIR_HU, Protocol, geometry_of
 from ctp_torch.phantom.curves import TEXTBOOK, Bolus, arterial_curve, exponential_tissue_curve, gamma_venous_curve
 from ctp_torch.phantom.noise import noise_amplitude, noise_images
-from ctp_torch.series import CTPSeries
 
 __all__ = ["DELAYS", "TRANSITS", "VOLUMES", "TileTruth", "render_tiles", "write_tiles"]
 
@@ -204,18 +204,17 @@ def write_tiles(
     OutputExistsError
         when the folder is taken and ``force`` wasn't given
     """
-    from ctp_torch.io.dicom_header import StudyHeader
-    from ctp_torch.io.dicom_write import write_ct_series
-    from ctp_torch.io.nifti import write_volume
+    from ctp_torch.io.dicom.header import StudyHeader
+    from ctp_torch.io.dicom.write import write_ct_series
+    from ctp_torch.io.nifti.nifti import write_volume
 
-    with whole(folder, force=force) as partial:
+    with delivered(folder, force=force) as partial:
         try:
             series, truth = render_tiles(bolus=bolus, curve=curve, noise_hu=noise_hu, dt=dt, frames=frames, seed=seed)
         except ValueError as error:
             raise CTPError(str(error)) from error
         chosen = [*bolus, curve.__name__, noise_hu, dt, frames, seed]
         header = StudyHeader(patient="TILES", seed="/".join(map(str, chosen)), model="tile phantom")
-        partial.mkdir()
         # a slope of 1/16 keeps the tiles' small enhancement and still reaches 3,071 HU
         write_ct_series(series, partial / "ct", header=header, slope=0.0625, intercept=-1024.0)
         (partial / "truth").mkdir()

@@ -2,8 +2,5 @@
 
 from ctp_torch.quality.checks import assess as assess
 from ctp_torch.quality.checks import slice_mismatch as slice_mismatch
-from ctp_torch.quality.examine import Examination as Examination
-from ctp_torch.quality.examine import examine as examine
-from ctp_torch.quality.examine import inspect as inspect
 from ctp_torch.quality.flags import Check as Check
 from ctp_torch.quality.flags import Quality as Quality

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ctp_torch import ops, pipeline
+from ctp_torch import ops
 from ctp_torch.errors import QualityError
 from ctp_torch.quality.flags import Check, Quality
 
 if TYPE_CHECKING:
-    from ctp_torch.geometry import Geometry
+    from ctp_torch.data.anatomy import Anatomy
+    from ctp_torch.data.geometry import Geometry
+    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import RigidMotion, VesselCurve
-    from ctp_torch.series import CTPSeries
 
 __all__ = ["assess", "check_frames", "check_motion", "check_slices", "slice_mismatch"]
 
@@ -36,7 +37,7 @@ def assess(
     series: CTPSeries,
     motion: RigidMotion | None = None,
     *,
-    anatomy: pipeline.Anatomy | None = None,
+    anatomy: Anatomy,
     locations: Tensor | None = None,
     maps_geometry: Geometry | None = None,
     expected_frames: int | None = None,
@@ -50,7 +51,7 @@ def assess(
     motion
         as estimated on the series before that; None leaves q3 unmeasured
     anatomy
-        of ``series``, as `ctp_torch.pipeline.locate` finds it; found when None
+        of ``series``, as `ctp_torch.pipeline.locate` finds it
     locations
         ``(images, 2)``: position along the normal [mm] and time [s] of every image before sorting; None leaves the
         first part of q2 unmeasured
@@ -172,9 +173,8 @@ def _wandering(locations: Tensor, *, same_mm: float = 0.1) -> float:
     return float(apart[partial].amin(dim=1).max())
 
 
-def _check_bolus(series: CTPSeries, anatomy: pipeline.Anatomy | None) -> list[Check]:
+def _check_bolus(series: CTPSeries, anatomy: Anatomy) -> list[Check]:
     """q4 to q7: baseline, truncation, arterial input, bolus."""
-    anatomy = anatomy or pipeline.locate(series)
     if not bool(anatomy.brain.any()):
         nothing = "no brain found"
         return [Check(flag, {}, {}, nothing) for flag in ("q4", "q5", "q6", "q7")]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ctp_torch.calibration import Calibration, CalibrationRow
+    from ctp_torch.lesions.calibration import Calibration, CalibrationRow
 
 __all__ = ["calibration_csv", "calibration_figure", "error_summary"]
 

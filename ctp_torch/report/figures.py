@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.maps import QUANTITIES
+from ctp_torch.data.maps import QUANTITIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.data.maps import PerfusionMaps
 
 __all__ = ["comparison_figure", "montage_figure", "to_png", "training_figure"]
 

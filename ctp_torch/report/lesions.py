@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import torch
 
-from ctp_torch.lesion import write_lesion_tables
 from ctp_torch.report.figures import to_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from ctp_torch.lesion import Lesions
-    from ctp_torch.maps import PerfusionMaps
+    from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.lesions.find import Lesions
 
-__all__ = ["lesion_figure", "overlay", "write_lesions"]
+__all__ = ["lesion_figure", "overlay", "write_lesion_tables", "write_lesions"]
 
 _CORE, _HYPOPERFUSION = (255, 64, 220), (60, 210, 90)
 """Magenta for low flow, green for late Tmax: the colours of the widely used products."""
@@ -99,7 +101,7 @@ def write_lesions(
     folder
         exists; files of the same names are replaced
     lesions
-        from `ctp_torch.lesion.find_lesions`
+        from `ctp_torch.lesions.find.find_lesions`
     maps
         they were found in; the picture shows their CBF where there is no CT
     baseline
@@ -122,3 +124,16 @@ def _headline(lesions: Lesions) -> list[str]:
         f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
         f"slices counted {lesions.slice_mm:g} mm high; for research only",
     ]
+
+
+def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, object] | None = None) -> None:
+    """Write ``lesion.json`` (everything) and ``lesion.csv`` (one row of it for a spreadsheet) into a folder."""
+    summary = lesions.summary()
+    (folder / "lesion.json").write_text(json.dumps({**summary, **(facts or {})}, indent=2) + "\n", encoding="utf-8")
+    row: dict[str, object] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
+    row |= {f"threshold_{name}": value for name, value in asdict(lesions.thresholds).items()}
+    row["warnings"] = "; ".join(lesions.warnings)
+    with (folder / "lesion.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerow(row)

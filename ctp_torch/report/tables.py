@@ -10,8 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ctp_torch.evaluate import Interval, PointScores, SliceScore, bootstrap_mean, paired_difference, patient_means
-from ctp_torch.maps import QUANTITIES
+from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.learning.evaluate import (
+    Interval,
+    PointScores,
+    SliceScore,
+    bootstrap_mean,
+    paired_difference,
+    patient_means,
+)
 
 __all__ = [
     "MODEL_LABELS",
@@ -96,7 +103,7 @@ def paper_table(
     Parameters
     ----------
     rows
-        of `ctp_torch.evaluate.score_patient`
+        of `ctp_torch.learning.evaluate.score_patient`
     split
         train (the paper's Table 1) or test (its Table 2)
     score

@@ -12,9 +12,9 @@ from oracles.vessels import head
 from scenes import hemisphere_removed
 
 from ctp_torch import ops
-from ctp_torch.geometry import Geometry
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.io import StudyHeader, read_volume, write_ct_series, write_nifti_series
-from ctp_torch.series import CTPSeries
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from oracles.vessels import head
 
-from ctp_torch.geometry import Geometry
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.io import read_series, write_nifti_series, write_volume
-from ctp_torch.series import CTPSeries
 
 
 def values(path):
@@ -212,14 +212,13 @@ def test_no_identity_anywhere(run, scan_folder, tmp_path):
 
 
 def test_a_result_is_not_overwritten(run, scan_folder, tmp_path):
+    """With --force neither, where a run of ours didn't write it."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
-    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none")
-    assert done.code == 6
-    assert "--force" in done.err
-    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", "--force")
-    assert done.code == 0, done.err
-    assert (tmp_path / "out" / "thesis.txt").read_text(encoding="utf-8") == "precious"
+    for force in ((), ("--force",)):
+        done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", *force)
+        assert (done.code, "new or an empty folder" in done.err) == (6, True), done.err
+    assert {p.name: p.read_text(encoding="utf-8") for p in (tmp_path / "out").iterdir()} == {"thesis.txt": "precious"}
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from hostile.inputs import INPUTS, READS, REFUSES, WARNS, Hostile, scan
-from hostile.mutations import bounded
 
 from ctp_torch.errors import CTPError
 from ctp_torch.io import read_series
+from hostile.inputs import INPUTS, READS, REFUSES, WARNS, Hostile, scan
+from hostile.mutations import bounded
 
 
 def what_comes(folder, one):

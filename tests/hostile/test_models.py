@@ -7,17 +7,17 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hostile.mutations import bounded
 from safetensors.torch import load_file, save_file
 from scenes import write_scan
 
 from ctp_torch.cli import console, main
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError, ModelMismatchError, UnreadableFileError
-from ctp_torch.geometry import Geometry
+from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import KernelRidge, LinearRegression, RandomForest, Ridge, load_model
-from ctp_torch.recipe import Recipe
-from ctp_torch.series import CTPSeries
-from ctp_torch.thresholds import Thresholds, read_thresholds
+from ctp_torch.pipeline.recipe import Recipe
+from hostile.mutations import bounded
 
 N_FEATURES, N_TARGETS = 6, 2
 RECIPE = Recipe(

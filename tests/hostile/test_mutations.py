@@ -3,9 +3,10 @@
 import shutil
 
 import pytest
-from hostile.mutations import CONTAINERS, KINDS, Mutation, damage, outcome, read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from hostile.mutations import CONTAINERS, KINDS, Mutation, damage, outcome, read
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ctp_torch.cli import app
 from ctp_torch.errors import CTPError, IncompleteSeriesError, NoSeriesError, UnreadableFileError
 from ctp_torch.io import read_series, read_volume, write_nifti_series, write_volume
-from ctp_torch.io.frame_times import read_times
+from ctp_torch.io.nifti.frame_times import read_times
 
 
 def nifti(tmp_path, *, shape=(4, 3, 2, 5), name="ctp.nii.gz"):

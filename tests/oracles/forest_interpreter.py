@@ -9,12 +9,12 @@ import sys
 import torch
 
 from ctp_torch.models import RandomForest
-from ctp_torch.ops import forest_partition, forest_scoring, forest_triton
-from ctp_torch.ops.forest_frontier import Members
-from ctp_torch.ops.forest_splits import best_slot, first_slot, sorted_splits
-from ctp_torch.ops.histograms import histogram_splits
+from ctp_torch.models.forest import partition, scoring, triton
+from ctp_torch.models.forest.frontier import Members
+from ctp_torch.models.forest.histograms import histogram_splits
+from ctp_torch.models.forest.splits import best_slot, first_slot, sorted_splits
 
-forest_triton._TILE, forest_triton._CHUNK, forest_triton._BINS = 64, 4, 200  # several programs for each small case
+triton._TILE, triton._CHUNK, triton._BINS = 64, 4, 200  # several programs for each small case
 STATE = ("roots_", "feature_", "threshold_", "left_", "value_", "weight_", "decrease_")
 
 
@@ -49,17 +49,17 @@ def split_cases(generator):
     """(name, agreement) of sorting and counting."""
     some = torch.tensor([[4, 3, 0], [3, 1, 2], [2, 4, 1], [3, 0, 4]])
     for counting in (False, True):
-        forest_triton._SORTED = 0 if counting else 256
+        triton._SORTED = 0 if counting else 256
         for dtype, n_targets, levels, options in (
             (torch.uint8, 3, 4, {}),
             (torch.int16, 1, 300, {"features": some, "min_samples_leaf": 3, "choose": first_slot}),
             (torch.uint8, 2, 2, {"min_samples_leaf": 2, "choose": best_slot}),
         ):
             codes, members = problem(dtype, n_targets, levels, generator)
-            fused = forest_triton.fused_splits(codes, members, n_bins=levels, **options)
+            fused = triton.fused_splits(codes, members, n_bins=levels, **options)
             tensors = plain(codes, members, levels, counting, **options)
             yield f"counting {counting}, {levels} codes, {n_targets} targets", same_splits(fused, tensors)
-    forest_triton._SORTED = 8  # from here on nodes of both kinds
+    triton._SORTED = 8  # from here on nodes of both kinds
 
 
 def partition_case(generator):
@@ -68,8 +68,8 @@ def partition_case(generator):
     node = torch.arange(5).repeat_interleave(size)
     left = (torch.rand(len(node), generator=generator) < 0.5) | (node == 4)
     pairs = zip(
-        forest_triton.fused_partition_order(left, size, node),
-        forest_partition.partition_order(left, size, node),
+        triton.fused_partition_order(left, size, node),
+        partition.partition_order(left, size, node),
         strict=True,
     )
     return all(torch.equal(fused, tensors) for fused, tensors in pairs)
@@ -80,7 +80,7 @@ def forest_case(generator):
     X = torch.rand(24, 3, generator=generator).round(decimals=1)
     Y, weight = torch.rand(24, 2, generator=generator), torch.randint(0, 3, (24,), generator=generator)
     by_tensors = RandomForest(1, max_depth=3, max_features=2).fit(X, Y, weight)
-    forest_scoring.has_kernels = forest_partition.has_kernels = lambda x: True
+    scoring.has_kernels = partition.has_kernels = lambda x: True
     by_kernels = RandomForest(1, max_depth=3, max_features=2).fit(X, Y, weight)
     return len(by_kernels.feature_) > 5 and all(
         torch.equal(getattr(by_kernels, name), getattr(by_tensors, name)) for name in STATE
@@ -89,7 +89,7 @@ def forest_case(generator):
 
 if __name__ == "__main__":
     generator = torch.Generator().manual_seed(0)
-    agreed = {"runs": forest_triton._runs_on(torch.device("cpu")), "partition": partition_case(generator)}
+    agreed = {"runs": triton._runs_on(torch.device("cpu")), "partition": partition_case(generator)}
     agreed |= dict(split_cases(generator))
     agreed["forest"] = forest_case(generator)
     sys.stdout.write(json.dumps(agreed))

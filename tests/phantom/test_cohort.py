@@ -8,6 +8,7 @@ import torch
 from ctp_torch import ops
 from ctp_torch.errors import CTPError, OutputExistsError
 from ctp_torch.io import read_cohort, read_color_maps, read_series, read_volume
+from ctp_torch.io.workplace import sweep
 from ctp_torch.phantom import render_patient
 from ctp_torch.phantom.cohort import split_patients, write_cohort
 from ctp_torch.phantom.patient import draw_diagnosis
@@ -37,7 +38,7 @@ def test_layout_and_index(made):
         assert len(list(patient.maps_path.glob("*.dcm"))) == 3 * 4
         assert (patient.truth_path / "truth.json").is_file()
     assert not list(folder.parent.glob(".*"))
-    assert sorted(p.name for p in folder.iterdir()) == ["P001", "P002", "P003", "cohort.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [".ctp-torch.json", "P001", "P002", "P003", "cohort.json"]
 
 
 @pytest.mark.slow
@@ -98,8 +99,8 @@ def test_interrupted_cohort_goes_on_and_equals_an_uninterrupted_one(made, tmp_pa
     assert next(steps) == "P001"
     steps.close()
     assert not target.exists()
-    assert (tmp_path / ".cohort.partial" / "P001" / "ct").is_dir()
-    before = (tmp_path / ".cohort.partial" / "P001" / "ct" / "IM00001.dcm").stat().st_mtime_ns
+    sweep(tmp_path)  # other runs beside it leave it alone
+    before = (tmp_path / ".ctp-torch-cohort" / "results" / "P001" / "ct" / "IM00001.dcm").stat().st_mtime_ns
     assert list(write_cohort(target, **SMALL)) == ["P001", "P002"]
     assert (target / "P001" / "ct" / "IM00001.dcm").stat().st_mtime_ns == before
     pixels = read_series(target / "P002" / "ct").hu
@@ -109,14 +110,16 @@ def test_interrupted_cohort_goes_on_and_equals_an_uninterrupted_one(made, tmp_pa
 
 
 def test_other_plan_starts_over(tmp_path):
-    work = tmp_path / ".cohort.partial"
-    (work / "P001").mkdir(parents=True)
-    (work / "plan.json").write_text("{}")
-    steps = write_cohort(tmp_path / "cohort", **{**SMALL, "patients": 1, "train": 0})
-    steps.close()
+    work = tmp_path / ".ctp-torch-cohort"
+    (work / "results" / "P001").mkdir(parents=True)
+    (work / "kept.json").write_text("{}")
+    write_cohort(tmp_path / "cohort", **{**SMALL, "patients": 1, "train": 0}).close()
     assert work.exists()  # nothing is touched before the first patient is asked for
-    next(write_cohort(tmp_path / "cohort", **{**SMALL, "patients": 1, "train": 0, "frames": 36}))
-    assert len(list((work / "P001" / "ct").iterdir())) == 3 * 36
+    steps = write_cohort(tmp_path / "cohort", **{**SMALL, "patients": 1, "train": 0, "frames": 36})
+    next(steps)
+    assert len(list((work / "results" / "P001" / "ct").iterdir())) == 3 * 36
+    with pytest.raises(OutputExistsError, match="being written to by process"):
+        next(write_cohort(tmp_path / "cohort", **SMALL))
 
 
 @pytest.mark.parametrize(("patients", "train"), [(38, 30), (4, 3), (5, 5), (3, 0)])
@@ -154,8 +157,9 @@ def test_impossible_cohorts_are_refused_at_once(tmp_path, options, message):
 def test_taken_place_is_refused(tmp_path):
     (tmp_path / "cohort").mkdir()
     (tmp_path / "cohort" / "mine.txt").write_text("keep")
-    with pytest.raises(OutputExistsError, match="--force"):
-        write_cohort(tmp_path / "cohort", **SMALL)
+    for force in (False, True):
+        with pytest.raises(OutputExistsError, match="--force"):
+            write_cohort(tmp_path / "cohort", **SMALL, force=force)
     assert (tmp_path / "cohort" / "mine.txt").read_text(encoding="utf-8") == "keep"
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.errors import CTPError, NoNormalTissueError
-from ctp_torch.geometry import Geometry
-from ctp_torch.lesion import survey
-from ctp_torch.maps import PerfusionMaps
-from ctp_torch.study import lesions
-from ctp_torch.thresholds import Thresholds
+from ctp_torch.lesions.find import survey
+from ctp_torch.lesions.thresholds import Thresholds
+from ctp_torch.study.work import lesions
 
 
 @pytest.fixture

@@ -5,17 +5,17 @@ import math
 import pytest
 import torch
 
-from ctp_torch.evaluate import score_maps
-from ctp_torch.geometry import Geometry
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.series import CTPSeries
+from ctp_torch.learning.evaluate import score_maps
+from ctp_torch.learning.scoring import SCORES, measure, measure_inside, yardstick
 from ctp_torch.phantom.cohort import MAPS
-from ctp_torch.series import CTPSeries
-from ctp_torch.study import robustness
-from ctp_torch.study.comparison import regions
-from ctp_torch.study.floors import one_number, without_baseline
-from ctp_torch.study.lesions import dice
-from ctp_torch.study.rows import ScoreRow, named, over_patients, short
-from ctp_torch.study.scoring import SCORES, measure, measure_inside, yardstick
-from ctp_torch.study.sources import Drawn, Truth
+from ctp_torch.study.design.sources import Drawn, Truth
+from ctp_torch.study.output.rows import ScoreRow, named, over_patients, short
+from ctp_torch.study.work import robustness
+from ctp_torch.study.work.comparison import regions
+from ctp_torch.study.work.floors import one_number, without_baseline
+from ctp_torch.study.work.lesions import dice
 
 
 def scene(*, place, n=96):
@@ -118,7 +118,7 @@ def test_a_scan_that_ends_early():
 def test_another_protocol_needs_the_phantom():
     drawn = Drawn(0, 4, 2, 64)
     assert robustness.possible(drawn, ("dose_50", "dt_2")) == ["reference", "dose_50", "dt_2"]
-    from ctp_torch.study.sources import FromFolder
+    from ctp_torch.study.design.sources import FromFolder
 
     assert robustness.possible(FromFolder("x", "jet", "0"), ("dose_50", "dt_2")) == ["reference", "dose_50"]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ctp_torch.study.steps import Step, fingerprint, load_step, perform, seconds_of
-from ctp_torch.study.workers import share_out
+from ctp_torch.study.engine.steps import Step, fingerprint, load_step, perform, seconds_of
+from ctp_torch.study.engine.workers import share_out
 
 RUNNER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from test_steps import many
-from ctp_torch.study.workers import share_out
+from ctp_torch.study.engine.workers import share_out
 if __name__ == "__main__":
     for name in share_out(Path(sys.argv[1]), many(), processes=int(sys.argv[2])):
         print(name, flush=True)

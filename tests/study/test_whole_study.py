@@ -8,15 +8,15 @@ from scenes import write_toy_cohort
 
 from ctp_torch.errors import CTPError
 from ctp_torch.models import KernelRidge
-from ctp_torch.study.delivery import deliver
-from ctp_torch.study.models import load_pool
-from ctp_torch.study.patients import load_patient
-from ctp_torch.study.plan import cohort_names, external_source, stages
-from ctp_torch.study.presets import PRESETS, choose
-from ctp_torch.study.running import collect
-from ctp_torch.study.sources import Drawn, open_folder
-from ctp_torch.study.steps import load_step
-from ctp_torch.study.workers import share_out
+from ctp_torch.study.design.patients import load_patient
+from ctp_torch.study.design.plan import cohort_names, external_source, stages
+from ctp_torch.study.design.presets import PRESETS, choose
+from ctp_torch.study.design.sources import Drawn, open_folder
+from ctp_torch.study.engine.running import collect
+from ctp_torch.study.engine.steps import load_step
+from ctp_torch.study.engine.workers import share_out
+from ctp_torch.study.output.delivery import deliver
+from ctp_torch.study.work.models import load_pool
 
 SMALL = PRESETS["quick"]._replace(
     sizes=(100, 150, 200), seeds=1, grid_samples=80, train_scored=1, robust_patients=1, variants=("every_2nd",)
@@ -53,7 +53,7 @@ def test_the_pool_is_nested_and_kernel_ridge_of_every_size_is_its_own_fit(study)
     ready, _ = load_patient(folder / "steps", found.test[0], "test")
     results = {s.name: load_step(folder / "steps", s) for stage in stages(found, {}) for s in stage.steps}
     rows = results[f"scores/krr-0-{found.test[0]}"]
-    from ctp_torch.study.models import score_values
+    from ctp_torch.study.work.models import score_values
 
     for size in SMALL.sizes:
         model = KernelRidge(alpha=0.1, gamma=8.0).fit(pool.curves[:size], pool.targets[:size])

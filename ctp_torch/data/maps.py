@@ -1,0 +1,72 @@
+"""Perfusion maps, and the one table of what they are called, measured in and displayed at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctp_torch.data.geometry import Geometry
+
+__all__ = ["OWN_SCHEME", "QUANTITIES", "PerfusionMaps", "Quantity"]
+
+OWN_SCHEME = "99CTPTORCH"
+"""Coding scheme of what DICOM has no code for."""
+
+
+class Quantity(NamedTuple):
+    """Name, unit, display range and DICOM code of a perfusion quantity."""
+
+    label: str
+    """As a console prints it."""
+    unit: str
+    """For people."""
+    ucum: str
+    """For DICOM (CID 7181)."""
+    display: tuple[float, float]
+    """Default range of the colour bar, in ``unit``."""
+    code: tuple[str, str]
+    """DICOM code value (CID 4108 and 7180 where it has one) and meaning."""
+    scheme: str = "DCM"
+    """Coding scheme of the code value."""
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "cbv": Quantity("rCBV", "mL/100 g", "ml/[100]g", (0.0, 8.0), ("126391", "Absolute Regional Blood Volume")),
+    "cbf": Quantity("rCBF", "mL/100 g/min", "ml/[100]g/min", (0.0, 60.0), ("126390", "Absolute Regional Blood Flow")),
+    "mtt": Quantity("MTT", "s", "s", (0.0, 20.0), ("113052", "Mean Transit Time")),
+    "tmax": Quantity("Tmax", "s", "s", (0.0, 12.0), ("113084", "Tmax")),
+    "ttp": Quantity("TTP", "s", "s", (0.0, 40.0), ("113069", "Time To Peak")),
+    "cth": Quantity("CTH", "s", "s", (0.0, 12.0), ("CTH", "Capillary Transit Time Heterogeneity"), OWN_SCHEME),
+    "oefmax": Quantity("OEFmax", "%", "%", (20.0, 60.0), ("OEFMAX", "Maximum Oxygen Extraction Fraction"), OWN_SCHEME),
+}
+"""rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""
+
+
+@dataclass(frozen=True)
+class PerfusionMaps:
+    """Maps ``(z, y, x)`` by quantity, in the units of ``QUANTITIES``, with the mask they are valid in."""
+
+    values: Mapping[str, Tensor]
+    """Quantity name to ``(z, y, x)``; 0 outside the mask."""
+    mask: Tensor
+    """``(z, y, x)`` bool: where the maps mean something."""
+    geometry: Geometry
+    """The grid."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """How the maps were made (arterial input, baseline, warnings); JSON-able, never a patient's identity."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and maps on another grid."""
+        for name, volume in {**self.values, "mask": self.mask}.items():
+            if name != "mask" and name not in QUANTITIES:
+                raise ValueError(f"unknown quantity {name!r}; known are {', '.join(QUANTITIES)}")
+            if tuple(volume.shape) != self.geometry.shape:
+                raise ValueError(f"map {name!r} is {tuple(volume.shape)}, the grid is {self.geometry.shape}")
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The map of that name."""
+        return self.values[name]

@@ -1,0 +1,1 @@
+"""Folders of many patients: their series, and the maps that belong to them."""

@@ -1,0 +1,92 @@
+"""Public data sets as published, and plain folders, found as cohorts: nothing has to be converted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ctp_torch.io.cohort.quantity_names import quantity_in
+
+__all__ = ["Found", "find_patients"]
+
+
+class Found(NamedTuple):
+    """Where the data of a patient lie."""
+
+    name: str
+    series: Path
+    maps: Path
+
+
+def find_patients(folder: Path) -> tuple[str, list[Found]]:
+    """The layout of a folder, and its patients in the order of their names; an empty list when it is none.
+
+    ISLES'24 (``sub-strokeXXXX/ses-01/*_ctp.nii.gz`` with ``perfusion-maps``, also split over ``raw_data`` and
+    ``derivatives``), ISLES'18 (``case_N/SMIR.Brain.XX.O.CT_4DPWI.*``), UniToBrain (``MOL-NNN`` with
+    ``MOL-NNN_Registered_Filtered_3mm_20HU_Maps``), else a folder for each patient with ``ct`` and ``maps`` (or
+    everything together).
+    """
+    for layout, search in (
+        ("ISLES'24", _isles24),
+        ("ISLES'18", _isles18),
+        ("UniToBrain", _unitobrain),
+        ("folders", _folders),
+    ):
+        found = sorted(
+            search(folder), key=lambda one: [int(w) if w.isdigit() else w for w in re.split(r"(\d+)", one.name)]
+        )
+        if found:
+            return layout, found
+    return "", []
+
+
+def _isles24(folder: Path) -> Iterator[Found]:
+    """Subjects with a 4-D series and a folder of maps; maps in the space of the plain CT need a series in it."""
+    for subject in sorted({path.name for path in folder.rglob("sub-*") if path.is_dir()}):
+        homes = [path for path in sorted(folder.rglob(subject)) if path.is_dir()]
+        series = [p for home in homes for p in sorted(home.rglob("*_ctp.nii*"))]
+        maps = [p for home in homes for p in sorted(home.rglob("perfusion-maps")) if p.is_dir()]
+        for one in maps:
+            moved = any("space-ncct" in path.name for path in one.iterdir())
+            fitting = [path for path in series if ("space-ncct" in path.name) == moved]
+            if fitting:
+                yield Found(subject, fitting[0], one)
+                break
+
+
+def _isles18(folder: Path) -> Iterator[Found]:
+    """Cases with a 4-D series and at least one map beside it."""
+    for case in folder.rglob("case_*"):
+        series = sorted(case.rglob("*CT_4DPWI*.nii*"))
+        if case.is_dir() and series and any(quantity_in(path.name) for path in case.rglob("*.nii*")):
+            yield Found(case.name, series[0], case)
+
+
+def _unitobrain(folder: Path) -> Iterator[Found]:
+    """Patients with a folder of maps; the registered and filtered series where it is there, else the raw one."""
+    for maps in folder.rglob("MOL-*_Maps"):
+        name = maps.name.split("_")[0]
+        choices = (maps.with_name(maps.name.removesuffix("_Maps")), maps.with_name(name))
+        series = next((choice for choice in choices if choice.is_dir()), None)
+        if maps.is_dir() and series:
+            yield Found(name, series, maps)
+
+
+def _folders(folder: Path) -> Iterator[Found]:
+    """A folder for each patient."""
+    for home in folder.iterdir():
+        if not home.is_dir() or home.name.startswith("."):
+            continue
+        if (home / "ct").is_dir() and (home / "maps").is_dir():
+            yield Found(home.name, home / "ct", home / "maps")
+        elif (volumes := sorted(home.glob("*.nii*"))) and (series := [p for p in volumes if _is_series(p)]):
+            yield Found(home.name, series[0], home)
+        elif not volumes and any(path.is_file() for path in home.rglob("*")):
+            yield Found(home.name, home, home)
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a NIfTI file is named like a perfusion series and no map."""
+    return re.search(r"ctp|4d|perf|pwi", path.name, re.IGNORECASE) is not None and quantity_in(path.name) is None

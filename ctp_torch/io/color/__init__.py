@@ -1,0 +1,1 @@
+"""Coloured maps back to numbers: colour bars, legends, captures."""

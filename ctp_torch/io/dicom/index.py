@@ -1,0 +1,311 @@
+"""What the headers of a folder's DICOM files say: one record for every image, no pixel read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+
+from ctp_torch.io.dicom.amount import too_large_inflated, wrong_amount
+from ctp_torch.io.dicom.lookup import Lookup
+from ctp_torch.io.dicom.moments import moments, orders
+from ctp_torch.io.limits import BoundedReader, dicom_damage
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
+
+HIDDEN = "hidden: its name, or its folder's, begins with a dot"
+_PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
+"""Pixel Data of integers, of 32-bit and of 64-bit floating point."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelLayout:
+    """Where the stored values of an image are, and how they are written."""
+
+    path: Path
+    frame: int
+    """Zero-based frame within the file."""
+    n_frames: int
+    offset: int | None
+    """First byte of uncompressed pixel data; None when a decoder must find it."""
+    length: int
+    """Bytes the file says it holds from there."""
+    transfer_syntax: str
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    samples: int
+    photometric: str
+    floating: bool = False
+    """Whether the values are floating point (32 or 64 bits), as in a Parametric Map."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What one CT image says of itself; missing things are None or empty."""
+
+    pixels: PixelLayout
+    uid: str
+    study: str
+    series: str
+    patient: str
+    """Only compared, never shown."""
+    frame_of_reference: str
+    sop_class: str
+    modality: str
+    image_type: tuple[str, ...]
+    series_number: int | None
+    description: str
+    kernel: str
+    thickness: float | None
+    kvp: float | None
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    """Between rows, between columns [mm]."""
+    slope: float
+    intercept: float
+    lossy: bool
+    """Whether the pixels were once compressed with loss, which alone makes an image derived."""
+    rescaled: bool
+    """Whether the image tells slope and intercept."""
+    padding: tuple[int, int] | None
+    """Stored values from, to (inclusive) that are no measurement."""
+    moments: dict[str, float]
+    """Time source to seconds."""
+    orders: dict[str, float]
+    """Order source to a number that only sorts."""
+    vendor: str
+    model: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.pixels.path
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is not part of the series, and why."""
+
+    path: Path
+    reason: str
+    """The kind, the same for all files of a kind."""
+    detail: str = ""
+    """What is so about this file alone."""
+    broken: bool = False
+    """Whether it is damaged, and might have belonged to the series."""
+
+    def describe(self) -> str:
+        """Path, kind and detail in one sentence."""
+        if self.detail.startswith(str(self.path)):
+            return self.detail
+        verb = "" if self.reason.startswith(("is ", "holds ")) else ":"
+        return f"{self.path}{verb} {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
+
+def find_files(folder: Path) -> list[Path]:
+    """All files under a folder, hidden files and folders aside, in the order of their names."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p for p in paths if not _is_hidden(p, folder))
+
+
+def hidden_images(folder: Path) -> list[LeftOut]:
+    """The hidden files under a folder that are DICOM: somebody may miss them."""
+    hidden = (path for path in folder.rglob("*") if _is_hidden(path, folder) and path.is_file())
+    images = sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+    return [LeftOut(path, HIDDEN) for path in images]
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the name of the file, or of a folder below the one searched, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _start_of(path: Path) -> bytes:
+    """The first 132 bytes, or none where the file can't be opened."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)
+    except OSError:
+        return b""
+
+
+def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]]:
+    """The images of the files, and the files that are no DICOM images."""
+    headers: list[ImageHeader] = []
+    left_out: list[LeftOut] = []
+    with warnings.catch_warnings():
+        # odd values in elements nobody asked for are daily bread and no reason to speak
+        warnings.simplefilter("ignore")
+        for path in paths:
+            try:
+                with BoundedReader(path) as stream:
+                    found = _read_headers(path, stream)
+            except OSError as error:
+                found = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
+            if isinstance(found, LeftOut):
+                left_out.append(found)
+            else:
+                headers.extend(found)
+    return headers, left_out
+
+
+def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | LeftOut:
+    """The images of one file, or why there are none."""
+    from pydicom import dcmread
+
+    start = stream.read(132)
+    bare = start[128:] != b"DICM"
+    if bare and not _starts_like_dicom(start):
+        cut = len(start) < 132 and path.suffix.lower() in (".dcm", ".ima")
+        return LeftOut(
+            path, f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file", broken=cut
+        )
+    try:
+        if not bare and (size := too_large_inflated(stream)):
+            return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)
+        stream.seek(0)
+        dataset = dcmread(stream, stop_before_pixels=True, force=bare)
+        found = _images(path, dataset, _pixel_data(stream, dataset))
+    except dicom_damage() as error:
+        return LeftOut(path, "broken DICOM header", type(error).__name__, broken=True)
+    if isinstance(found, str):
+        return LeftOut(path, found, broken=found.startswith("broken"))
+    amiss = wrong_amount(found[0].pixels, stream)
+    return LeftOut(path, *amiss, broken=True) if amiss else found
+
+
+def _starts_like_dicom(start: bytes) -> bool:
+    """Whether a file without preamble opens with an element of group 0002 or 0008, implicit or explicit."""
+    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
+    return len(start) == 132 and group in (2, 8) and element < 0x100
+
+
+class _PixelData(NamedTuple):
+    """The value of a file's pixel data."""
+
+    offset: int | None
+    """First byte of native pixels."""
+    length: int
+    """Bytes declared."""
+    floating: bool = False
+
+
+def _pixel_data(stream: BinaryIO, dataset: Dataset) -> _PixelData:
+    """Where the pixels are; without a first byte where they are encapsulated or deflated."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    syntax = _transfer_syntax(dataset)
+    here = stream.tell()
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return _PixelData(None, -1)
+    implicit, little = dataset.original_encoding
+    order: Literal["little", "big"] = "little" if little else "big"
+    head = stream.read(12)
+    tag = (int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order))
+    if tag not in _PIXELS:
+        return _PixelData(None, 0)
+    field = head[4:8] if implicit else head[8:12]
+    length = int.from_bytes(field, order)
+    if length == 0xFFFFFFFF:
+        return _PixelData(None, -1)
+    return _PixelData(here + (8 if implicit else 12), length, tag != (0x7FE0, 0x0010))
+
+
+def _transfer_syntax(dataset: Dataset) -> str:
+    """The transfer syntax; a file without meta header is what its bytes turned out to be."""
+    meta = getattr(dataset, "file_meta", None)
+    told = meta.get("TransferSyntaxUID") if meta is not None else None
+    implicit, little = dataset.original_encoding
+    return str(told or ("1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")))
+
+
+def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeader] | str:
+    """A record for every frame of the file."""
+    top = Lookup([dataset])
+    if top.text("SOPClassUID") == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
+        return "a DICOMDIR"
+    if not top.text("SOPClassUID"):
+        return "broken DICOM header (no SOP class)"
+    if pixels.length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
+        return "broken DICOM file (a CT image that ends before its pixels)"
+    if pixels.length == 0 or not top.integer("Rows") or not top.integer("Columns"):
+        return "no pixels (" + (_class_name(dataset) or "unknown object") + ")"
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    n_frames = max(len(groups) if groups else 1, top.integer("NumberOfFrames") or 1)
+    if n_frames > 1 and not groups:
+        return f"{n_frames} frames without per-frame attributes ({_class_name(dataset)})"
+    lookups = Lookup.frames(dataset) if groups else [top]
+    if groups and len(groups) != (top.integer("NumberOfFrames") or 1):
+        return f"broken DICOM header ({len(groups)} frame descriptions for {top.integer('NumberOfFrames')} frames)"
+    syntax = _transfer_syntax(dataset)
+    return [_image(path, k, n_frames, lookup, pixels, syntax) for k, lookup in enumerate(lookups)]
+
+
+def _class_name(dataset: Dataset) -> str:
+    """The SOP class in words."""
+    uid = dataset.get("SOPClassUID")
+    return str(getattr(uid, "name", "") or "")
+
+
+def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelData, syntax: str) -> ImageHeader:
+    """The record of one frame."""
+    bits = get.integer("BitsAllocated") or 16
+    stored = get.integer("BitsStored") or bits
+    layout = PixelLayout(
+        path=path,
+        frame=frame,
+        n_frames=n_frames,
+        offset=pixels.offset,
+        length=pixels.length,
+        transfer_syntax=syntax,
+        rows=get.integer("Rows") or 0,
+        columns=get.integer("Columns") or 0,
+        bits_allocated=bits,
+        bits_stored=stored,
+        high_bit=get.integer("HighBit", stored - 1),
+        signed=get.integer("PixelRepresentation") == 1,
+        samples=get.integer("SamplesPerPixel") or 1,
+        photometric=get.text("PhotometricInterpretation"),
+        floating=pixels.floating,
+    )
+    slope, intercept = get.number("RescaleSlope"), get.number("RescaleIntercept")
+    first = get.integer("PixelPaddingValue")
+    last = get.integer("PixelPaddingRangeLimit", first)
+    return ImageHeader(
+        pixels=layout,
+        uid=get.text("SOPInstanceUID"),
+        study=get.text("StudyInstanceUID"),
+        series=get.text("SeriesInstanceUID"),
+        patient=get.text("PatientID"),
+        frame_of_reference=get.text("FrameOfReferenceUID"),
+        sop_class=get.text("SOPClassUID"),
+        modality=get.text("Modality"),
+        image_type=get.texts("FrameType") or get.texts("ImageType"),
+        series_number=get.integer("SeriesNumber"),
+        description=get.text("SeriesDescription"),
+        kernel="/".join(get.texts("ConvolutionKernel")),
+        thickness=get.positive("SliceThickness"),
+        kvp=get.number("KVP"),
+        position=get.numbers("ImagePositionPatient", 3),
+        orientation=get.numbers("ImageOrientationPatient", 6),
+        spacing=get.numbers("PixelSpacing", 2),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        lossy=get.text("LossyImageCompression") == "01",
+        rescaled=slope is not None and intercept is not None,
+        padding=None if first is None or last is None else (min(first, last), max(first, last)),
+        moments=moments(get),
+        orders=orders(get),
+        vendor=get.text("Manufacturer"),
+        model=get.text("ManufacturerModelName"),
+    )

@@ -1,0 +1,120 @@
+"""When an image was taken: every answer its header gives, in seconds, under the name of its source."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctp_torch.io.dicom.lookup import Lookup
+
+__all__ = ["ORDER_SOURCES", "TIME_SOURCES", "moments", "orders", "seconds_of_datetime", "seconds_of_day"]
+
+TIME_SOURCES = (
+    "FrameReferenceDateTime",
+    "FrameAcquisitionDateTime",
+    "TemporalPositionTimeOffset",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "TriggerTime",
+    "TemporalPositionIdentifier",
+    "GE MidScanTime",
+    "GE DeltaStartTime",
+    "ContentTime",
+    "SeriesTime",
+)
+"""Best first."""
+ORDER_SOURCES = ("TemporalPositionIndex", "Canon VolumeNumber", "AcquisitionNumber", "InstanceNumber")
+"""Numbers that sort images without telling seconds, best first."""
+
+_EPOCH = date(2000, 1, 1).toordinal()  # near enough that a float64 holds microseconds
+_TM = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:[.,](\d+))?$")
+_DT = re.compile(r"^(\d{4})(\d{2})(\d{2})(\d{2}[\d:.]*)([+-]\d{4})?$")
+
+
+def moments(get: Lookup) -> dict[str, float]:
+    """All times the image tells [s]; absolute ones count from 2000, or from midnight where no date is told."""
+    zone = _zone(get.text("TimezoneOffsetFromUTC"))
+    found = {
+        name: seconds_of_datetime(get.text(name), zone)
+        for name in ("FrameReferenceDateTime", "FrameAcquisitionDateTime", "AcquisitionDateTime")
+    }
+    for name in ("Acquisition", "Content", "Series"):
+        found[f"{name}Time"] = _date_and_time(get.text(f"{name}Date"), get.text(f"{name}Time"))
+    found["TemporalPositionTimeOffset"] = get.number("TemporalPositionTimeOffset")
+    trigger = get.number("TriggerTime")
+    found["TriggerTime"] = None if trigger is None else trigger / 1000  # ms
+    index, resolution = get.number("TemporalPositionIdentifier"), get.number("TemporalResolution")
+    if index is not None and resolution:
+        found["TemporalPositionIdentifier"] = index * resolution / 1000  # ms
+    found["GE MidScanTime"] = _private(get, 0x0019, "GEMS_ACQU_01", 0x24)
+    found["GE DeltaStartTime"] = _private(get, 0x0043, "GEMS_PARM_01", 0x1E)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def orders(get: Lookup) -> dict[str, float]:
+    """All numbers that put the image in order among those of its slice."""
+    found = {
+        "TemporalPositionIndex": get.number("TemporalPositionIndex") or get.number("TemporalPositionIdentifier"),
+        "Canon VolumeNumber": _private(get, 0x7005, "TOSHIBA_MEC_CT3", 0x1F),
+        "AcquisitionNumber": get.number("AcquisitionNumber"),
+        "InstanceNumber": get.number("InstanceNumber"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def seconds_of_day(text: str) -> float | None:
+    """Seconds since midnight of a DICOM time ``HHMMSS.FFFFFF`` (or ``HH:MM:SS``), None when it is none."""
+    match = _TM.match(text.strip())
+    if match is None:
+        return None
+    hours, minutes, seconds, fraction = match.groups()
+    return int(hours) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction or 0}")
+
+
+def seconds_of_datetime(text: str, zone: float = 0.0) -> float | None:
+    """Seconds since 2000 (UTC) of a DICOM date-time ``YYYYMMDDHHMMSS.FFFFFF&ZZXX``; no hour, no answer.
+
+    Parameters
+    ----------
+    text
+        the value
+    zone
+        offset from UTC [s] where the value tells none
+    """
+    match = _DT.match(text.strip())
+    if match is None:
+        return None
+    year, month, day, time, offset = match.groups()
+    seconds = _date_and_time(year + month + day, time)
+    return None if seconds is None else seconds - (_zone(offset) if offset else zone)
+
+
+def _zone(text: str) -> float:
+    """Seconds east of UTC of ``+HHMM``."""
+    match = re.match(r"^([+-])(\d{2})(\d{2})$", text.strip())
+    if match is None:
+        return 0.0
+    sign, hours, minutes = match.groups()
+    return (int(hours) * 3600 + int(minutes) * 60) * (-1.0 if sign == "-" else 1.0)
+
+
+def _date_and_time(day: str, time: str) -> float | None:
+    """Seconds since 2000, or since midnight when the date is missing."""
+    seconds = seconds_of_day(time)
+    if seconds is None:
+        return None
+    digits = day.replace(".", "").replace("-", "")
+    try:
+        day_number = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal() if digits else _EPOCH
+    except ValueError:
+        day_number = _EPOCH
+    return (day_number - _EPOCH) * 86400.0 + seconds
+
+
+def _private(get: Lookup, group: int, creator: str, offset: int) -> float | None:
+    """A private number."""
+    from ctp_torch.io.dicom.lookup import as_number
+
+    return as_number(get.private(group, creator, offset))

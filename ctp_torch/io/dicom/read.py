@@ -1,0 +1,202 @@
+"""A folder of DICOM files, whatever else is in it, to one CT perfusion series."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ctp_torch.data.series import CTPSeries
+from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFileError
+from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
+from ctp_torch.io.dicom.grid import INCOMPLETE, Grid, arrange
+from ctp_torch.io.dicom.index import HIDDEN, ImageHeader, LeftOut, index_files
+from ctp_torch.io.dicom.lookup import uid_name
+from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
+from ctp_torch.io.dicom.select import ct_images
+from ctp_torch.io.dicom.straight import straighten
+from ctp_torch.io.dicom.times import Clock, choose_clock
+from ctp_torch.io.odd_images import odd_images
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["find_series", "read_dicom"]
+
+_MOST_NAMES = 100
+"""Names listed for one reason; a study can hold thousands of files of other series."""
+
+
+def find_series(
+    paths: Sequence[Path], place: Path, *, series: str | None = None
+) -> tuple[list[Candidate], list[LeftOut]]:
+    """The series that the files could make, and the files that belong to none.
+
+    Raises
+    ------
+    NoSeriesError
+        when there is no CT image, with what was found instead
+    UnreadableFileError
+        when a header is broken
+    """
+    images, left_out = _images(paths, place, series)
+    return candidates(images), left_out
+
+
+def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[list[ImageHeader], list[LeftOut]]:
+    """The images that measure CT numbers, and the files that don't."""
+    headers, left_out = index_files(paths)
+    images, others = ct_images(headers, series=series)
+    left_out += others
+    broken = [one for one in left_out if one.broken]
+    if broken and not images:
+        raise UnreadableFileError(f"{_first_of(broken)}; copy it again, or take it out of the folder")
+    if not images:
+        reasons = Counter(one.reason for one in left_out)
+        found = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
+        derived = any(r.startswith("derived") for r in reasons)
+        raise NoSeriesError(
+            f"{place} holds no CT perfusion images: {found or 'it is empty'}"
+            + ("; a derived series is read when named with --series UID" if derived else "")
+        )
+    return images, left_out
+
+
+def read_dicom(
+    paths: Sequence[Path],
+    place: Path,
+    *,
+    times: Tensor | None = None,
+    dt: float | None = None,
+    series: str | None = None,
+    drop_incomplete: bool = False,
+    duplicates: Literal["refuse", "first"] = "refuse",
+    lost: Sequence[LeftOut] = (),
+) -> CTPSeries:
+    """The perfusion series that the files hold; the options are those of ``read_series``.
+
+    Files that are damaged are left out, and the warnings say how many and of what kind. Where a time point lacks a
+    slice without them, that is refused as any missing slice is, unless ``drop_incomplete`` leaves such time points out.
+    ``lost`` are files left out before.
+    """
+    images, left_out = _images(paths, place, series)
+    left_out += lost
+    while True:  # again without the files whose pixels turn out to be damaged
+        found = candidates(images)
+        chosen = choose(found, series)
+        clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
+        try:
+            grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
+        except IncompleteSeriesError as error:
+            broken = [one for one in left_out if one.broken]
+            if not broken:
+                raise
+            raise UnreadableFileError(f"{_first_of(broken)}; copy it again: without it, {error}") from error
+        hu, failed = read_what_can_be(grid.cells)
+        if not failed:
+            break
+        images = [image for image in images if image.path not in failed]
+        if not any(image.path not in failed for image in chosen.images):
+            raise next(iter(failed.values()))
+        left_out += [LeftOut(path, "undecodable pixels", str(error), broken=True) for path, error in failed.items()]
+    for other in found:
+        if other is not chosen:
+            left_out += [LeftOut(image.path, f"another series ({other.describe()})") for image in other.images]
+    told, source = _times(grid, clock, times, dt)
+    odd = odd_images(hu)
+    first = grid.cells[0]
+    hu, told, geometry, resampled = straighten(
+        hu,
+        told,
+        [image.position or (0.0, 0.0, 0.0) for image in first],  # type: ignore[misc]
+        first[0].orientation or (),
+        first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
+        thickness=first[0].thickness,
+    )
+    left_out += grid.left_out
+    warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
+    return CTPSeries(hu, told - told.min(), geometry, _notes(grid, source, warnings, left_out))
+
+
+def _first_of(broken: list[LeftOut]) -> str:
+    """The first broken file in words, and how many more there are of each kind."""
+    kinds = Counter(one.reason for one in broken[1:])
+    more = ", ".join(f"{n} x {kind}" for kind, n in kinds.items())
+    return broken[0].describe() + (f", and {len(broken) - 1} more broken files ({more})" if more else "")
+
+
+def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
+    """What was left out that somebody may miss: by number and kind, for names may identify."""
+    said = []
+    kinds = Counter(one.reason for one in left_out if one.broken)
+    if kinds:
+        dropped = sum(one.reason == INCOMPLETE for one in left_out)
+        rest = (
+            f"{dropped} images of time points that lack a slice were left out too" if dropped else "none lacks a slice"
+        )
+        said.append(
+            f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
+            f" {n_frames} time points are left, {rest}; others may be missing"
+        )
+    hidden = sum(one.reason == HIDDEN for one in left_out)
+    if hidden:
+        said.append(f"{hidden} hidden files look like DICOM images and were not read: their names begin with a dot")
+    return said
+
+
+def _times(grid: Grid, clock: Clock, times: Tensor | None, dt: float | None) -> tuple[Tensor, str]:
+    """Times ``(time, z)`` and the name of their source: the user's, or the headers'."""
+    import torch
+
+    told = torch.tensor(grid.times, dtype=torch.float64)
+    if times is not None:
+        from ctp_torch.io.nifti.frame_times import spread
+
+        return spread(times, tuple(told.shape)), "given"
+    if dt is not None:
+        return (torch.arange(told.shape[0], dtype=torch.float64) * dt)[:, None].expand(told.shape).clone(), "given dt"
+    return told, clock.source
+
+
+def _remarks(grid: Grid) -> list[str]:
+    """What was inferred from the images or is odd about them."""
+    images = [image for row in grid.cells for image in row]
+    said = []
+    if len(grid.cells) == 1:
+        said.append("one time point: a volume, no perfusion series")
+    unscaled = sum(not image.rescaled for image in images)
+    if unscaled:
+        said.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
+    if any(image.lossy for image in images):
+        said.append("the images were compressed with loss")
+    if any(image.padding for image in images):
+        said.append(f"padding pixels were set to {PADDING_HU:g} HU")
+    if len({(image.slope, image.intercept) for image in images}) > 1:
+        said.append("slope and intercept differ between images; each image was scaled by its own")
+    if len({image.pixels.signed for image in images}) > 1:
+        said.append("signed and unsigned images are mixed; each was read as its own header says")
+    return said
+
+
+def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> dict[str, object]:
+    """Provenance without identity: file names alone, no folders, no patient, no identifiers."""
+    first: ImageHeader = grid.cells[0][0]
+    by_reason: dict[str, list[str]] = {}
+    for one in left_out:
+        by_reason.setdefault(one.reason, []).append(one.path.name)
+    return {
+        "format": "DICOM",
+        "vendor": first.vendor,
+        "model": first.model,
+        "kernel": first.kernel,
+        "kvp": first.kvp,
+        "slice_thickness_mm": first.thickness,
+        "time_source": source,
+        "transfer_syntax": uid_name(first.pixels.transfer_syntax),
+        "n_files": len({image.path for row in grid.cells for image in row}),
+        "warnings": warnings,
+        "left_out": [
+            {"reason": reason, "count": len(names), "files": names[:_MOST_NAMES]} for reason, names in by_reason.items()
+        ],
+    }

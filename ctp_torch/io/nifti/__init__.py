@@ -1,0 +1,1 @@
+"""NIfTI volumes and series, and the times that lie beside them."""

@@ -1,0 +1,196 @@
+"""Volumes and mismatch as a structured report (Comprehensive 3D SR, TID 1500)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ctp_torch.data.maps import OWN_SCHEME
+from ctp_torch.io.results.derivation import Code, package_version
+from ctp_torch.io.results.objects import MAKER, carrier, common_elements, need_highdicom, references
+from ctp_torch.io.results.segmentation import ABNORMAL, BRAIN, SEGMENTS, tracking
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from ctp_torch.data.geometry import Geometry
+    from ctp_torch.io.results.derivation import Derivation
+    from ctp_torch.io.results.source import Source
+
+__all__ = ["write_measurements"]
+
+_OFFSET = 41
+_VOLUME = Code("118565006", "SCT", "Volume")
+_MILLILITRE, _NO_UNIT = Code("ml", "UCUM", "ml"), Code("{ratio}", "UCUM", "ratio")
+_HEAD_CT = Code("24725-4", "LN", "CT Head")
+_ISCHEMIA = Code("52674009", "SCT", "Ischemia")
+
+
+class _Figure(NamedTuple):
+    """A number of the summary: what it is, in which unit."""
+
+    name: Code
+    unit: Code
+
+
+class _Group(NamedTuple):
+    """Numbers about one finding."""
+
+    finding: Code
+    figures: Mapping[str, _Figure]
+
+
+_GROUPS: Mapping[str, _Group] = {
+    "core": _Group(SEGMENTS["core"].kind, {"core_ml": _Figure(_VOLUME, _MILLILITRE)}),
+    "penumbra": _Group(SEGMENTS["penumbra"].kind, {"penumbra_ml": _Figure(_VOLUME, _MILLILITRE)}),
+    "hypoperfusion": _Group(_ISCHEMIA, {"hypoperfusion_ml": _Figure(_VOLUME, _MILLILITRE)}),
+    "severe hypoperfusion": _Group(_ISCHEMIA, {"severe_hypoperfusion_ml": _Figure(_VOLUME, _MILLILITRE)}),
+    "mismatch": _Group(
+        Code("MISMATCH", OWN_SCHEME, "Mismatch of hypoperfusion and core"),
+        {
+            "mismatch_ml": _Figure(Code("MISMATCH_VOLUME", OWN_SCHEME, "Mismatch volume"), _MILLILITRE),
+            "mismatch_ratio": _Figure(Code("MISMATCH_RATIO", OWN_SCHEME, "Mismatch ratio"), _NO_UNIT),
+            "hypoperfusion_intensity_ratio": _Figure(
+                Code("HIR", OWN_SCHEME, "Hypoperfusion intensity ratio"), _NO_UNIT
+            ),
+            "cbv_index": _Figure(Code("CBV_INDEX", OWN_SCHEME, "CBV index"), _NO_UNIT),
+        },
+    ),
+}
+"""Names of a lesion summary, by finding; a number that isn't defined (a ratio to nothing) is left out."""
+
+
+def write_measurements(
+    summary: Mapping[str, object],
+    geometry: Geometry,
+    path: Path,
+    source: Source,
+    derivation: Derivation,
+    *,
+    segmentation: Dataset | None = None,
+) -> None:
+    """A lesion summary as a report: volumes [mL] and ratios, with thresholds and version.
+
+    Parameters
+    ----------
+    summary
+        as `ctp_torch.lesions.find.Lesions.summary` makes it
+    geometry
+        the grid of the maps
+    path
+        the file
+    source, derivation
+        what the numbers are made from, and how
+    segmentation
+        core and penumbra, which the report then refers to
+
+    Raises
+    ------
+    CTPError
+        when highdicom isn't installed
+    """
+    need_highdicom("a structured report (sr)")
+    from highdicom import sr
+
+    groups = [group for name in _GROUPS if (group := _group(name, summary, source, derivation, segmentation))]
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=derivation.uid(source, "device"), name=MAKER, manufacturer_name=MAKER, model_name=MAKER
+    )
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device)
+        ),
+        procedure_reported=sr.CodedConcept(*_HEAD_CT),
+        imaging_measurements=groups,
+        title=sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+    )
+    common = common_elements(source, derivation, kind="sr", offset=_OFFSET, what="core, penumbra, mismatch")
+    evidence = [carrier(source, geometry)]
+    built = sr.Comprehensive3DSR(
+        evidence=evidence if segmentation is None else [*evidence, segmentation],
+        content=report[0],
+        series_instance_uid=common.SeriesInstanceUID,
+        series_number=common.SeriesNumber,
+        sop_instance_uid=derivation.uid(source, "sr", "object"),
+        instance_number=1,
+        manufacturer=MAKER,
+        is_complete=True,
+        record_evidence=False,
+    )
+    for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined", "PatientPosition"):
+        common.pop(keyword, None)  # a report lies nowhere
+    built.update(common)
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime", "PertinentOtherEvidenceSequence"):
+        built.pop(keyword, None)
+    _add_evidence(built, source, segmentation)
+    built.save_as(path, enforce_file_format=True)
+
+
+def _group(
+    name: str, summary: Mapping[str, object], source: Source, derivation: Derivation, segmentation: Dataset | None
+) -> Any | None:
+    """The measurements of one finding, on its segment where there is one; None where no number is defined."""
+    from highdicom import sr
+
+    group = _GROUPS[name]
+    numbers = {k: value for k in group.figures if isinstance(value := summary.get(k), int | float)}
+    if not numbers:
+        return None
+    thresholds = summary.get("thresholds")
+    told = thresholds if isinstance(thresholds, Mapping) else {}
+    algorithm = sr.AlgorithmIdentification(
+        name="ctp_torch lesion",
+        version=package_version(),
+        parameters=[derivation.describe("lesions"), *(f"{k}={v}" for k, v in told.items() if v != "")],
+    )
+    shared: dict[str, Any] = {
+        "tracking_identifier": sr.TrackingIdentifier(uid=tracking(source, derivation, name), identifier=name),
+        "finding_type": sr.CodedConcept(*group.finding),
+        "finding_category": sr.CodedConcept(*ABNORMAL),
+        "finding_sites": [sr.FindingSite(sr.CodedConcept(*BRAIN))],
+        "algorithm_id": algorithm,
+        "measurements": [
+            sr.Measurement(
+                sr.CodedConcept(*group.figures[k].name), float(value), sr.CodedConcept(*group.figures[k].unit)
+            )
+            for k, value in numbers.items()
+        ],
+    }
+    if segmentation is None or name not in SEGMENTS or not source.slices or not summary.get(f"{name}_ml"):
+        return sr.MeasurementsAndQualitativeEvaluations(**shared)
+    segment = sr.ReferencedSegment(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        segment_number=list(SEGMENTS).index(name) + 1,
+        source_series=sr.SourceSeriesForSegmentation(source.slices[0][1][0].series),
+    )
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **shared)
+
+
+def _add_evidence(built: Dataset, source: Source, segmentation: Dataset | None) -> None:
+    """The objects that the report rests on: the segmentation, and one image of every slice."""
+    from pydicom import Dataset
+
+    by_series: dict[str, dict[str, Dataset]] = {}
+    for _, images in source.slices:
+        by_series.setdefault(images[0].series, {})[images[0].uid] = references(images[:1], purpose=False)[0]
+    if segmentation is not None:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = (
+            segmentation.SOPClassUID,
+            segmentation.SOPInstanceUID,
+        )
+        by_series[segmentation.SeriesInstanceUID] = {"": item}
+    built.pop("CurrentRequestedProcedureEvidenceSequence", None)
+    if not by_series:
+        return
+    study = Dataset()
+    study.StudyInstanceUID = built.StudyInstanceUID
+    study.ReferencedSeriesSequence = []
+    for series, members in by_series.items():
+        one = Dataset()
+        one.SeriesInstanceUID = series
+        one.ReferencedSOPSequence = list(members.values())
+        study.ReferencedSeriesSequence.append(one)
+    built.CurrentRequestedProcedureEvidenceSequence = [study]

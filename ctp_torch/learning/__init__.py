@@ -1,0 +1,1 @@
+"""Models from cohorts: pixels drawn, models trained, predictions scored."""

@@ -1,0 +1,1 @@
+"""Core, hypoperfusion and penumbra: from maps to volumes, and the thresholds between."""

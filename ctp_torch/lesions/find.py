@@ -1,0 +1,259 @@
+"""Perfusion maps to what a stroke team reads: core, hypoperfusion, penumbra, their volumes and ratios."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ctp_torch import ops
+from ctp_torch.data.maps import PerfusionMaps
+from ctp_torch.data.slabs import average_slices, slab_geometry, slab_mask, slices_per_slab, spread_slices
+from ctp_torch.lesions.reference import late_tissue, low_flow, reference_tissue, tmax_moved
+from ctp_torch.lesions.survey import Survey, survey
+from ctp_torch.lesions.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from ctp_torch.data.geometry import Geometry
+
+__all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey"]
+
+_LATE_SHARE = 0.25
+"""Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Masks ``(z, y, x)`` bool and the numbers that a stroke team reads."""
+
+    core: Tensor
+    """rCBF (and rCBV, where asked) below its threshold, within the hypoperfusion."""
+    hypoperfusion: Tensor
+    """Tmax above its threshold (a lower one where flow is reduced, if asked), and low flow around it."""
+    severe: Tensor
+    """Tmax above ``severe_tmax``, within the hypoperfusion."""
+    reference: Tensor
+    """The normal tissue that CBF and CBV are measured against."""
+    side: str
+    """The patient's side with more hypoperfusion: left, right, or none."""
+    reference_cbf: float
+    """Median CBF of the reference [mL/100 g/min]."""
+    tmax_moved: float
+    """Added to Tmax before its thresholds [s]; 0 unless they belong to a ``usual_tmax``."""
+    cbv_index: float | None
+    """Mean CBV in the hypoperfusion over that of the reference; None without hypoperfusion or CBV."""
+    voxel_ml: float
+    """Volume of one voxel [mL], from the spacing and ``slice_mm``."""
+    slice_mm: float
+    """Height given to a slice [mm]."""
+    thresholds: Thresholds
+    """As applied."""
+    warnings: tuple[str, ...]
+    """What suffers, in sentences."""
+
+    @property
+    def penumbra(self) -> Tensor:
+        """Hypoperfusion outside the core ``(z, y, x)``."""
+        return self.hypoperfusion & ~self.core
+
+    def volumes(self) -> dict[str, float]:
+        """Volumes [mL] of core, hypoperfusion, penumbra and severe hypoperfusion."""
+        masks = {
+            "core": self.core,
+            "hypoperfusion": self.hypoperfusion,
+            "penumbra": self.penumbra,
+            "severe_hypoperfusion": self.severe,
+        }
+        return {f"{name}_ml": round(int(mask.sum()) * self.voxel_ml, 3) for name, mask in masks.items()}
+
+    def summary(self) -> dict[str, object]:
+        """Everything for JSON: volumes, mismatch, ratios, side, rules, reference, thresholds, spacing."""
+        volumes = self.volumes()
+        core, hypoperfusion = volumes["core_ml"], volumes["hypoperfusion_ml"]
+        return {
+            **volumes,
+            "mismatch_ml": volumes["penumbra_ml"],
+            "mismatch_ratio": round(hypoperfusion / core, 3) if core else None,
+            "hypoperfusion_intensity_ratio": (
+                round(volumes["severe_hypoperfusion_ml"] / hypoperfusion, 3) if hypoperfusion else None
+            ),
+            "cbv_index": None if self.cbv_index is None else round(self.cbv_index, 3),
+            "side": self.side,
+            "core_rule": self.thresholds.core_rule,
+            "late_rule": self.thresholds.late_rule,
+            "reference_cbf": round(self.reference_cbf, 3),
+            "tmax_moved_s": round(self.tmax_moved, 3),
+            "reference_ml": round(int(self.reference.sum()) * self.voxel_ml, 3),
+            "slice_mm": self.slice_mm,
+            "voxel_ml": round(self.voxel_ml, 6),
+            "thresholds": asdict(self.thresholds),
+            "warnings": list(self.warnings),
+        }
+
+
+def find_lesions(
+    maps: PerfusionMaps,
+    *,
+    baseline: Tensor | None = None,
+    thresholds: Thresholds | None = None,
+    slice_mm: float | None = None,
+) -> Lesions:
+    """Core and hypoperfusion of a set of maps.
+
+    Thin slices are averaged to slabs (`ctp_torch.slabs`) before, so that noise, partial volume and the size of a hole
+    are those of thick ones, and the masks are spread over them again.
+
+    1. Fluid, old infarcts and large vessels are left out; the maps are smoothed within the rest.
+    2. Tissue is late where Tmax lies above its threshold, without specks and small holes. With ``usual_tmax`` above 0,
+       Tmax is first moved until its median, in the side where that is lower, is ``usual_tmax``, by 2 s at the most.
+       With ``reduced_rcbf`` above 0, less delay is enough where CBF lies below that fraction of normal: how late the
+       rim of a lesion is differs from patient to patient more than how much of its flow is left.
+    3. The side with more of it is the affected one; the reference is the median CBF of the tissue with normal Tmax on
+       the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax. With
+       ``mirror_mm`` above 0, every voxel of the affected side is measured against its own mirrored place instead, grey
+       matter against grey.
+    4. Flow is low where CBF lies below its fraction of the reference (and CBV, with ``rcbv`` above 0).
+    5. Hypoperfusion is what is late, and regions of low flow of which a quarter is late: where hardly any contrast
+       arrives, Tmax is noise, and the deepest part of a core would be missing.
+    6. Core is low flow within the hypoperfusion.
+
+    Parameters
+    ----------
+    maps
+        with ``cbf`` and ``tmax``; ``cbv`` for the CBV index and the vessels
+    baseline
+        ``(z, y, x)`` [HU] mean of the frames before contrast, which shows fluid and old infarcts; None leaves them in
+    thresholds
+        conventional when None: rCBF 30 %, Tmax 6 s
+    slice_mm
+        height given to a slice [mm]; the distance between slices when None, so that gaps count as the slice below
+
+    Returns
+    -------
+        masks and numbers
+
+    Raises
+    ------
+    NoNormalTissueError
+        no tissue is normal
+    CTPError
+        a map is missing, or the mask is empty
+
+    References
+    ----------
+    Albers GW et al. Thrombectomy for stroke at 6 to 16 hours with selection by perfusion imaging. N Engl J Med
+    2018;378:708-718. doi:10.1056/NEJMoa1713973 (core, Tmax and mismatch);
+    Olivot JM et al. Hypoperfusion intensity ratio predicts infarct progression and functional outcome in the DEFUSE 2
+    cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
+    """
+    limits = thresholds or Thresholds()
+    mirror = {"mirror_mm": limits.mirror_mm} if limits.mirror_mm else {}
+    n, depth = slices_per_slab(maps.geometry), maps.geometry.shape[0]
+    if n == 1:
+        return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror), limits, slice_mm=slice_mm)
+    known = maps.mask
+    for name in {"cbf", "tmax"} & set(maps.values):
+        known = known & maps[name].isfinite()
+    plain = None if baseline is None else average_slices(baseline, n)
+    found = survey(_on_slabs(maps, known, n), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
+    on_slabs = delineate(found, limits, slice_mm=None if slice_mm is None else n * slice_mm)
+    lost = int((maps.mask & ~known).sum())
+    said = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
+    return replace(
+        on_slabs,
+        core=spread_slices(on_slabs.core, n, depth) & known,
+        hypoperfusion=spread_slices(on_slabs.hypoperfusion, n, depth) & known,
+        severe=spread_slices(on_slabs.severe, n, depth) & known,
+        reference=spread_slices(on_slabs.reference, n, depth) & known,
+        voxel_ml=on_slabs.voxel_ml / n,
+        slice_mm=on_slabs.slice_mm / n,
+        warnings=on_slabs.warnings + said,
+    )
+
+
+def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = None) -> Lesions:
+    """The second, quick half of `find_lesions`: the thresholds applied, regions cleaned, volumes taken.
+
+    Parameters
+    ----------
+    found
+        from `survey`
+    limits
+        the thresholds; the values of their ``sigma_mm`` and ``mirror_mm`` belong to the survey
+    slice_mm
+        height given to a slice [mm]; the distance between slices when None
+
+    Raises
+    ------
+    NoNormalTissueError
+        the thresholds leave no tissue to compare with
+    """
+    geometry, tissue = found.maps.geometry, found.tissue
+    slice_mm = geometry.spacing[0] if slice_mm is None else slice_mm
+    voxel_ml = slice_mm * geometry.spacing[1] * geometry.spacing[2] / 1000.0
+    warnings = list(found.warnings)
+    if limits.rcbv and found.cbv is None:
+        limits = replace(limits, rcbv=0.0)
+        warnings.append("the maps hold no CBV: the core is drawn by flow alone")
+    moved = tmax_moved(found, limits, warnings)
+    found = found._replace(tmax=found.tmax + moved)
+    late = _cleaned(late_tissue(found, limits, voxel_ml), tissue, limits, voxel_ml)
+    reference, positive_side = reference_tissue(found, late, limits, voxel_ml, warnings)
+    reference_cbf = float(found.cbf[reference].median())
+    low = low_flow(found, limits, reference, positive_side)
+    slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
+    core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
+    reference = reference & ~slow
+    return Lesions(
+        core=core,
+        hypoperfusion=slow,
+        severe=slow & (found.tmax > limits.severe_tmax),
+        reference=reference,
+        side=_side_name(positive_side, geometry),
+        reference_cbf=reference_cbf,
+        tmax_moved=moved,
+        cbv_index=_cbv_index(found.maps, slow, reference),
+        voxel_ml=voxel_ml,
+        slice_mm=slice_mm,
+        thresholds=limits,
+        warnings=tuple(warnings),
+    )
+
+
+def _on_slabs(maps: PerfusionMaps, known: Tensor, n: int) -> PerfusionMaps:
+    """Maps of thin slices averaged over slabs of ``n``, where they are known."""
+    values = {name: average_slices(volume, n, mask=known) for name, volume in maps.values.items()}
+    return PerfusionMaps(values, slab_mask(known, n), slab_geometry(maps.geometry, n), maps.notes)
+
+
+def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:
+    """A hypoperfusion ``(z, y, x)`` without specks and small holes."""
+    mask = ops.remove_small(mask, limits.min_hypoperfusion_ml / voxel_ml)
+    return tissue & ops.fill_holes(mask, max_voxels=limits.hole_ml / voxel_ml)
+
+
+def _touched(low: Tensor, late: Tensor) -> Tensor:
+    """The regions of low flow ``(z, y, x)`` of which a good part is late."""
+    region = ops.connected_components(low)
+    size = torch.bincount(region.flatten())
+    shared = torch.bincount(region[late & low], minlength=len(size))
+    keep = (shared > 0) & (shared >= _LATE_SHARE * size)
+    keep[0] = False
+    return keep[region]
+
+
+def _side_name(side: int, geometry: Geometry) -> str:
+    """The patient's side of a sign along the rows' direction; the first cosine points to the left when positive."""
+    if side == 0:
+        return "none"
+    return "left" if side * geometry.direction[0] > 0 else "right"
+
+
+def _cbv_index(maps: PerfusionMaps, slow: Tensor, reference: Tensor) -> float | None:
+    """Mean CBV in the hypoperfusion over that of the reference."""
+    if "cbv" not in maps.values or not bool(slow.any()):
+        return None
+    usual = float(torch.nan_to_num(maps["cbv"])[reference].mean())
+    return float(torch.nan_to_num(maps["cbv"])[slow].mean()) / usual if usual > 0 else None

@@ -1,0 +1,1 @@
+"""The random forest and its engine: bins, histograms, splits, growth, prediction."""

@@ -1,0 +1,1 @@
+"""Gaussian kernel ridge regression and its solvers."""

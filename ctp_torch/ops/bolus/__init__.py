@@ -1,0 +1,1 @@
+"""The bolus: concentration, arteries and veins, first pass, numbers of a curve."""

@@ -1,0 +1,1 @@
+"""Memory and processors: how much at a time, and how many at once."""

@@ -1,0 +1,1 @@
+"""Deconvolutions: tissue and arterial curves to flow, volume, transit time and delay."""

@@ -1,0 +1,192 @@
+"""What every deconvolution returns, and the one readout of CBF, CBV, MTT and Tmax from a residue function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ctp_torch.ops.bolus.curve_numbers import parabola_offset
+from ctp_torch.ops.deconvolution.passage import Passage
+from ctp_torch.ops.deconvolution.units import KH, RHO, SECONDS_PER_MINUTE, flow_per_peak, volume_per_area
+
+__all__ = [
+    "SEARCH_WINDOW",
+    "Deconvolution",
+    "chunks",
+    "largest_in_window",
+    "mean_transit_time",
+    "peak_of_residue",
+    "read_filtered",
+    "read_out",
+    "settle",
+    "settle_part",
+]
+
+SEARCH_WINDOW = (-5.0, 25.0)
+"""Lags [s] in which the maximum of the residue function is looked for."""
+
+CACHED_VALUES = 2**19
+"""Values worked on at a time by a processor: 2 MB in single precision, about a core's second-level cache."""
+
+ACCELERATOR_VALUES = 2**27
+"""Values worked on at a time by an accelerator, whose memory is large and whose launches are dear."""
+
+_LANES = 16  # columns that a processor's product takes at a time
+
+
+class Deconvolution(NamedTuple):
+    """Perfusion of every voxel; None for what a method doesn't give."""
+
+    cbf: Tensor
+    """``(voxels,)`` cerebral blood flow [mL/100 g/min]."""
+    cbv: Tensor
+    """``(voxels,)`` cerebral blood volume [mL/100 g]."""
+    mtt: Tensor
+    """``(voxels,)`` mean transit time [s]."""
+    tmax: Tensor | None
+    """``(voxels,)`` time of the maximum of the residue function [s], never below 0."""
+    delay: Tensor | None
+    """``(voxels,)`` arrival of the tissue after the AIF [s]; negative where the tissue is earlier."""
+    k: Tensor | None
+    """``(voxels, lags)`` flow-scaled residue function CBF · R [1/s]."""
+    lags: Tensor | None
+    """``(lags,)`` ascending [s]; negative ones are residues of tissue that is earlier than the AIF."""
+    sd: Tensor | None
+    """``(voxels,)`` standard deviation of ``cbf`` [mL/100 g/min]."""
+
+    def maps(self) -> dict[str, Tensor]:
+        """What a method gives of the quantities that are mapped, by name and in their units."""
+        found = {"cbv": self.cbv, "cbf": self.cbf, "mtt": self.mtt, "tmax": self.tmax}
+        return {name: values for name, values in found.items() if values is not None}
+
+
+def chunks(like: Tensor, columns: int) -> Iterator[slice]:
+    """Consecutive slices over the voxels of ``like (voxels, ...)``, sized for ``columns`` values of work a voxel.
+
+    What a slice needs fits the processor's cache, or, on an accelerator, half a gigabyte. No voxels: one empty slice.
+    """
+    room = CACHED_VALUES if like.device.type == "cpu" else ACCELERATOR_VALUES
+    size = max(1, room // columns)
+    for first in range(0, max(len(like), 1), size):
+        yield slice(first, min(first + size, len(like)))
+
+
+def read_filtered(
+    filters: Tensor, lags: Tensor, passage: Passage, *, residues: bool = True, kh: float = KH, rho: float = RHO
+) -> Deconvolution:
+    """What :func:`read_out` gives for ``k = curves @ filters.T``, found slice by slice while k is in the cache.
+
+    Parameters
+    ----------
+    filters
+        ``(lags, time)``
+    lags
+        ``(lags,)`` ascending, evenly spaced [s]
+    passage
+        the checked curves
+    residues
+        False leaves ``k`` and ``lags`` None, and doesn't compute lags that are not searched
+    kh, rho
+        hematocrit factor and density [g/mL]
+    """
+    curves = passage.curves
+    peak, tmax = curves.new_empty(len(curves)), curves.new_empty(len(curves))
+    if not residues:
+        first, last = _window(lags)
+        filters, lags = filters[first : last + 1], lags[first : last + 1]
+    n_lags = len(lags)
+    if not residues:
+        filters = torch.nn.functional.pad(filters, (0, 0, 0, -n_lags % _LANES))  # products of 31 columns are slow
+    transposed = filters.to(curves).T.contiguous()  # (time, lags)
+    slices = list(chunks(curves, len(filters)))
+    k = curves.new_empty(len(curves) if residues else slices[0].stop, len(filters))
+    for rows in slices:
+        part = k[rows] if residues else k[: rows.stop - rows.start]
+        torch.mm(curves[rows], transposed, out=part)
+        peak[rows], tmax[rows] = peak_of_residue(part[:, :n_lags], lags)
+    if not residues:
+        return _maps(peak, tmax, None, None, passage, kh, rho)
+    return _maps(peak, tmax, k, lags.to(curves), passage, kh, rho)
+
+
+def read_out(k: Tensor, lags: Tensor, passage: Passage, *, kh: float = KH, rho: float = RHO) -> Deconvolution:
+    """CBF, CBV, MTT and Tmax from residue functions.
+
+    ``CBF = 6000 (kH / rho) max k`` over the sampled lags in [-5, 25] s, ``CBV = 100 (kH / rho) ∫c / ∫a``,
+    ``MTT = 60 CBV / CBF``, and Tmax is the lag of the maximum, refined by a parabola through its two neighbours and
+    never reported below 0 (``k`` and ``lags`` keep the sign).
+
+    Parameters
+    ----------
+    k
+        ``(voxels, lags)`` [1/s]
+    lags
+        ``(lags,)`` ascending, evenly spaced [s]
+    passage
+        the checked curves that ``k`` came from
+    kh, rho
+        hematocrit factor and density [g/mL]
+
+    Returns
+    -------
+    Deconvolution
+        with ``k`` itself inside; ``delay`` and ``sd`` are None
+    """
+    peak, tmax = peak_of_residue(k, lags)
+    return _maps(peak, tmax, k, lags.to(k), passage, kh, rho)
+
+
+def _maps(
+    peak: Tensor, tmax: Tensor, k: Tensor | None, lags: Tensor | None, passage: Passage, kh: float, rho: float
+) -> Deconvolution:
+    """The result of a residue function's peak and its lag."""
+    cbf = peak * flow_per_peak(kh, rho)
+    cbv = passage.area_ratio * volume_per_area(kh, rho)
+    return settle(Deconvolution(cbf, cbv, mean_transit_time(cbv, cbf), tmax.clamp(min=0), None, k, lags, None), passage)
+
+
+def peak_of_residue(k: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest values ``(voxels,)`` [1/s] in the search window and their signed, refined lags ``(voxels,)`` [s]."""
+    peak, best = largest_in_window(k, lags)
+    inside = best.clamp(1, k.shape[1] - 2)
+    left, middle, right = (k.gather(1, (inside + i)[:, None]).squeeze(1) for i in (-1, 0, 1))
+    first, last = _window(lags)
+    refined = (best > first) & (best < last) & (best == inside)
+    offset = torch.where(refined, parabola_offset(left, middle, right), 0.0)
+    return peak, (best + offset) * float(lags[1] - lags[0]) + float(lags[0])
+
+
+def largest_in_window(k: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest value ``(voxels,)`` of each residue in the search window, and its index ``(voxels,)`` among all lags."""
+    first, last = _window(lags)
+    peak, best = k[:, first : last + 1].max(dim=1)
+    return peak, best + first
+
+
+def _window(lags: Tensor) -> tuple[int, int]:
+    """First and last index of the ascending lags inside the search window."""
+    slack = 1e-6 * float(lags[-1] - lags[0])
+    inside = ((lags >= SEARCH_WINDOW[0] - slack) & (lags <= SEARCH_WINDOW[1] + slack)).nonzero().squeeze(1)
+    return int(inside[0]), int(inside[-1])
+
+
+def settle(found: Deconvolution, passage: Passage) -> Deconvolution:
+    """The result with 0 for flat curves and NaN for those that weren't finite."""
+    names = [name for name, part in found._asdict().items() if part is not None and name != "lags"]
+    return found._replace(**{name: settle_part(getattr(found, name), passage) for name in names})
+
+
+def settle_part(part: Tensor, passage: Passage) -> Tensor:
+    """Values ``(voxels, ...)`` with 0 for flat curves and NaN for those that weren't finite."""
+    for voxels, value in ((passage.flat, 0.0), (passage.invalid, torch.nan)):
+        if voxels is not None:
+            part = part.masked_fill(voxels.view(-1, *[1] * (part.ndim - 1)), value)
+    return part
+
+
+def mean_transit_time(cbv: Tensor, cbf: Tensor) -> Tensor:
+    """MTT ``(voxels,)`` [s] by the central volume theorem, ``60 CBV / CBF``; 0 where nothing flows."""
+    return torch.where(cbf > 0, SECONDS_PER_MINUTE * cbv / cbf, torch.where(cbf.isnan(), cbf, 0.0))

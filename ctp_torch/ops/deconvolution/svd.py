@@ -1,0 +1,231 @@
+"""Deconvolution by truncated SVD: standard, block-circulant, with an oscillation index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ctp_torch.ops.deconvolution.convolution import circulant_column, circulant_lags, volterra_matrix
+from ctp_torch.ops.deconvolution.passage import Passage, check_passage, on_regular_grid
+from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, read_filtered, read_out
+from ctp_torch.ops.deconvolution.units import KH, RHO
+
+__all__ = ["csvd", "oscillation_index", "osvd", "ssvd", "truncated_inverse"]
+
+OSVD_THRESHOLDS = (0.01, *(0.05 * i for i in range(1, 20)))
+"""The bank of oSVD: 1 %, 5 %, 10 % .. 95 % of the largest Fourier coefficient of the AIF."""
+
+
+def ssvd(
+    curves: Tensor,
+    aif: Tensor,
+    dt: float,
+    *,
+    times: Tensor | None = None,
+    aif_times: Tensor | None = None,
+    threshold: float = 0.2,
+    step: float | None = 1.0,
+    residues: bool = True,
+    kh: float = KH,
+    rho: float = RHO,
+) -> Deconvolution:
+    """Perfusion by standard SVD deconvolution; CBF depends on the delay between AIF and tissue.
+
+    ``k = V diag(1[s >= threshold s_max] / s) U^T c`` for the Volterra convolution matrix ``A = U S V^T``. Only lags of
+    0 and more exist: tissue earlier than the AIF reads too high, later tissue too low.
+
+    Parameters
+    ----------
+    curves, aif, dt, times, aif_times
+        as for :func:`csvd`
+    threshold
+        singular values below this part of the largest are dropped
+    step, residues, kh, rho
+        as for :func:`csvd`
+
+    Returns
+    -------
+    Deconvolution
+        without ``delay`` and ``sd``
+
+    Raises
+    ------
+    ValueError
+        for curves or an AIF that cannot be deconvolved, or a threshold outside 0..1
+
+    References
+    ----------
+    Ostergaard et al. 1996, https://doi.org/10.1002/mrm.1910360510
+    """
+    _check_threshold(threshold)
+    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    lags = passage.dt * torch.arange(len(passage.aif), dtype=torch.float64, device=passage.aif.device)
+    inverse = truncated_inverse(passage.aif, passage.dt, threshold)
+    return read_filtered(inverse, lags, passage, residues=residues, kh=kh, rho=rho)
+
+
+def csvd(
+    curves: Tensor,
+    aif: Tensor,
+    dt: float,
+    *,
+    times: Tensor | None = None,
+    aif_times: Tensor | None = None,
+    threshold: float = 0.1,
+    step: float | None = 1.0,
+    residues: bool = True,
+    kh: float = KH,
+    rho: float = RHO,
+) -> Deconvolution:
+    """Perfusion by block-circulant SVD deconvolution, which doesn't depend on the delay between AIF and tissue.
+
+    The singular values of a circulant matrix are the moduli of its Fourier coefficients, so that
+    ``k^(w) = c^(w) / g^(w)`` where ``|g^| >= threshold max |g^|`` and 0 elsewhere, on curves zero-padded to twice their
+    length. The residue isn't clipped or rectified, and negative lags are kept.
+
+    Parameters
+    ----------
+    curves
+        ``(voxels, time)`` enhancement [HU], baseline subtracted
+    aif
+        ``(time,)`` enhancement [HU]
+    dt
+        time between frames [s]
+    times
+        ``(time,)`` or ``(voxels, time)`` [s] where frames are uneven or slices differ; replaces ``dt``
+    aif_times
+        ``(time,)`` [s] of the AIF, where they aren't ``times``
+    threshold
+        Fourier coefficients of the AIF below this part of the largest are dropped
+    step
+        curves sampled more coarsely than this [s], or unevenly, are resampled to it (thresholds compare only at one
+        spacing); None keeps even frames as they are
+    residues
+        False leaves ``k`` and ``lags`` out, for maps of whole volumes: a third of the time and memory
+    kh, rho
+        hematocrit factor and density [g/mL]
+
+    Returns
+    -------
+    Deconvolution
+        without ``delay`` and ``sd``
+
+    Raises
+    ------
+    ValueError
+        for curves or an AIF that cannot be deconvolved, or a threshold outside 0..1
+
+    References
+    ----------
+    Wu et al. 2003, https://doi.org/10.1002/mrm.10522
+    """
+    _check_threshold(threshold)
+    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    lags, filters = _circulant_inverses(passage, [threshold])
+    return read_filtered(filters[0], lags, passage, residues=residues, kh=kh, rho=rho)
+
+
+def osvd(
+    curves: Tensor,
+    aif: Tensor,
+    dt: float,
+    *,
+    times: Tensor | None = None,
+    aif_times: Tensor | None = None,
+    oscillation: float = 0.095,
+    step: float | None = 1.0,
+    kh: float = KH,
+    rho: float = RHO,
+) -> Deconvolution:
+    """Perfusion by block-circulant SVD with the smallest threshold whose residue doesn't oscillate, voxel by voxel.
+
+    Thresholds 0.01, 0.05, 0.10 .. 0.95 are tried in that order until ``OI < oscillation``; the last is taken in any
+    case. The index depends on the spacing of the lags, so it is evaluated about every second: on the resampled grid,
+    or on every second, third .. lag where frames are denser.
+
+    Parameters
+    ----------
+    curves, aif, dt, times, aif_times
+        as for :func:`csvd`
+    oscillation
+        the limit of the oscillation index; 0.035 is conservative
+    step, kh, rho
+        as for :func:`csvd`; ``step=None`` lets the index see coarse lags, on which the limit means something else
+
+    Returns
+    -------
+    Deconvolution
+        without ``delay`` and ``sd``
+
+    Raises
+    ------
+    ValueError
+        for curves or an AIF that cannot be deconvolved, or a limit that is not positive
+
+    References
+    ----------
+    Wu et al. 2003, https://doi.org/10.1002/mrm.10522
+    """
+    if not oscillation > 0:
+        raise ValueError(f"the limit of the oscillation index must be positive, got {oscillation}")
+    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    lags, filters = _circulant_inverses(passage, OSVD_THRESHOLDS)
+    stored = filters.roll(len(lags) // 2 + 1, dims=1)[:, :: max(1, round(1.0 / passage.dt))]  # from lag 0 on
+    bends = stored[:, 2:] - 2 * stored[:, 1:-1] + stored[:, :-2]  # residue -> its second differences
+    banks = torch.cat((filters, bends / stored.shape[1]), dim=1).to(passage.curves)
+    banks = banks.mT.contiguous()  # (thresholds, time, lags + bends)
+    k = passage.curves.new_empty(len(passage.curves), len(lags))
+    voxels = torch.arange(len(k), device=k.device)
+    for chunk in chunks(k, banks.shape[2]):
+        rows, waiting = voxels[chunk], passage.curves[chunk]
+        buffer = k.new_empty(len(waiting), banks.shape[2])
+        for i, bank in enumerate(banks):
+            both = torch.mm(waiting, bank, out=buffer[: len(waiting)])
+            residue = both[:, : len(lags)]
+            peak = residue.amax(dim=1)
+            calm = both[:, len(lags) :].abs().sum(dim=1) < oscillation * peak
+            if i == len(banks) - 1:
+                calm.fill_(True)
+            k[rows[calm]] = residue[calm]
+            rows, waiting = rows[~calm], waiting[~calm]
+            if len(rows) == 0:
+                break
+    return read_out(k, lags, passage, kh=kh, rho=rho)
+
+
+def oscillation_index(k: Tensor) -> Tensor:
+    """Oscillation index ``(voxels,)`` of residues ``(voxels, lags)``: mean absolute second difference over the maximum.
+
+    ``OI = sum |k[j] - 2 k[j-1] + k[j-2]| / (lags · max k)`` from j = 2 on, lags in the order of a circulant residue:
+    0 first, negative ones last.
+    """
+    return k.diff(n=2, dim=-1).abs().sum(dim=-1) / (k.shape[-1] * k.amax(dim=-1))
+
+
+def truncated_inverse(aif: Tensor, dt: float, threshold: float) -> Tensor:
+    """``(lags, time)`` pseudo-inverse of the Volterra matrix without its small singular values."""
+    u, s, vt = torch.linalg.svd(volterra_matrix(aif, dt))
+    kept = s >= threshold * s[0]
+    inverse: Tensor = (vt[kept].T / s[kept]) @ u[:, kept].T
+    return inverse
+
+
+def _circulant_inverses(passage: Passage, thresholds: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Ascending lags ``(lags,)`` [s] and one filter ``(lags, time)`` per threshold, for zero-padded curves."""
+    n = len(passage.aif)
+    length = 2 * n
+    spectrum = torch.fft.rfft(circulant_column(passage.aif, passage.dt, length))
+    size = spectrum.abs()
+    kept = size >= torch.tensor(thresholds, dtype=size.dtype, device=size.device)[:, None] * size.max()
+    response = torch.fft.irfft(torch.where(kept, 1.0 / torch.where(size > 0, spectrum, 1.0), 0.0), n=length)
+    lags, order = circulant_lags(length, passage.dt, like=passage.aif).sort()
+    shift = (order[:, None] - torch.arange(n, device=order.device)) % length  # (lags, time)
+    return lags, response[:, shift]
+
+
+def _check_threshold(threshold: float) -> None:
+    """Refuse a threshold that keeps nothing or everything."""
+    if not 0.0 < threshold < 1.0:
+        raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")

@@ -1,0 +1,1 @@
+"""Where the head, the brain and its midline are."""

@@ -1,0 +1,1 @@
+"""Images: Hounsfield units, filters, morphology, colours, similarity."""

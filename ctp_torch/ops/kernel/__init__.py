@@ -1,0 +1,1 @@
+"""Products with Gaussian kernel matrices, and what solves with them."""

@@ -1,0 +1,1 @@
+"""Rigid motion of a head: estimated, undone, and what it leaves."""

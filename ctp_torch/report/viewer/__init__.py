@@ -1,0 +1,1 @@
+"""The page: volumes packed into HTML, and the scripts that show them."""

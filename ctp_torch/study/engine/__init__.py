@@ -1,0 +1,1 @@
+"""Steps of a study: run once, kept, and gone on with."""

@@ -1,0 +1,1 @@
+"""A study told: rows, tables, figures, pages."""

@@ -1,0 +1,1 @@
+"""What a study computes: models, scores, floors, lesions, robustness."""

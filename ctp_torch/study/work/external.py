@@ -1,0 +1,50 @@
+"""The cohort at the end, which nothing was chosen on: scored once with the study's models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ctp_torch.study.design.patients import load_patient, prepare_patient
+from ctp_torch.study.design.sources import Source
+from ctp_torch.study.work.lesions import outline
+from ctp_torch.study.work.models import MODELS, keep_prediction, score_values, stored_model
+from ctp_torch.study.work.scorecard import card
+
+__all__ = ["score_stranger"]
+
+
+def score_stranger(
+    folder: Path, *, strangers: Source, name: str, size: int, widths: Sequence[float], calibrated: dict[str, Any],
+    **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Scores, card and lesions of one patient of the other cohort.
+
+    Parameters
+    ----------
+    folder
+        of all steps of the study whose models are used; the patient goes to its folder ``external``
+    strangers, name
+        which patient
+    size
+        training pixels of the models
+    widths
+        Gaussians [pixels]
+    calibrated
+        thresholds of the study's training patients
+    """
+    apart = folder / "external"
+    facts = prepare_patient(apart, source=strangers, name=name, split="test")
+    ready, _around = load_patient(apart, name, "test")
+    rows = []
+    for model in MODELS:
+        values = stored_model(folder, model).predict(ready.curves)
+        keep_prediction(apart, model, name, values)
+        rows += score_values(apart, (model, 0, size), values, (name, "test"), widths)
+    return {
+        "facts": facts,
+        "scores": rows,
+        "card": card(apart, name=name, widths=widths),
+        "lesions": outline(apart, name=name, calibrated=calibrated),
+    }

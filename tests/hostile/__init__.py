@@ -1,0 +1,1 @@
+"""Bad luck and bad will: processes killed at every step, full disks, two writers."""

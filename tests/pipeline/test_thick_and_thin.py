@@ -1,0 +1,39 @@
+"""The same head on 0.5 mm slices and on 5 mm slices 8 mm apart: the lesions found don't depend on how it was cut.
+
+`benchmarks/thick_and_thin.py` does it with 320 slices, motion correction and more patients.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from ctp_torch import ops, pipeline
+from ctp_torch.data.slabs import slabs
+from ctp_torch.lesions.find import find_lesions
+from ctp_torch.lesions.thresholds import Thresholds
+from ctp_torch.phantom import render_patient
+
+LIMITS = Thresholds(
+    rcbf=0.65, rcbv=0.7, mirror_mm=6.0, tmax=9.5, reduced_tmax=5.0, reduced_rcbf=0.75, severe_tmax=11.0, usual_tmax=2.9
+)
+"""As calibrated for block-circulant SVD on other patients."""
+
+
+def volumes(n_slices, thickness, spacing):
+    """Core and penumbra [mL] as measured, and as true."""
+    grid = {"slices": n_slices, "slice_thickness_mm": thickness, "slice_spacing_mm": spacing}
+    scan, truth = render_patient(7700, 1, size=128, motion="none", **grid)
+    ml = scan.geometry.voxel_volume_ml
+    series = slabs(replace(scan, hu=scan.hu.round_()))
+    maps = pipeline.deconvolve(series, ops.csvd)
+    found = find_lesions(maps, baseline=pipeline.locate(series).baseline, thresholds=LIMITS).volumes()
+    return (found["core_ml"], found["penumbra_ml"]), (int(truth.core.sum()) * ml, int(truth.penumbra.sum()) * ml)
+
+
+@pytest.mark.slow
+def test_lesions_do_not_depend_on_how_a_head_is_sliced():
+    """Mutation seen red: delay without reduced flow enough at the lower Tmax."""
+    (thick, true), (thin, _) = volumes(6, 5.0, 8.0), volumes(96, 0.5, 0.5)
+    for one, other, expected in zip(thick, thin, true, strict=True):
+        assert one == pytest.approx(other, rel=0.1)
+        assert one == pytest.approx(expected, abs=20.0)
