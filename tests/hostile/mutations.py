@@ -169,7 +169,7 @@ def _damage_file(mutation, path, rng):
         for _ in range(rng.integers(1, 5)):
             at = rng.integers(min(len(raw), 1400))
             raw[at : at + 1] = bytes([rng.choice([0, 1, 127, 128, 255, rng.integers(256)])])
-        if mutation.container == "nifti_gz" and rng.integers(2):
+        if path.suffix == ".gz" and rng.integers(2):
             plain = bytearray(gzip.decompress(path.read_bytes()))
             plain[rng.integers(348)] = rng.integers(256)
             raw = gzip.compress(plain)

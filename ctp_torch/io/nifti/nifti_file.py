@@ -83,11 +83,12 @@ def nifti_step(path: Path) -> float | None:
 @contextmanager
 def _parsing(path: Path) -> Iterator[Any]:
     """The file, unpacked on the way where its bytes (not its name) are gzip's; errors in the block are its fault."""
+    import numpy as np
     from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
     try:
-        with gzip.open(path) if _is_packed(path) else path.open("rb") as stream:
-            yield stream
+        with gzip.open(path) if _is_packed(path) else path.open("rb") as stream, np.errstate(all="ignore"):
+            yield stream  # what becomes infinite or no number is found later, and told
     except EOFError as error:
         raise UnreadableFileError(f"{path} is truncated ({error}); copy it again") from error
     except (*DAMAGE, HeaderDataError, HeaderTypeError, OSError) as error:
@@ -164,14 +165,13 @@ def _scaled(raw: Any, header: Any) -> Any:
     import numpy as np
 
     slope, shift = header.get_slope_inter()
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite or no number is found later, and told
-        if slope is None or (slope, shift) == (1.0, 0.0):
-            own = raw.dtype.str[1:]
-            return raw.astype({"u2": "i4", "u4": "i8", "u8": "i8", "f2": "f4"}.get(own, own), copy=False)
-        scaled = np.empty(raw.shape, "f8" if raw.dtype.str[1:] == "f8" else "f4")
-        for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
-            scaled[index] = raw[index] * np.float64(slope) + shift
-        return scaled
+    if slope is None or (slope, shift) == (1.0, 0.0):
+        own = raw.dtype.str[1:]
+        return raw.astype({"u2": "i4", "u4": "i8", "u8": "i8", "f2": "f4"}.get(own, own), copy=False)
+    scaled = np.empty(raw.shape, "f8" if raw.dtype.str[1:] == "f8" else "f4")
+    for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
+        scaled[index] = raw[index] * np.float64(slope) + shift
+    return scaled
 
 
 def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Geometry:
