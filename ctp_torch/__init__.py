@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
     from ctp_torch.lesions.find import find_lesions as find_lesions
     from ctp_torch.lesions.thresholds import read_thresholds as read_thresholds
-    from ctp_torch.models.base import load_model as load_model
+    from ctp_torch.models.load import load_model as load_model
     from ctp_torch.pipeline.analysis import Analysis as Analysis
     from ctp_torch.pipeline.analysis import MapSettings as MapSettings
     from ctp_torch.pipeline.analysis import analyse as analyse
@@ -67,7 +67,7 @@ _HOMES = {
     "deconvolve": "pipeline",
     "features": "pipeline",
     "find_lesions": "lesions.find",
-    "load_model": "models.base",
+    "load_model": "models.load",
     "predict": "pipeline",
     "prepare": "pipeline",
     "preprocess": "pipeline",

@@ -9,6 +9,7 @@ __all__ = [
     "NoSeriesError",
     "NotFittedError",
     "NumericalError",
+    "OptionError",
     "OutputExistsError",
     "QualityError",
     "RankLostError",
@@ -26,6 +27,10 @@ class CTPError(Exception):
     """
 
     exit_code = 1
+
+
+class OptionError(CTPError, ValueError):
+    """An option that can't be meant: no number, no time, or none of the choices."""
 
 
 class NoSeriesError(CTPError):

@@ -38,6 +38,7 @@ HEAVY = {
     "gpytorch",
     "triton",
     "highdicom",
+    "nibabel",
 }
 
 

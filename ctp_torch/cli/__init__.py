@@ -19,6 +19,7 @@ from ctp_torch.cli.info import info
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
+from ctp_torch.cli.numbers import FiniteGroup
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
 from ctp_torch.cli.reproduce import reproduce
@@ -33,6 +34,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a limit on files that is used up."""
 
 app = typer.Typer(
+    cls=FiniteGroup,
     name="ctp-torch",
     help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and learned regressors."
     "\n\nStart with [bold]ctp-torch demo[/bold]; then [bold]ctp-torch maps DICOM_FOLDER -o OUT[/bold]."

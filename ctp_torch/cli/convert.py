@@ -21,6 +21,7 @@ def convert(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    max_unpacked: reading.MaxUnpackedOption = None,
     force: console.ForceOption = False,
 ) -> None:
     """Convert a series to a 4-D NIfTI, its times in a JSON beside it (FrameTimes, SliceTimes, TimeSource, Warnings).

@@ -30,6 +30,7 @@ def info(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    max_unpacked: reading.MaxUnpackedOption = None,
     quality: Annotated[
         bool, typer.Option("--qc/--no-qc", help="Also measure motion and check the quality (a few seconds).")
     ] = True,

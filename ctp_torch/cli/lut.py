@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,8 +101,8 @@ def _numbers(option: str, text: str, count: int) -> list[float]:
         numbers = [float(word) for word in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
-        raise CTPError(f"{option} {text!r}: give {count} numbers separated by commas")
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise CTPError(f"{option} {text!r}: give {count} finite numbers separated by commas")
     return numbers
 
 

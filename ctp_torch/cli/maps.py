@@ -67,6 +67,7 @@ def maps(
     uid: reading.UidOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
+    max_unpacked: reading.MaxUnpackedOption = None,
     write: formats.FormatsOption = "nifti",
     bids: formats.BidsOption = None,
     keep_identity: formats.KeepIdentityOption = False,
@@ -90,7 +91,7 @@ def maps(
 
     settings = MapSettings(
         method, model, aif, vof, mask, vof_scaling, sigma_mm, slab_mm, registration, lesions, thresholds,
-        times, dt, uid, drop_incomplete, choices.pick_duplicates(duplicates), strict, keep_identity,
+        times, dt, uid, drop_incomplete, choices.pick_duplicates(duplicates), strict, max_unpacked, keep_identity,
         str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()

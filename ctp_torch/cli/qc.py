@@ -29,6 +29,7 @@ def qc(
         bool, typer.Option("--drop-incomplete", help="Always done here: such time points are left out and counted.")
     ] = True,
     duplicates: reading.DuplicatesOption = "refuse",
+    max_unpacked: reading.MaxUnpackedOption = None,
     expected_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of the protocol, where gaps in time don't tell.")
     ] = None,

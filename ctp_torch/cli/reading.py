@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["DropOption", "DtOption", "DuplicatesOption", "LutOption", "SeriesArgument", "TimesOption", "UidOption"]
+__all__ = [
+    "DropOption",
+    "DtOption",
+    "DuplicatesOption",
+    "LutOption",
+    "MaxUnpackedOption",
+    "SeriesArgument",
+    "TimesOption",
+    "UidOption",
+]
+
+
+def _set_limit(gigabytes: float | None) -> float | None:
+    """Let the whole run unpack that much."""
+    if gigabytes is not None or "ctp_torch.io.limits" in sys.modules:  # a light start otherwise
+        from ctp_torch.io.limits import unpacking
+
+        unpacking.most = gigabytes
+    return gigabytes
+
 
 SeriesArgument = Annotated[
     Path,
@@ -25,6 +45,16 @@ UidOption = Annotated[
 DropOption = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out time points that lack a slice.")]
 DuplicatesOption = Annotated[
     str, typer.Option("--duplicates", help="Of several images of one slice and time: refuse them, or take the first.")
+]
+MaxUnpackedOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-unpacked",
+        min=1e-3,
+        callback=_set_limit,
+        help="Most that a zip or .nii.gz may unpack to [GB; default: 64 GiB, 8 x free memory or half the free disk].",
+        metavar="GB",
+    ),
 ]
 LutOption = Annotated[
     str,

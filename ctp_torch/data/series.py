@@ -40,6 +40,10 @@ class CTPSeries:
             raise ValueError(
                 f"CTPSeries.times must be (time, z) = {tuple(self.hu.shape[:2])}, got {tuple(self.times.shape)}"
             )
+        if str(self.hu.dtype) not in ("torch.float32", "torch.float64"):
+            raise TypeError(f"CTPSeries.hu must be float32 or float64, got {self.hu.dtype}: convert it with .float()")
+        if not bool(self.times.isfinite().all()) or bool((self.times.diff(dim=0) <= 0).any()):
+            raise ValueError("CTPSeries.times must be finite and rise from frame to frame, in seconds")
 
     @property
     def n_frames(self) -> int:

@@ -6,12 +6,24 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from ctp_torch.errors import NoSeriesError, UnreadableFileError
-from ctp_torch.io.dicom.index import find_files
+from ctp_torch.errors import NoSeriesError
+from ctp_torch.io.archive import unpack
+from ctp_torch.io.dicom.index import LeftOut, find_files, hidden_images
+from ctp_torch.io.limits import check_regular
 from ctp_torch.io.workplace import temporary_folder
 
-__all__ = ["nifti_at", "opened"]
+__all__ = ["Opened", "nifti_at", "opened"]
+
+
+class Opened(NamedTuple):
+    """The files of a place."""
+
+    files: Sequence[Path]
+    """Those that may be DICOM."""
+    left_out: Sequence[LeftOut] = ()
+    """Those that somebody may miss: hidden ones, and damaged ones of a zip."""
 
 
 def nifti_at(place: Path) -> Path | None:
@@ -21,9 +33,12 @@ def nifti_at(place: Path) -> Path | None:
     ------
     NoSeriesError
         when there is nothing at that place
+    UnreadableFileError
+        when it is a pipe, a device or a socket
     """
     if not place.exists():
         raise NoSeriesError(f"{place} doesn't exist: give a DICOM folder, a zip of one, or a 4-D NIfTI")
+    check_regular(place)
     if place.is_dir():
         files = find_files(place)
         volumes = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
@@ -32,27 +47,31 @@ def nifti_at(place: Path) -> Path | None:
 
 
 @contextmanager
-def opened(place: Path) -> Iterator[Sequence[Path]]:
+def opened(place: Path, *, max_unpacked: float | None = None) -> Iterator[Opened]:
     """The files that may be DICOM, for as long as the block runs; a zip is unpacked meanwhile.
+
+    Parameters
+    ----------
+    place
+        what the user calls the series
+    max_unpacked
+        largest size that a zip may unpack to [GB]
 
     Raises
     ------
     UnreadableFileError
-        when a zip can't be unpacked
+        when a zip can't be unpacked, or is too large
     """
     if place.is_dir():
-        yield find_files(place)
+        yield Opened(find_files(place), hidden_images(place))
     elif zipfile.is_zipfile(place):
         with temporary_folder() as folder:
-            try:
-                with zipfile.ZipFile(place) as archive:
-                    archive.extractall(folder)
-            except (zipfile.BadZipFile, OSError, RuntimeError) as error:
-                raise UnreadableFileError(f"{place} can't be unpacked ({error}); copy it again") from error
-            yield find_files(Path(folder))
+            damaged = unpack(place, Path(folder), most=max_unpacked)
+            lost = [LeftOut(path, "damaged in the zip", broken=True) for path in damaged]
+            yield Opened(find_files(Path(folder)), [*lost, *hidden_images(Path(folder))])
     elif place.name.upper() == "DICOMDIR":
         from ctp_torch.io.dicom.dicomdir import referenced_files
 
-        yield referenced_files(place)
+        yield Opened(referenced_files(place))
     else:
-        yield [place]
+        yield Opened([place])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import OptionError
 from ctp_torch.io.dicom.read import read_dicom
-from ctp_torch.io.nifti.frame_times import read_times
+from ctp_torch.io.nifti.frame_times import check_times, read_times
 from ctp_torch.io.opened import nifti_at, opened
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def read_series(
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
     keep_identity: bool = False,
+    max_unpacked: float | None = None,
 ) -> CTPSeries:
     """A CT perfusion series, HU ``(time, z, y, x)`` with times ``(time, z)`` [s] and grid, as scanners write it.
 
@@ -53,6 +56,9 @@ def read_series(
     keep_identity
         names of files that are left out, and the scanner in the headers' own words, stand in ``notes``; else the
         numbers of those files (from 1, in the order of their names), and known terms or hashes
+    max_unpacked
+        largest size [GB] that a zip or a compressed file may unpack to; by default the smallest of 64 GiB, 8 times the
+        free memory and half the free disk
 
     Raises
     ------
@@ -62,10 +68,8 @@ def read_series(
         (slice, time) cells are missing or doubled, several series could be meant, or no times are told
     UnreadableFileError
         a file is truncated or can't be decoded
-    CTPError
-        times and dt are both given
-    ValueError
-        when an option can't be meant
+    OptionError
+        when an option can't be meant, or times and dt are both given; a ``ValueError`` too
 
     Examples
     --------
@@ -75,20 +79,28 @@ def read_series(
     """
     place = Path(path)
     if duplicates not in ("refuse", "first"):
-        raise ValueError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}")
+        raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}: give one of them")
     if times is not None and dt is not None:
-        raise CTPError("give times (--times FILE) or dt (--dt S), not both")
-    if dt is not None and not dt > 0:
-        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
+        raise OptionError("give times (--times FILE) or dt (--dt S), not both")
+    if not _is_positive(dt):
+        raise OptionError(
+            f"dt must be a positive number of seconds, got {dt!r}: give the time between frames, such as 1.5"
+        )
+    if not _is_positive(max_unpacked):
+        raise OptionError(
+            f"max_unpacked must be a positive number of GB, got {max_unpacked!r}: give such as 100, or leave it out"
+        )
     volume = nifti_at(place)
     told = None if times is None else read_times(times)
     if volume is not None:
         from ctp_torch.io.nifti.nifti import read_nifti_series
 
-        return read_nifti_series(volume, times=told, dt=dt)
-    with opened(place) as paths:
-        return read_dicom(
-            paths,
+        found = read_nifti_series(volume, times=told, dt=dt, max_unpacked=max_unpacked)
+        check_times(found.times, volume)
+        return found
+    with opened(place, max_unpacked=max_unpacked) as there:
+        found = read_dicom(
+            there.files,
             place,
             times=told,
             dt=dt,
@@ -96,4 +108,12 @@ def read_series(
             drop_incomplete=drop_incomplete,
             duplicates=duplicates,
             keep_identity=keep_identity,
+            lost=there.left_out,
         )
+    check_times(found.times, place)
+    return found
+
+
+def _is_positive(number: object) -> bool:
+    """Whether it is a finite number above 0, or None."""
+    return number is None or (isinstance(number, Real) and 0 < float(number) < math.inf)

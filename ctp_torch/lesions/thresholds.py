@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -69,6 +70,13 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
+        if not isinstance(self.method, str):
+            raise CTPError(f"the method of the thresholds is a name, got {self.method!r}")
+        endless = [name for name, value in asdict(self).items() if name != "method" and not math.isfinite(value)]
+        if endless:
+            raise CTPError(f"thresholds must be finite numbers, which {', '.join(endless)} isn't; leave it out instead")
+        if not self.normal_tmax > 0:
+            raise CTPError(f"normal tissue has a Tmax below a positive threshold, got {self.normal_tmax} s")
         if not 0 < self.rcbf < 1:
             raise CTPError(f"the rCBF threshold is a fraction of normal between 0 and 1, got {self.rcbf}")
         if not 0 <= self.rcbv < 2:
@@ -113,9 +121,11 @@ def read_thresholds(path: Path) -> Thresholds:
     UnreadableFileError
         the file is no such JSON, names an unknown threshold, or holds what is no number
     """
+    from ctp_torch.io.limits import read_text
+
     try:
-        page = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        page = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFileError(f"{path} is no JSON file ({error}); ctp-torch calibrate writes one") from error
     values = page.get("thresholds") if isinstance(page, dict) else None
     if not isinstance(values, dict):
@@ -127,4 +137,7 @@ def read_thresholds(path: Path) -> Thresholds:
     bad = [n for n, v in values.items() if n != "method" and (isinstance(v, bool) or not isinstance(v, int | float))]
     if bad:
         raise UnreadableFileError(f"{path}: {', '.join(bad)} must be a number")
-    return Thresholds(**values)
+    try:
+        return Thresholds(**values)
+    except (CTPError, OverflowError) as error:
+        raise UnreadableFileError(f"{path}: {error}") from error

@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,19 +13,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ctp_torch.errors import ModelMismatchError, NotFittedError, OutputExistsError, UnreadableFileError
+from ctp_torch.errors import NotFittedError, OutputExistsError
 from ctp_torch.models.checks import check_finite, check_tensor, working_dtype
 
-__all__ = ["Regressor", "check_finite", "load_model", "r2_score", "working_dtype"]
+__all__ = ["FILE_FORMAT", "FILE_HEADER", "Regressor", "check_finite", "is_state", "r2_score", "working_dtype"]
 
-_HOMES = {
-    "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
-    "LinearRegression": "ctp_torch.models.linear",
-    "RandomForest": "ctp_torch.models.forest.random_forest",
-    "Ridge": "ctp_torch.models.linear",
-}
-_HEADER = "ctp_torch"  # the key of the JSON header among the file's safetensors metadata
-_FORMAT = 1
+FILE_HEADER = "ctp_torch"
+"""Key of the JSON header among a model file's safetensors metadata."""
+FILE_FORMAT = 1
+"""Version of the header."""
 
 
 class Regressor:
@@ -136,7 +131,7 @@ class Regressor:
     def to(self, device: torch.device | str) -> Self:
         """The model itself, with its learned tensors on this device."""
         for name, value in vars(self).items():
-            if _is_state(name) and isinstance(value, Tensor):
+            if is_state(name) and isinstance(value, Tensor):
                 setattr(self, name, value.to(device))
         return self
 
@@ -150,7 +145,7 @@ class Regressor:
             before ``fit``
         """
         self._check_fitted()
-        return next(value.device for name, value in vars(self).items() if _is_state(name) and isinstance(value, Tensor))
+        return next(value.device for name, value in vars(self).items() if is_state(name) and isinstance(value, Tensor))
 
     @classmethod
     def _parameter_names(cls) -> list[str]:
@@ -187,10 +182,10 @@ class Regressor:
         self._check_fitted()
         if metadata is not None:
             self.metadata_ = dict(metadata)
-        state = {name: value for name, value in vars(self).items() if _is_state(name)}
+        state = {name: value for name, value in vars(self).items() if is_state(name)}
         tensors = {n: v.detach().cpu().contiguous().clone() for n, v in state.items() if isinstance(v, Tensor)}
         header = {
-            "format": _FORMAT,
+            "format": FILE_FORMAT,
             "version": version("ctp-torch"),
             "class": type(self).__name__,
             "parameters": self.get_params(),
@@ -201,7 +196,7 @@ class Regressor:
         if not path.parent.is_dir():
             raise OutputExistsError(f"{path}: can't write a model here (no such folder); choose another place")
         try:
-            save_tensors(tensors, path, metadata={_HEADER: text})
+            save_tensors(tensors, path, metadata={FILE_HEADER: text})
         except OSError as error:
             raise OutputExistsError(
                 f"{path}: can't write the model ({error.strerror}); make room, or choose another place"
@@ -215,9 +210,25 @@ class Regressor:
         """(samples, targets) of X (samples, features); a subclass's second hook."""
         raise TypeError(f"{type(self).__name__} doesn't say how to predict")
 
+    def _check_fit(self) -> int:
+        """The number of targets of the fitted state, once its tensors and parameters are found to fit each other."""
+        raise TypeError(f"{type(self).__name__} doesn't say what it learned")
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets it predicts.
+
+        Raises
+        ------
+        NotFittedError
+            before ``fit``
+        """
+        self._check_fitted()
+        return self._check_fit()
+
     def _forget(self) -> None:
         """Drop the fitted state."""
-        for name in [name for name in vars(self) if _is_state(name)]:
+        for name in [name for name in vars(self) if is_state(name)]:
             delattr(self, name)
 
     def _check_fitted(self) -> None:
@@ -231,72 +242,6 @@ class Regressor:
         if X.ndim < 2 or (X.ndim > 2 and not self._batched):
             raise ValueError(f"{name} must be (samples, features), got shape {tuple(X.shape)}")
         check_finite(X, name)
-
-
-def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Regressor:
-    """The fitted model in a file that ``Regressor.save`` wrote.
-
-    Parameters
-    ----------
-    path
-        the model file
-    device
-        where its tensors go
-
-    Raises
-    ------
-    UnreadableFileError
-        if the file is missing, truncated, or not safetensors
-    ModelMismatchError
-        if it is somebody else's safetensors file, or of a newer version of ctp_torch
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError as error:
-        raise UnreadableFileError(f"{path}: no such file; check the path, or train a model first") from error
-    except (SafetensorError, OSError) as error:
-        raise UnreadableFileError(
-            f"{path}: not a model file, or cut short ({error}); copy it again or train the model again"
-        ) from error
-    if text is None:
-        raise ModelMismatchError(
-            f"{path}: a safetensors file, but not of ctp_torch; give a file written by save or train"
-        )
-    return _restored(path, text, tensors).to(device)
-
-
-def _restored(path: Path, text: str, tensors: dict[str, Tensor]) -> Regressor:
-    """The model that the header and the tensors describe."""
-    try:
-        header = json.loads(text)
-        if header["format"] > _FORMAT:
-            raise ModelMismatchError(
-                f"{path}: model format {header['format']}, written by ctp_torch {header['version']}; this is "
-                f"{version('ctp-torch')}, which reads up to format {_FORMAT}: upgrade ctp-torch"
-            )
-        name, parameters, state = header["class"], dict(header["parameters"]), dict(header["state"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelMismatchError(f"{path}: the model header is damaged ({error!r}); train the model again") from error
-    if "n_features_in_" not in state:
-        raise ModelMismatchError(f"{path}: the model header is damaged (no fitted state); train the model again")
-    if name not in _HOMES:
-        raise ModelMismatchError(f"{path}: holds a {name!r}; this version knows {', '.join(_HOMES)}: upgrade ctp-torch")
-    regressor = getattr(import_module(_HOMES[name]), name)
-    if set(parameters) != set(regressor._parameter_names()):
-        raise ModelMismatchError(f"{path}: {name} has other parameters here than in the file; train the model again")
-    model = regressor(**parameters)
-    if not isinstance(model, Regressor):
-        raise TypeError(f"{name} in ctp_torch.models is no Regressor")
-    for key, value in {**state, **tensors}.items():
-        if not _is_state(key):
-            raise ModelMismatchError(f"{path}: the model header is damaged (entry {key!r}); train the model again")
-        setattr(model, key, value)
-    return model
 
 
 def r2_score(predictions: Tensor, Y: Tensor) -> Tensor:
@@ -320,6 +265,6 @@ def r2_score(predictions: Tensor, Y: Tensor) -> Tensor:
     return torch.where(constant, (residual == 0).double(), 1.0 - residual / torch.where(constant, 1.0, spread))
 
 
-def _is_state(name: str) -> bool:
+def is_state(name: str) -> bool:
     """Whether an attribute belongs to the fitted state: it ends in one underscore and isn't private."""
     return name.endswith("_") and not name.startswith("_")

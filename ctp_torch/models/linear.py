@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.models.base import Regressor
+from ctp_torch.models.file_checks import check_floats
 
 __all__ = ["LinearRegression", "Ridge"]
 
@@ -39,6 +40,12 @@ class LinearRegression(Regressor):
         blocks = [rows.double() @ self.coef_ + self.intercept_ for rows in torch.split(X, _BLOCK)]
         return torch.cat(blocks)  # (samples, targets)
 
+    def _check_fit(self) -> int:
+        """Weights and intercept of one shape."""
+        n_targets = self.intercept_.shape[-1]
+        check_floats(coef_=(self.coef_, (self.n_features_in_, n_targets)), intercept_=(self.intercept_, (n_targets,)))
+        return n_targets
+
 
 class Ridge(LinearRegression):
     """Ridge regression ``y = x w + b``: w and b minimise ``|Y - X w - b|^2 + alpha |w|^2`` (b isn't penalised).
@@ -54,9 +61,18 @@ class Ridge(LinearRegression):
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         """Least squares with the penalty."""
-        if not self.alpha >= 0.0:
-            raise ValueError(f"Ridge.alpha must not be negative, got {self.alpha}")
+        self._check_alpha()
         self.coef_, self.intercept_ = _ridge(X, Y, alpha=self.alpha)
+
+    def _check_fit(self) -> int:
+        """As the base, with a penalty that can be meant."""
+        self._check_alpha()
+        return super()._check_fit()
+
+    def _check_alpha(self) -> None:
+        """Refuse a penalty that is none."""
+        if not 0.0 <= self.alpha < float("inf"):
+            raise ValueError(f"Ridge.alpha must not be negative or infinite, got {self.alpha}")
 
 
 def _ridge(X: Tensor, Y: Tensor, *, alpha: float) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,8 @@ class MapSettings:
     """Of several images of one slice and time."""
     strict: bool = False
     """Refuse a series that fails quality control."""
+    max_unpacked: float | None = None
+    """Most that a zip or a compressed NIfTI may unpack to [GB]; by free memory and disk when None."""
     keep_identity: bool = False
     """Note the patient, names of files and the scanner's own words in the record too."""
     device: str = "cpu"
@@ -245,6 +247,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
         drop_incomplete=settings.drop_incomplete,
         duplicates=settings.duplicates,
         keep_identity=settings.keep_identity,
+        max_unpacked=settings.max_unpacked,
     )
     return series.to(settings.device)
 

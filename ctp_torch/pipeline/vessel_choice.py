@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ctp_torch import ops
 from ctp_torch.data.slabs import Slabs
 from ctp_torch.errors import CTPError, UnreadableFileError
+from ctp_torch.io.limits import read_text
 from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.pipeline.scan import Scan, align
 
@@ -79,6 +80,8 @@ def read_mask(path: Path, source: CTPSeries) -> Tensor:
     from ctp_torch.io import read_volume
 
     volume, geometry = read_volume(path)
+    if volume.ndim != 3:
+        raise CTPError(f"{path}: a mask is one volume, this file holds {len(volume)}; save the one you mean alone")
     if not geometry.matches(source.geometry):
         raise CTPError(
             f"{path}: the mask is {geometry.shape} at {geometry.origin} mm, the series {source.geometry.shape} at "
@@ -115,20 +118,25 @@ def _from_curve_file(path: Path, source: CTPSeries) -> Tensor:
     """One enhancement [HU] a line, or time [s] and enhancement; a first line of words is passed over."""
     rows: list[list[float]] = []
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         for number, line in enumerate(lines):
             try:
                 rows.append([float(part) for part in re.split(r"[,;\s]+", line)])
             except ValueError:
                 if number:
                     raise
-    except (UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UnreadableFileError(
             f"{path}: not a curve ({error}); give one number a line, or time,enhancement"
         ) from error
     if not rows or len({len(row) for row in rows}) != 1 or len(rows[0]) > 2:
         raise UnreadableFileError(f"{path}: not a curve; give one number a line, or time,enhancement")
-    values = source.hu.new_tensor([row[-1] for row in rows])
+    table = source.times.new_tensor(rows)  # (rows, 1 or 2)
+    if not bool(table.isfinite().all()):
+        raise UnreadableFileError(f"{path}: not a curve; it holds NaN or infinity, give finite numbers alone")
+    if table.shape[1] == 2 and bool((table[:, 0].diff() <= 0).any()):
+        raise UnreadableFileError(f"{path}: the times of the curve must rise from line to line, in seconds")
+    values = table[:, -1].to(source.hu)
     if len(rows[0]) == 2:
         clock = source.times.median(dim=1).values
         values = ops.resample_curves(values[None], clock.new_tensor([row[0] for row in rows]), clock)[0]

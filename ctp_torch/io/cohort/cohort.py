@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,9 @@ from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.atomic import whole
 from ctp_torch.io.cohort.layouts import Found, find_patients
-from ctp_torch.io.nifti.nifti import header_step, sidecar
+from ctp_torch.io.limits import DAMAGE, read_text
+from ctp_torch.io.nifti.nifti import sidecar
+from ctp_torch.io.nifti.nifti_file import is_nifti, nifti_step
 
 __all__ = ["COHORT_FORMAT", "Cohort", "CohortPatient", "Split", "read_cohort", "write_cohort_index"]
 
@@ -160,24 +163,26 @@ def _other_layout(folder: Path, lut: str) -> Cohort:
 
 def _step(series: Path) -> float | None:
     """1 s for a NIfTI series whose files don't tell: the public data sets were resampled to that."""
-    if not series.name.endswith((".nii", ".nii.gz")) or sidecar(series).is_file():
+    if not is_nifti(series) or sidecar(series).is_file():
         return None
-    return None if header_step(series) is not None else 1.0
+    return None if nifti_step(series) is not None else 1.0
 
 
 def _own_layout(folder: Path, index: Path, lut: str) -> Cohort:
     """Our layout, as its index tells."""
     try:
-        told = json.loads(index.read_text(encoding="utf-8"))
+        told = json.loads(read_text(index))
         version = told["format"]
         if not isinstance(version, int) or version > COHORT_FORMAT:
             raise UnreadableFileError(
                 f"{index} has format {version}, this version reads up to {COHORT_FORMAT}: update ctp-torch"
             )
         ranges = {str(name): (float(low), float(high)) for name, (low, high) in told["ranges"].items()}
+        if not all(math.isfinite(high - low) and low < high for low, high in ranges.values()):
+            raise ValueError(f"ranges must be finite and rise, got {ranges}")
         patients = tuple(_patient(folder, one["name"], one["split"], ranges, lut) for one in told["patients"])
         settings = dict(told.get("settings", {}))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         raise UnreadableFileError(
             f"{index} is broken or foreign ({type(error).__name__}: {error}); make the cohort again"
         ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.cohort.quantity_names import quantity_in
 from ctp_torch.io.dicom.index import ImageHeader, find_files, index_files
+from ctp_torch.io.limits import parsing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -142,7 +143,7 @@ def _display(image: ImageHeader) -> tuple[float | None, float, str, Tensor | Non
 
     from ctp_torch.io.dicom.lookup import Lookup
 
-    with warnings.catch_warnings():
+    with parsing(image.path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = dcmread(image.path, stop_before_pixels=True, force=True)
         groups = dataset.get("PerFrameFunctionalGroupsSequence")

@@ -15,6 +15,7 @@ from ctp_torch.io.cohort.quantity_names import quantity_in
 from ctp_torch.io.color.legend import draw_legend
 from ctp_torch.io.dicom.bytes import HeaderTemplate
 from ctp_torch.io.dicom.header import StudyHeader, da, ds, plane_elements, study_elements, tm
+from ctp_torch.io.limits import dicom_damage, parsing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -162,26 +163,31 @@ def read_color_maps(folder: str | Path) -> ColorMaps:
     UnreadableFileError
         when the pictures of a map differ in size, or one is truncated
     """
-    import torch
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     groups: dict[str, list[tuple[Path, Dataset]]] = {}
     folder = Path(folder)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []:
         try:
             dataset = dcmread(path)
-        except (InvalidDicomError, OSError):
+            name = _quantity(dataset)
+            colored = dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+        except dicom_damage():  # a map that lacks a slice for it is refused where it meets its series
             continue
-        name = _quantity(dataset)
-        if name and (
-            dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
-        ):
+        if name and colored:
             groups.setdefault(name, []).append((path, dataset))
     if not groups:
         raise NoSeriesError(
             f"{folder} holds no RGB map that names its quantity ({', '.join(QUANTITIES)}) in its series description"
         )
+    with parsing(folder):
+        return _put_together(groups)
+
+
+def _put_together(groups: Mapping[str, list[tuple[Path, Dataset]]]) -> ColorMaps:
+    """The maps of the pictures of each quantity."""
+    import torch
+
     colors, ranges, grids = {}, {}, {}
     for name in sorted(groups, key=list(QUANTITIES).index):
         pairs = sorted(groups[name], key=lambda pair: _order(pair[1]))
@@ -250,7 +256,7 @@ def _pixels(path: Path, dataset: Dataset) -> Tensor:
             pixels = pixels >> 8 if pixels.dtype.itemsize > 1 else pixels
         pictures = torch.from_numpy(pixels.astype("u1"))
         return pictures if pictures.ndim == 4 else pictures[None]
-    except (ValueError, AttributeError, RuntimeError) as error:
+    except dicom_damage() as error:
         raise UnreadableFileError(f"{path}: the pixels of this map can't be read ({error}); export it again") from error
 
 

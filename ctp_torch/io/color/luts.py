@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch.errors import UnreadableFileError
+from ctp_torch.io.limits import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,15 +133,15 @@ def _table(path: Path) -> Tensor:
 
     rows = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).splitlines():
             words = line.replace(",", " ").replace(";", " ").split()
             if words and all(word.lstrip("-").isdigit() for word in words):
                 rows.append([int(word) for word in words])
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UnreadableFileError(f"{path} can't be read as a colour table ({error})") from error
     if len(rows) < 2 or {len(row) for row in rows} not in ({3}, {4}) or min(map(min, rows)) < 0:
         raise UnreadableFileError(f"{path} is no colour table: each line needs R, G, B from 0 to 255")
-    colors = torch.tensor([row[-3:] for row in rows])
-    if int(colors.max()) > 255:
-        raise UnreadableFileError(f"{path} is no colour table: a colour is {int(colors.max())}, above 255")
-    return colors.to(torch.uint8)
+    highest = max(max(row[-3:]) for row in rows)
+    if highest > 255:
+        raise UnreadableFileError(f"{path} is no colour table: a colour is {highest}, above 255")
+    return torch.tensor([row[-3:] for row in rows], dtype=torch.uint8)

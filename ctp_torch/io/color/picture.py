@@ -23,8 +23,11 @@ def read_picture(path: str | Path) -> Tensor:
     """
     import numpy as np
     import torch
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    from ctp_torch.io.limits import dicom_damage
+
+    picture_damage: tuple[type[Exception], ...] = (*dicom_damage(), SyntaxError, Image.DecompressionBombError)
     path = Path(path)
     try:
         with path.open("rb") as stream:
@@ -35,8 +38,8 @@ def read_picture(path: str | Path) -> Tensor:
             colored = image.convert("RGBA")
             black = Image.new("RGBA", colored.size, (0, 0, 0, 255))
             return torch.from_numpy(np.array(Image.alpha_composite(black, colored).convert("RGB")))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UnreadableFileError(f"{path} can't be read as a picture ({error})") from error
+    except picture_damage as error:
+        raise UnreadableFileError(f"{path} can't be read as a picture ({error}); save it again as PNG") from error
 
 
 def _dicom_picture(path: Path) -> Tensor:

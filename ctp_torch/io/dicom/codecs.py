@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.dicom.index import PixelLayout
+from ctp_torch.io.dicom.lookup import uid_name
+from ctp_torch.io.limits import dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["SIMPLEITK_SYNTAXES", "decode_frames"]
+__all__ = ["SIMPLEITK_SYNTAXES", "decode_frames", "excess_is_an_error"]
 
 SIMPLEITK_SYNTAXES = {
     "1.2.840.10008.1.2.4.50": "JPEG Baseline",
@@ -31,6 +35,7 @@ SIMPLEITK_SYNTAXES = {
     "1.2.840.10008.1.2.5": "RLE Lossless",
 }
 """What the GDCM inside SimpleITK decodes (IJG libjpeg for 8, 12 and 16 bits, CharLS, OpenJPEG: all permissive)."""
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _PYDICOM_FIRST = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5")
 """Deflate and RLE need nothing but pydicom."""
 
@@ -51,25 +56,42 @@ def decode_frames(path: Path, layouts: Sequence[PixelLayout]) -> list[Any]:
         naming the file and its transfer syntax when the pixels are damaged or no decoder knows them
     """
     from pydicom import dcmread
-    from pydicom.uid import UID
 
     syntax = layouts[0].transfer_syntax
-    name = UID(syntax).name
+    name = uid_name(syntax)
+    if syntax in _NATIVE:
+        raise UnreadableFileError(
+            f"{path}: its pixels are packed in fragments, its transfer syntax ({name}) tells plain ones; export it anew"
+        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = dcmread(path, force=True)
-            if "PixelData" not in dataset:
-                raise UnreadableFileError(f"{path} is truncated: its pixels are missing; copy it again")
-            if syntax in SIMPLEITK_SYNTAXES and syntax not in _PYDICOM_FIRST:
-                return _with_simpleitk(dataset, layouts)
-            return _with_pydicom(dataset, layouts, name)
-    except (ValueError, RuntimeError, EOFError, OSError, AttributeError, KeyError, IndexError, TypeError) as error:
+        dataset = dcmread(path, force=True)
+        if "PixelData" not in dataset:
+            raise UnreadableFileError(f"{path} is truncated: its pixels are missing; copy it again")
+        if syntax in SIMPLEITK_SYNTAXES and syntax not in _PYDICOM_FIRST:
+            return _with_simpleitk(dataset, layouts)
+        return _with_pydicom(dataset, layouts, name)
+    except UserWarning as excess:  # made an error by `excess_is_an_error`
+        found, told = (int(n) for n in re.findall(r"(\d+) vs. (\d+)", str(excess))[0])
+        if found - told < layouts[0].columns:  # some writers pad
+            return _with_simpleitk(dataset, layouts)
+        raise UnreadableFileError(
+            f"{path} holds more pixels than Rows and Columns tell ({excess}); export it again"
+        ) from excess
+    except dicom_damage() as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise UnreadableFileError(
             f"{path}: its pixels ({name}, {syntax}) can't be decoded, they are damaged or truncated ({reason});"
             " copy it again, or take it out of the folder"
         ) from error
+
+
+@contextmanager
+def excess_is_an_error() -> Iterator[None]:
+    """A block in which pydicom is silent but for pixels beyond those told; around threads, for filters are shared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="The decoded RLE segment contains", category=UserWarning)
+        yield
 
 
 def _with_pydicom(dataset: Dataset, layouts: Sequence[PixelLayout], name: str) -> list[Any]:

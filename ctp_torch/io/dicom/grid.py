@@ -13,7 +13,10 @@ from ctp_torch.io.dicom.index import ImageHeader, LeftOut
 from ctp_torch.io.dicom.select import along_normal
 from ctp_torch.io.dicom.times import SAME_TIME_S, Clock
 
-__all__ = ["Grid", "arrange"]
+__all__ = ["INCOMPLETE", "Grid", "arrange"]
+
+INCOMPLETE = "its time point lacks a slice"
+"""Why images of dropped time points are left out."""
 
 _Slices = list[list[ImageHeader]]
 
@@ -86,7 +89,7 @@ def arrange(
         if not (drop_incomplete and whole):
             raise IncompleteSeriesError(_missing(table, slices, clock))
         for partial, row in zip(full, table, strict=True):
-            left_out += [LeftOut(i.path, "its time point lacks a slice") for i in partial if None in row]
+            left_out += [LeftOut(i.path, INCOMPLETE) for i in partial if None in row]
     return Grid(whole, [[clock.read(image) for image in cells] for cells in whole], left_out, n_frames - len(whole))
 
 

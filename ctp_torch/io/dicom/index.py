@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
+from ctp_torch.io.dicom.amount import too_large_inflated, wrong_amount
 from ctp_torch.io.dicom.lookup import Lookup
 from ctp_torch.io.dicom.moments import moments, orders
 from ctp_torch.io.dicom.terms import uid_term
+from ctp_torch.io.limits import BoundedReader, dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["ImageHeader", "LeftOut", "PixelLayout", "find_files", "index_files"]
+__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
 
+HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 """Pixel Data of integers, of 32-bit and of 64-bit floating point."""
 
@@ -96,12 +99,45 @@ class LeftOut:
 
     path: Path
     reason: str
+    """The kind, the same for all files of a kind."""
+    detail: str = ""
+    """What is so about this file alone."""
+    broken: bool = False
+    """Whether it is damaged, and might have belonged to the series."""
+
+    def describe(self) -> str:
+        """Path, kind and detail in one sentence."""
+        if self.detail.startswith(str(self.path)):
+            return self.detail
+        verb = "" if self.reason.startswith(("is ", "holds ")) else ":"
+        return f"{self.path}{verb} {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 
 def find_files(folder: Path) -> list[Path]:
     """All files under a folder, hidden files and folders aside, in the order of their names."""
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(p for p in paths if not _is_hidden(p, folder))
+
+
+def hidden_images(folder: Path) -> list[LeftOut]:
+    """The hidden files under a folder that are DICOM: somebody may miss them."""
+    hidden = (path for path in folder.rglob("*") if _is_hidden(path, folder) and path.is_file())
+    images = sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+    return [LeftOut(path, HIDDEN) for path in images]
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the name of the file, or of a folder below the one searched, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _start_of(path: Path) -> bytes:
+    """The first 132 bytes, or none where the file can't be opened."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)
+    except OSError:
+        return b""
 
 
 def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]]:
@@ -113,41 +149,40 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
         warnings.simplefilter("ignore")
         for path in paths:
             try:
-                with path.open("rb") as stream:
+                with BoundedReader(path) as stream:
                     found = _read_headers(path, stream)
             except OSError as error:
-                found = f"can't be opened ({error.strerror})"
-            if isinstance(found, str):
-                left_out.append(LeftOut(path, found))
+                found = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
+            if isinstance(found, LeftOut):
+                left_out.append(found)
             else:
                 headers.extend(found)
     return headers, left_out
 
 
-def _read_headers(path: Path, stream: BinaryIO) -> list[ImageHeader] | str:
+def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | LeftOut:
     """The images of one file, or why there are none."""
     from pydicom import dcmread
-    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     start = stream.read(132)
     bare = start[128:] != b"DICM"
     if bare and not _starts_like_dicom(start):
         cut = len(start) < 132 and path.suffix.lower() in (".dcm", ".ima")
-        return f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file"
-    stream.seek(0)
+        return LeftOut(
+            path, f"broken DICOM file (it ends after {len(start)} bytes)" if cut else "no DICOM file", broken=cut
+        )
     try:
+        if not bare and (size := too_large_inflated(stream)):
+            return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)
+        stream.seek(0)
         dataset = dcmread(stream, stop_before_pixels=True, force=bare)
-        return _images(path, dataset, _pixel_data(stream, dataset))
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        return f"broken DICOM header ({type(error).__name__})"
+        found = _images(path, dataset, _pixel_data(stream, dataset))
+    except dicom_damage() as error:
+        return LeftOut(path, "broken DICOM header", type(error).__name__, broken=True)
+    if isinstance(found, str):
+        return LeftOut(path, found, broken=found.startswith("broken"))
+    amiss = wrong_amount(found[0].pixels, stream)
+    return LeftOut(path, *amiss, broken=True) if amiss else found
 
 
 def _starts_like_dicom(start: bytes) -> bool:
@@ -200,6 +235,8 @@ def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeade
     top = Lookup([dataset])
     if top.text("SOPClassUID") == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
         return "a DICOMDIR"
+    if not top.text("SOPClassUID"):
+        return "broken DICOM header (no SOP class)"
     if pixels.length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
         return "broken DICOM file (a CT image that ends before its pixels)"
     if pixels.length == 0 or not top.integer("Rows") or not top.integer("Columns"):
@@ -254,7 +291,7 @@ def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelDat
         series_number=get.integer("SeriesNumber"),
         description=get.text("SeriesDescription"),
         kernel="/".join(get.texts("ConvolutionKernel")),
-        thickness=get.number("SliceThickness"),
+        thickness=get.positive("SliceThickness"),
         kvp=get.number("KVP"),
         position=get.numbers("ImagePositionPatient", 3),
         orientation=get.numbers("ImageOrientationPatient", 6),

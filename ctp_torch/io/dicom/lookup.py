@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, overload
 
+from ctp_torch.io.limits import dicom_damage
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "uid_name"]
 
 _TEXT = {"CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"}
 """Value representations of one line, several values parted by backslashes."""
@@ -53,7 +55,7 @@ class Lookup:
                 continue
             try:
                 value = _quick(part.dataset, raw, vr)
-            except (ValueError, TypeError, KeyError, OverflowError, AttributeError, NotImplementedError):
+            except dicom_damage():
                 continue
             if value is not None and value != "" and not (hasattr(value, "__len__") and len(value) == 0):
                 return value
@@ -66,7 +68,7 @@ class Lookup:
                 continue
             try:
                 return part.dataset.private_block(group, creator)[offset].value
-            except (KeyError, ValueError, TypeError):
+            except dicom_damage():
                 continue
         return None
 
@@ -95,6 +97,11 @@ class Lookup:
         """The attribute as a finite number."""
         return as_number(self.value(keyword))
 
+    def positive(self, keyword: str) -> float | None:
+        """The attribute as a finite number above 0."""
+        number = self.number(keyword)
+        return number if number is not None and number > 0 else None
+
     @overload
     def integer(self, keyword: str) -> int | None: ...
     @overload
@@ -105,6 +112,14 @@ class Lookup:
         """The attribute as a whole number."""
         number = self.number(keyword)
         return default if number is None else int(number)
+
+
+def uid_name(uid: str) -> str:
+    """What a UID stands for, or the UID itself, whatever is in it."""
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID
+
+    return str(UID(uid, validation_mode=IGNORE).name)
 
 
 @cache

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
-from ctp_torch.io.dicom.codecs import decode_frames
+from ctp_torch.io.dicom.codecs import decode_frames, excess_is_an_error
 from ctp_torch.io.dicom.index import ImageHeader, PixelLayout
+from ctp_torch.io.limits import check_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PADDING_HU", "read_hounsfield"]
+__all__ = ["PADDING_HU", "read_hounsfield", "read_what_can_be"]
 
 PADDING_HU = -1024.0
 """What pixels outside the measured circle are set to: the bottom of the CT scale."""
@@ -33,20 +34,36 @@ def read_hounsfield(cells: list[list[ImageHeader]]) -> Tensor:
     UnreadableFileError
         naming the file that is truncated or can't be decoded
     """
+    hu, failed = read_what_can_be(cells)
+    if failed:
+        raise next(iter(failed.values()))
+    return hu
+
+
+def read_what_can_be(cells: list[list[ImageHeader]]) -> tuple[Tensor, dict[Path, UnreadableFileError]]:
+    """The same, and the files whose cells stay empty because they are damaged, with the reason for each."""
     import torch
 
     first = cells[0][0].pixels
+    check_memory(4 * len(cells) * len(cells[0]) * first.rows * first.columns, f"the series of {first.path.parent}")
     hu = torch.empty(len(cells), len(cells[0]), first.rows, first.columns)
     out = hu.numpy()
     by_file: dict[Path, list[tuple[int, int, ImageHeader]]] = {}
     for t, row in enumerate(cells):
         for z, image in enumerate(row):
             by_file.setdefault(image.path, []).append((t, z, image))
+
+    def filled(jobs: list[tuple[int, int, ImageHeader]]) -> UnreadableFileError | None:
+        try:
+            _fill(out, jobs)
+        except UnreadableFileError as error:
+            return error
+        return None
+
     # reading, decoding and scaling happen outside Python's lock
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(lambda jobs: _fill(out, jobs), by_file.values()):
-            pass
-    return hu
+    with excess_is_an_error(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        found = dict(zip(by_file, pool.map(filled, by_file.values()), strict=True))
+    return hu, {path: error for path, error in found.items() if error is not None}
 
 
 def _fill(out: Any, jobs: list[tuple[int, int, ImageHeader]]) -> None:

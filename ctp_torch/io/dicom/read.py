@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.data.provenance import LeftOutFiles, Provenance
 from ctp_torch.data.series import CTPSeries
-from ctp_torch.errors import NoSeriesError, UnreadableFileError
+from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
-from ctp_torch.io.dicom.grid import Grid, arrange
-from ctp_torch.io.dicom.index import ImageHeader, LeftOut, index_files
-from ctp_torch.io.dicom.pixels import PADDING_HU, read_hounsfield
+from ctp_torch.io.dicom.grid import INCOMPLETE, Grid, arrange
+from ctp_torch.io.dicom.index import HIDDEN, ImageHeader, LeftOut, index_files
+from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
+from ctp_torch.io.odd_images import odd_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,16 +42,18 @@ def find_series(
     UnreadableFileError
         when a header is broken
     """
+    images, left_out = _images(paths, place, series)
+    return candidates(images), left_out
+
+
+def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[list[ImageHeader], list[LeftOut]]:
+    """The images that measure CT numbers, and the files that don't."""
     headers, left_out = index_files(paths)
     images, others = ct_images(headers, series=series)
     left_out += others
-    broken = [one for one in left_out if one.reason.startswith(("broken", "can't"))]
-    if broken:
-        raise UnreadableFileError(
-            f"{broken[0].path}: {broken[0].reason}"
-            + (f", and {len(broken) - 1} more files like it" if len(broken) > 1 else "")
-            + "; copy it again, or take it out of the folder"
-        )
+    broken = [one for one in left_out if one.broken]
+    if broken and not images:
+        raise UnreadableFileError(f"{_first_of(broken)}; copy it again, or take it out of the folder")
     if not images:
         reasons = Counter(one.reason for one in left_out)
         found = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
@@ -59,7 +62,7 @@ def find_series(
             f"{place} holds no CT perfusion images: {found or 'it is empty'}"
             + ("; a derived series is read when named with --series UID" if derived else "")
         )
-    return candidates(images), left_out
+    return images, left_out
 
 
 def read_dicom(
@@ -72,17 +75,39 @@ def read_dicom(
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
     keep_identity: bool = False,
+    lost: Sequence[LeftOut] = (),
 ) -> CTPSeries:
-    """The perfusion series that the files hold; the options are those of ``read_series``."""
-    found, left_out = find_series(paths, place, series=series)
-    chosen = choose(found, series)
+    """The perfusion series that the files hold; the options are those of ``read_series``.
+
+    Files that are damaged are left out, and the warnings say how many and of what kind. Where a time point lacks a
+    slice without them, that is refused as any missing slice is, unless ``drop_incomplete`` leaves such time points out.
+    ``lost`` are files left out before.
+    """
+    images, left_out = _images(paths, place, series)
+    left_out += lost
+    while True:  # again without the files whose pixels turn out to be damaged
+        found = candidates(images)
+        chosen = choose(found, series)
+        clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
+        try:
+            grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
+        except IncompleteSeriesError as error:
+            broken = [one for one in left_out if one.broken]
+            if not broken:
+                raise
+            raise UnreadableFileError(f"{_first_of(broken)}; copy it again: without it, {error}") from error
+        hu, failed = read_what_can_be(grid.cells)
+        if not failed:
+            break
+        images = [image for image in images if image.path not in failed]
+        if not any(image.path not in failed for image in chosen.images):
+            raise next(iter(failed.values()))
+        left_out += [LeftOut(path, "undecodable pixels", str(error), broken=True) for path, error in failed.items()]
     for other in found:
         if other is not chosen:
             left_out += [LeftOut(image.path, f"another series ({other.describe()})") for image in other.images]
-    clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
-    grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
     told, source = _times(grid, clock, times, dt)
-    hu = read_hounsfield(grid.cells)
+    odd = odd_images(hu)
     first = grid.cells[0]
     hu, told, geometry, resampled = straighten(
         hu,
@@ -92,10 +117,37 @@ def read_dicom(
         first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
         thickness=first[0].thickness,
     )
-    warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid)]
+    left_out += grid.left_out
+    warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
     provenance = _provenance(grid, source, warnings, keep_identity=keep_identity)
-    files = _by_reason(left_out + grid.left_out, paths, names=keep_identity)
+    files = _by_reason(left_out, [*paths, *(one.path for one in lost)], names=keep_identity)
     return CTPSeries(hu, told - told.min(), geometry, replace(provenance, left_out=files))
+
+
+def _first_of(broken: list[LeftOut]) -> str:
+    """The first broken file in words, and how many more there are of each kind."""
+    kinds = Counter(one.reason for one in broken[1:])
+    more = ", ".join(f"{n} x {kind}" for kind, n in kinds.items())
+    return broken[0].describe() + (f", and {len(broken) - 1} more broken files ({more})" if more else "")
+
+
+def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
+    """What was left out that somebody may miss: by number and kind, for names may identify."""
+    said = []
+    kinds = Counter(one.reason for one in left_out if one.broken)
+    if kinds:
+        dropped = sum(one.reason == INCOMPLETE for one in left_out)
+        rest = (
+            f"{dropped} images of time points that lack a slice were left out too" if dropped else "none lacks a slice"
+        )
+        said.append(
+            f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
+            f" {n_frames} time points are left, {rest}; others may be missing"
+        )
+    hidden = sum(one.reason == HIDDEN for one in left_out)
+    if hidden:
+        said.append(f"{hidden} hidden files look like DICOM images and were not read: their names begin with a dot")
+    return said
 
 
 def _times(grid: Grid, clock: Clock, times: Tensor | None, dt: float | None) -> tuple[Tensor, str]:

@@ -14,6 +14,12 @@ _CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image Storage
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image Storage
 }
+_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-3, 100.0, 1e5
+"""Pixels, and places from the scanner's origin, beyond these are damage."""
+_SKEW = 0.05
+"""Of the products of direction cosines: decimal strings are rounded, but no image is askew."""
+_STEEPEST = 1e6
+"""Slope and intercept [HU] that still leave float32 whole."""
 
 
 def normal(orientation: Sequence[float]) -> tuple[float, float, float]:
@@ -51,6 +57,8 @@ def ct_images(headers: Iterable[ImageHeader], *, series: str | None = None) -> t
         seen.add(identity)
         if reason:
             left_out.append(LeftOut(image.path, reason))
+        elif impossible := _impossible(image):
+            left_out.append(LeftOut(image.path, f"impossible {impossible}", broken=True))
         else:
             kept.append(image)
     return kept, left_out
@@ -81,6 +89,24 @@ def _reason_against(image: ImageHeader, asked: str) -> str:
         if value is None
     ]
     return f"no {' and '.join(missing)}" if missing else ""
+
+
+def _impossible(image: ImageHeader) -> str:
+    """Which numbers of a header no image can have; empty when all can be."""
+    position, orientation, spacing = image.position or (), image.orientation or (), image.spacing or ()
+    row, column = orientation[:3], orientation[3:]
+    products = [
+        sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((row, row), (column, column), (row, column))
+    ]
+    for name, possible in (
+        ("pixel spacing", all(_SMALLEST_MM < s < _LARGEST_MM for s in spacing)),
+        ("orientation", all(abs(p - q) < _SKEW for p, q in zip(products, (1.0, 1.0, 0.0), strict=True))),
+        ("position", all(abs(p) < _FARTHEST_MM for p in position)),
+        ("rescale", 0 < abs(image.slope) < _STEEPEST and abs(image.intercept) < _STEEPEST),
+    ):
+        if not possible:
+            return name
+    return ""
 
 
 def grids(images: Iterable[ImageHeader]) -> list[list[ImageHeader]]:

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
+from ctp_torch.errors import IncompleteSeriesError, OptionError, UnreadableFileError
+from ctp_torch.io.limits import DAMAGE, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["read_times", "spread"]
+__all__ = ["check_times", "read_times", "spread"]
+
+_SHORTEST_S, _LONGEST_S, _SPAN_S = 0.01, 120.0, 14_400.0
+"""Between frames no gantry turns faster, and no bolus waits longer; a whole scan lasts minutes, never over 4 hours."""
+_MOST_LAGS = 10_000
+"""Usual steps in the whole scan: everything later works on even steps."""
 
 
 def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
@@ -28,14 +34,24 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
     ------
     UnreadableFileError
         when the file holds no such times
+    OptionError
+        when the numbers are none, or not finite
     """
     import torch
 
     if not isinstance(times, (str, Path)):
-        return torch.as_tensor(times, dtype=torch.float64)
+        try:
+            given = torch.as_tensor(times, dtype=torch.float64)
+        except DAMAGE as error:
+            raise OptionError(f"times must be seconds ({error}): give one a frame, or one a frame and slice") from error
+        if given.ndim not in (1, 2) or not given.numel() or not bool(given.isfinite().all()):
+            raise OptionError(
+                f"times must be finite seconds, got {times!r:.200}: give one a frame, or one a frame and slice"
+            )
+        return given
     path = Path(times)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if text.lstrip().startswith(("{", "[")):
             told = json.loads(text)
             if isinstance(told, dict):
@@ -46,7 +62,7 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
             if len(told) == 1 or all(len(row) == 1 for row in told):  # one line, or one column
                 told = [seconds for row in told for seconds in row]
         values = torch.tensor(told, dtype=torch.float64)
-    except (OSError, ValueError, TypeError) as error:
+    except (*DAMAGE, OSError) as error:
         raise UnreadableFileError(
             f"{path} holds no times ({error}): one number of seconds a line, or JSON with FrameTimes"
         ) from error
@@ -72,3 +88,39 @@ def spread(times: Tensor, shape: tuple[int, ...]) -> Tensor:
     if bool((wide.diff(dim=0) <= 0).any()):
         raise IncompleteSeriesError("the times given must rise from frame to frame, in seconds")
     return wide
+
+
+def check_times(times: Tensor, place: Path) -> None:
+    """Refuse times that no scanner takes images at: what follows would work on lags without end.
+
+    Parameters
+    ----------
+    times
+        ``(time, z)`` [s]
+    place
+        where they come from, for the message
+
+    Raises
+    ------
+    IncompleteSeriesError
+        naming the steps found and what may be meant
+    """
+    remedy = "give the true ones with --times FILE (seconds, one a frame) or --dt S"
+    if not bool(times.isfinite().all()):
+        raise IncompleteSeriesError(f"{place}: the times of its frames are no numbers; {remedy}")
+    if len(times) < 2:
+        return
+    steps = times.diff(dim=0)
+    step, span = float(steps.median()), float(times.max() - times.min())
+    if step < _SHORTEST_S:
+        raise IncompleteSeriesError(f"{place}: frames {step:g} s apart, faster than any scanner; {remedy}")
+    if step > _LONGEST_S or span > _SPAN_S:
+        raise IncompleteSeriesError(
+            f"{place}: frames {step:g} s apart, {span:,.0f} s in all; a perfusion scan takes a frame every few seconds,"
+            f" for minutes. If these are milliseconds ({step / 1000:g} s apart), {remedy}"
+        )
+    if span > _MOST_LAGS * step:
+        raise IncompleteSeriesError(
+            f"{place}: frames {step:g} s apart with a gap of {float(steps.max()):,.0f} s; leave out the frames after,"
+            f" or {remedy}"
+        )

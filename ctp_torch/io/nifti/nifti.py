@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import zlib
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
 from ctp_torch.io.atomic import expect_size, whole
+from ctp_torch.io.limits import check_memory, check_regular
 from ctp_torch.io.nifti.frame_times import read_times, spread
 from ctp_torch.io.nifti.lost_values import fill_lost
-from ctp_torch.io.nifti.nonfinite import find_nonfinite
+from ctp_torch.io.nifti.nifti_file import is_nifti, nifti_step, read_nifti_file
+from ctp_torch.io.odd_images import odd_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,28 +122,37 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
     Raises
     ------
     UnreadableFileError
-        when the file isn't there, is truncated, or has another number of dimensions
+        when the file isn't there, is damaged or truncated, or has another number of dimensions
+    CTPError
+        when it doesn't fit into memory
     """
-    import SimpleITK
     import torch
 
     path = Path(path)
+    check_regular(path)
     if not path.is_file():
         raise UnreadableFileError(f"{path} is no file")
+    if not is_nifti(path):
+        return _by_simpleitk(path)
+    found = read_nifti_file(path)
+    return torch.from_numpy(found.values), found.geometry
+
+
+def _by_simpleitk(path: Path) -> tuple[Tensor, Geometry]:
+    """An image of another format."""
+    import SimpleITK
+    import torch
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        if path.name.endswith((".nii", ".nii.gz")):
-            _check_whole(path)
-        image = SimpleITK.ReadImage(str(path))
+        reader.ReadImageInformation()
+        check_memory(8 * math.prod(reader.GetSize()), str(path))
+        image = reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise UnreadableFileError(f"{path} can't be read as an image ({reason})") from error
+        raise UnreadableFileError(f"{path} can't be read as an image ({reason}); copy it again") from error
     array = SimpleITK.GetArrayFromImage(image)
-    if array.dtype.kind == "f" and path.name.endswith((".nii", ".nii.gz")):
-        found = find_nonfinite(path)
-        if found is not None:
-            array.reshape(-1)[found[0]] = found[1]
-    if array.ndim == 5 and array.shape[1] == 1:  # some tools put time fifth
-        array = array[:, 0]
     if image.GetNumberOfComponentsPerPixel() != 1 or array.ndim not in (3, 4):
         raise UnreadableFileError(
             f"{path} is {array.ndim}-dimensional; a volume (3) or a series of volumes (4) is needed"
@@ -150,39 +160,6 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype("int32" if array.dtype.itemsize == 2 else "int64")
     return torch.from_numpy(array), _grid(image, array.shape[-3:])
-
-
-def _check_whole(path: Path) -> None:
-    """Refuse a file that holds less than its header tells: ITK fills a truncated gzip stream with zeros."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    sizes = [int(reader.GetMetaData(f"dim[{k}]")) for k in range(1, 1 + int(reader.GetMetaData("dim[0]")))]
-    wanted = int(float(reader.GetMetaData("vox_offset"))) + math.prod(sizes) * int(reader.GetMetaData("bitpix")) // 8
-    there = path.stat().st_size
-    if path.name.endswith(".gz"):
-        with path.open("rb") as stream:
-            stream.seek(-4, 2)
-            there = int.from_bytes(stream.read(4), "little")  # gzip's own count, of the last 4 GiB
-        if there == wanted % 2**32:
-            return
-        there = _unpacked_size(path)
-    if there < wanted:
-        raise UnreadableFileError(f"{path} is truncated: {there} of {wanted} bytes are there; copy it again")
-
-
-def _unpacked_size(path: Path) -> int:
-    """How many bytes a gzip file really holds (one of several members counts only its last)."""
-    size = 0
-    try:
-        with gzip.open(path) as stream:
-            while piece := stream.read(1 << 24):
-                size += len(piece)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        return size
-    return size
 
 
 def _grid(image: Any, shape: tuple[int, int, int]) -> Geometry:
@@ -196,7 +173,8 @@ def _grid(image: Any, shape: tuple[int, int, int]) -> Geometry:
 
 def sidecar(path: Path) -> Path:
     """The JSON beside a NIfTI file."""
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    name = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
+    return path.with_name((name[: -len(".nii")] if name.lower().endswith(".nii") else name) + ".json")
 
 
 def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = False) -> Path:
@@ -232,7 +210,9 @@ def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = Fal
     return path
 
 
-def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | None = None) -> CTPSeries:
+def read_nifti_series(
+    path: Path, *, times: Tensor | None = None, dt: float | None = None, max_unpacked: float | None = None
+) -> CTPSeries:
     """A 4-D NIfTI as a series, slices turned to ascend along their normal; the options are those of ``read_series``.
 
     Without ``times`` and ``dt`` they come from the JSON of the same name beside it (``SliceTimes``, ``FrameTimes``), or
@@ -243,7 +223,8 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     from ctp_torch.data.provenance import Provenance
     from ctp_torch.data.series import CTPSeries
 
-    volumes, geometry = read_volume(path)
+    found = read_nifti_file(path, max_unpacked=max_unpacked)
+    volumes, geometry = torch.from_numpy(found.values), found.geometry
     beside = sidecar(path)
     if volumes.ndim == 3 and (times is not None or beside.is_file()):
         volumes = volumes[None]  # a series of one frame loses its fourth dimension on disk
@@ -258,7 +239,7 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
     elif beside.is_file():
         told, source = spread(read_times(beside), shape), "JSON beside it"
     else:
-        step = header_step(path)
+        step = nifti_step(path)
         if step is None:
             raise IncompleteSeriesError(
                 f"{path} tells no times: give them with --times FILE or --dt S, or put FrameTimes into {beside.name}"
@@ -267,22 +248,12 @@ def read_nifti_series(path: Path, *, times: Tensor | None = None, dt: float | No
         warnings.append(f"times are even steps of {step:g} s from the NIfTI header; real frames often aren't even")
     hu, lost = fill_lost(volumes.float())
     warnings += [lost] if lost else []
+    warnings += odd_images(hu)
+    if found.spare >= volumes[0, 0].numel():  # less is padding
+        warnings.append(f"{found.spare} bytes follow the last voxel: the file may hold more than its header tells")
     hu, told, geometry = ascending(hu, told, geometry)
     provenance = Provenance(format="NIfTI", time_source=source, warnings=tuple(warnings))
     return CTPSeries(hu, told - told.min(), geometry, provenance)
-
-
-def header_step(path: Path) -> float | None:
-    """Seconds between volumes as the header's last spacing and time unit tell; None where it tells no unit."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    step = float(reader.GetSpacing()[-1])
-    units = int(float(reader.GetMetaData("xyzt_units"))) if reader.HasMetaDataKey("xyzt_units") else 0
-    timed = units & 0x38 in (8, 16, 24)  # s, ms, us; ITK turns all of them into seconds
-    return step if timed and step > 0 else None
 
 
 def ascending(volumes: Tensor, times: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:

@@ -118,8 +118,8 @@ def read_source(path: str | Path, *, series: str | None = None) -> Source:
     from ctp_torch.io.dicom.read import find_series
 
     place = Path(path)
-    with opened(place) as paths:
-        found, _ = find_series(paths, place, series=series)
+    with opened(place) as there:
+        found, _ = find_series(there.files, place, series=series)
         slices = choose(found, series).slices
         return _source(slices)
 
@@ -155,9 +155,10 @@ def _source(slices: list[list[ImageHeader]]) -> Source:
     from pydicom import dcmread
 
     from ctp_torch.io.dicom.select import along_normal, normal
+    from ctp_torch.io.limits import parsing
 
     first = min((image for images in slices for image in images), key=lambda i: (i.uid, i.pixels.frame))
-    with warnings.catch_warnings():
+    with parsing(first.path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = dcmread(first.path, stop_before_pixels=True, force=True)
         identity = identity_elements(header)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctp_torch.models.base import Regressor
 from ctp_torch.models.checks import working_dtype
+from ctp_torch.models.file_checks import check_floats, check_trees
 from ctp_torch.models.forest.parameters import (
     check_parameters,
     checked_weight,
@@ -261,6 +262,17 @@ class RandomForest(Regressor):
         )
         self.feature_, self.threshold_, self.left_ = nodes.feature, nodes.threshold, nodes.left
         self.value_, self.weight_, self.decrease_ = nodes.value, nodes.weight, nodes.decrease
+
+    def _check_fit(self) -> int:
+        """Trees whose every walk ends in a leaf with a value."""
+        check_parameters(self.get_params())
+        if self.roots_.shape[-1:] != (self.n_estimators,):
+            raise ValueError(f"roots_ is {tuple(self.roots_.shape)} for {self.n_estimators} trees")
+        check_trees(self.roots_, self.feature_, self.left_, self.n_features_in_)
+        n_nodes, n_targets = self.value_.shape
+        of_nodes = {name: (getattr(self, name), (n_nodes,)) for name in ("threshold_", "weight_", "decrease_")}
+        check_floats(value_=(self.value_, (len(self.feature_), n_targets)), **of_nodes)
+        return n_targets
 
     def _predict(self, X: Tensor) -> Tensor:
         """Mean over the trees."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.models.base import Regressor, check_finite, working_dtype
+from ctp_torch.models.file_checks import check_kernel
 from ctp_torch.models.kernel.solvers import askotch, direct, iterative, low_rank
 from ctp_torch.models.kernel.solvers.effective_dof import effective_dof
 from ctp_torch.models.kernel.solvers.plan import DEFAULT_CENTERS, Plan, Solver, check_solver, planned
@@ -253,6 +254,11 @@ class KernelRidge(Regressor):
             each = zip(samples, centers, flat, widths, strict=True)
             predictions = torch.stack([gaussian_kernel_matmul(x, z, w, gamma=g) for x, z, w, g in each])
         return predictions.reshape(*models, X.shape[-2], n_targets) + self.intercept_.unsqueeze(-2)
+
+    def _check_fit(self) -> int:
+        """Parameters that can be meant, and a weight of every centre for every target."""
+        self._check_parameters()
+        return check_kernel(vars(self), self._broadcast(torch.Size(), "cpu")[0].shape)
 
     @property
     def effective_dof_(self) -> Tensor:

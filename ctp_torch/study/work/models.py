@@ -14,7 +14,8 @@ from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.io.atomic import save_tensors
 from ctp_torch.learning.scoring import measure, yardstick
 from ctp_torch.learning.training import draw, fingerprint
-from ctp_torch.models.base import Regressor, load_model
+from ctp_torch.models.base import Regressor
+from ctp_torch.models.load import load_model
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.study.design.patients import load_patient

@@ -1,0 +1,96 @@
+"""What a model file must hold before it predicts: finite tensors of the shapes that its class and numbers tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_floats", "check_kernel", "check_state", "check_trees"]
+
+
+def check_state(state: Mapping[str, object], n_targets: int) -> None:
+    """Refuse what no fit leaves behind.
+
+    Parameters
+    ----------
+    state
+        the fitted attributes
+    n_targets
+        outputs, as the tensors tell
+
+    Raises
+    ------
+    ValueError, TypeError
+        naming what is wrong
+    """
+    if type(state.get("n_features_in_")) is not int:  # true and false are none
+        raise ValueError(f"n_features_in_ is {state.get('n_features_in_')!r}")
+    single, metadata = state.get("single_target_"), state.get("metadata_")
+    if not isinstance(single, bool) or (single and n_targets != 1):
+        raise ValueError(f"single_target_ is {single!r} with {n_targets} targets")
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata_ is {type(metadata).__name__}, not a table of names")
+    if n_targets < 1:
+        raise ValueError("it has no targets")
+
+
+def check_floats(**tensors: tuple[Tensor, tuple[int, ...]]) -> None:
+    """Refuse tensors of another shape than the one wanted, of integers, or with NaN or infinity."""
+    for name, (values, shape) in tensors.items():
+        if values.dtype not in (torch.float32, torch.float64) or tuple(values.shape) != shape:
+            raise ValueError(f"{name} is {tuple(values.shape)} {values.dtype}, {shape} of floating point is needed")
+        if values.numel() and not bool(torch.stack(torch.aminmax(values)).isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinity")
+
+
+def check_kernel(state: Mapping[str, Any], models: torch.Size) -> int:
+    """The number of targets, once every centre of a kernel model has a weight for each of them.
+
+    Parameters
+    ----------
+    state
+        the fitted attributes: ``centers_`` (..., centers, features), ``dual_coef_`` (..., centers, targets),
+        ``intercept_`` (..., targets)
+    models
+        leading dimensions that the parameters ask for
+    """
+    centers, weights, intercept = state["centers_"], state["dual_coef_"], state["intercept_"]
+    *batch, n_centers, n_targets = weights.shape
+    check_floats(
+        dual_coef_=(weights, (*batch, n_centers, n_targets)),
+        centers_=(centers, (*centers.shape[:-2], n_centers, state["n_features_in_"])),
+        intercept_=(intercept, (*batch, n_targets)),
+    )
+    centers.expand(*batch, *centers.shape[-2:])  # fits, or says that it doesn't
+    if torch.broadcast_shapes(models, batch) != torch.Size(batch):
+        raise ValueError(f"dual_coef_ is {tuple(weights.shape)}, the parameters tell {tuple(models)} models")
+    return int(n_targets)
+
+
+def check_trees(roots: Tensor, feature: Tensor, left: Tensor, n_features: int) -> None:
+    """Refuse nodes that lead out of the forest, to an unknown feature, or back: a walk would never end.
+
+    Parameters
+    ----------
+    roots
+        (..., trees), where the trees begin
+    feature
+        (nodes,), -1 for a leaf
+    left
+        (nodes,), the left child, followed by the right one
+    n_features
+        of the samples
+    """
+    n_nodes = len(feature) if feature.ndim == 1 else 0
+    if not n_nodes or left.shape != feature.shape or roots.ndim < 1 or not roots.numel():
+        raise ValueError(f"roots_ {tuple(roots.shape)}, feature_ {tuple(feature.shape)}, left_ {tuple(left.shape)}")
+    if any(values.is_floating_point() or values.is_complex() for values in (roots, feature, left)):
+        raise ValueError("roots_, feature_ and left_ must be whole numbers")
+    inner = feature >= 0
+    child, parent = left[inner].long(), inner.nonzero().squeeze(1)
+    within = bool((roots >= 0).all() and (roots < n_nodes).all() and (feature < n_features).all())
+    if not within or not bool(((child > parent) & (child + 1 < n_nodes)).all()):
+        raise ValueError("a tree leads out of the forest, back to its root, or to a feature that no sample has")
