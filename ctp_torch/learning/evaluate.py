@@ -1,4 +1,4 @@
-"""Predicted maps against the teacher's: SSIM, error and correlation of every slice, means with intervals."""
+"""Predicted maps against the teacher's: SSIM, error and correlation of every slice."""
 
 from __future__ import annotations
 
@@ -17,12 +17,8 @@ from ctp_torch.models.base import Regressor, r2_score
 from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = [
-    "Interval",
     "PointScores",
     "SliceScore",
-    "bootstrap_mean",
-    "paired_difference",
-    "patient_means",
     "predict_indices",
     "score_maps",
     "score_patient",
@@ -63,15 +59,6 @@ class PointScores(NamedTuple):
     """(model, map) to root mean square error [index levels]."""
     pixels: dict[str, Tensor]
     """Patient to the flat indices drawn."""
-
-
-class Interval(NamedTuple):
-    """A mean over patients and its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 def predict_indices(patient: PreparedPatient, model: Regressor) -> dict[str, Tensor]:
@@ -183,35 +170,6 @@ def score_points(
         for i, quantity in enumerate(recipe.targets):
             r2[name, quantity], rmse[name, quantity] = float(fit[i]), float(error[i])
     return PointScores(r2, rmse, data.pixels)
-
-
-def bootstrap_mean(values: Sequence[float], *, seed: int = 0, n_resamples: int = 4000) -> Interval:
-    """The mean of one value per patient, with its 95 % percentile interval over resampled patients."""
-    finite = torch.tensor([v for v in values if math.isfinite(v)], dtype=torch.float64)
-    if not len(finite):
-        return Interval(math.nan, math.nan, math.nan, 0)
-    generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(finite), (n_resamples, len(finite)), generator=generator)
-    ends = finite[picks].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return Interval(float(finite.mean()), float(ends[0]), float(ends[1]), len(finite))
-
-
-def patient_means(
-    rows: Sequence[SliceScore], *, model: str, quantity: str, score: str, split: str = "test", filter_px: float = 0.0
-) -> dict[str, float]:
-    """Mean of a score over the slices of each patient."""
-    per_patient: dict[str, list[float]] = {}
-    for row in rows:
-        if (row.model, row.map, row.split, row.filter_px) == (model, quantity, split, filter_px):
-            value = float(getattr(row, score))
-            if math.isfinite(value):
-                per_patient.setdefault(row.patient, []).append(value)
-    return {name: sum(values) / len(values) for name, values in per_patient.items()}
-
-
-def paired_difference(first: Mapping[str, float], second: Mapping[str, float], *, seed: int = 0) -> Interval:
-    """Mean of first - second over the patients both hold, with its interval."""
-    return bootstrap_mean([first[name] - second[name] for name in first if name in second], seed=seed)
 
 
 def _mean_inside(values: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ctp_torch import ops
-from ctp_torch.learning.evaluate import SliceScore, bootstrap_mean, paired_difference, patient_means, score_maps
+from ctp_torch.learning.evaluate import SliceScore, score_maps
+from ctp_torch.learning.intervals import bootstrap_mean, paired_difference, per_patient, select
 from ctp_torch.report.tables import difference_table, paper_table, read_scores, summary, write_scores
 
 
@@ -118,7 +119,7 @@ def test_scores_survive_the_csv(rows, tmp_path):
 
 
 def test_means_are_per_patient(rows):
-    means = patient_means(rows, model="linear", quantity="cbv", score="ssim_frame")
+    means = per_patient(select(rows, split="test", model="linear", map="cbv"), "ssim_frame")
     assert means == pytest.approx({"p3": 0.83, "p4": 0.84})
 
 

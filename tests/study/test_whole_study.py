@@ -11,6 +11,7 @@ from ctp_torch.models import KernelRidge
 from ctp_torch.study.design.patients import load_patient
 from ctp_torch.study.design.plan import cohort_names, external_source, stages
 from ctp_torch.study.design.presets import PRESETS, choose
+from ctp_torch.study.design.rows import ScoreRow
 from ctp_torch.study.design.sources import Drawn, open_folder
 from ctp_torch.study.engine.running import collect
 from ctp_torch.study.engine.steps import load_step
@@ -58,12 +59,10 @@ def test_the_pool_is_nested_and_kernel_ridge_of_every_size_is_its_own_fit(study)
     for size in SMALL.sizes:
         model = KernelRidge(alpha=0.1, gamma=8.0).fit(pool.curves[:size], pool.targets[:size])
         widths = SMALL.widths if size == 200 else SMALL.curve_widths
-        again = score_values(
-            folder / "steps", ("krr", 0, size), model.predict(ready.curves), (found.test[0], "test"), widths
-        )
-        mine = [row for row in rows if row[6] == size]
+        again = score_values(("krr", 0, size), model.predict(ready.curves), ready, widths)
+        mine = [row for row in map(ScoreRow.read, rows) if row.size == size]
         assert len(mine) == len(again) == 3 * 4 * len(widths)
-        frame = torch.tensor([[a[8], b[8]] for a, b in zip(mine, again, strict=True)])
+        frame = torch.tensor([[a.ssim_frame, b.ssim_frame] for a, b in zip(mine, again, strict=True)])
         torch.testing.assert_close(frame[:, 0], frame[:, 1], rtol=0, atol=2e-4)
 
 
@@ -102,9 +101,9 @@ def test_the_parts_of_a_study():
     assert not set(study.train) & set(study.test)
     assert set(study.scored) <= set(study.train)
     assert set(study.robust) <= set(study.test)
-    strangers = external_source(study)
-    assert strangers.seed != 2021
-    assert strangers.bolus_stretch != 1.0
+    external = external_source(study)
+    assert external.seed != 2021
+    assert external.bolus_stretch != 1.0
     names = [step.name for stage in stages(study, {}) for step in stage.steps]
     assert len(set(names)) == len({(s.name, str(s.settings)) for stage in stages(study, {}) for s in stage.steps})
 

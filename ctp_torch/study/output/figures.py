@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.learning.intervals import mean_over_patients, select
 from ctp_torch.phantom.cohort import MAPS
-from ctp_torch.study.output.rows import ScoreRow, StandRow, over_patients
-from ctp_torch.study.output.score_tables import label_of
+from ctp_torch.study.design.rows import DegradedRow, ScoreRow
+from ctp_torch.study.output.score_tables import in_tissue, label_of
 from ctp_torch.study.work.models import MODELS
 from ctp_torch.study.work.robustness import VARIANTS
 
@@ -112,13 +113,12 @@ def size_figure(rows: Sequence[ScoreRow], quantity: str, widths: Sequence[float]
 
     figure = Figure(figsize=(4.6 * len(widths), 6.6), layout="constrained")
     axes = figure.subplots(2, len(widths), squeeze=False, sharex=True)
-    chosen = [row for row in rows if row.map == quantity and row.split == "test" and row.model in MODELS]
+    chosen = select(rows, map=quantity, split="test")
     for column, width in enumerate(widths):
         for line, (score, label) in enumerate((("ssim_frame", "whole frame"), ("ssim_brain", "brain only"))):
             axis = axes[line][column]
             for model in MODELS:
-                part = [row for row in chosen if row.model == model and row.filter_px == width]
-                _size_line(axis, part, score, model)
+                _size_line(axis, select(chosen, model=model, filter_px=width), score, model)
             axis.set_ylabel(f"SSIM [%], {label}")
             axis.grid(alpha=0.25)
             if line == 0:
@@ -163,7 +163,7 @@ def forest_figure(grids: Mapping[tuple[int, float], Sequence[float]], trees: Seq
     return figure
 
 
-def robustness_figure(rows: Sequence[StandRow], *, filter_px: float, score: str = "r") -> Figure:
+def robustness_figure(rows: Sequence[DegradedRow], *, filter_px: float, score: str = "r") -> Figure:
     """Teacher and students against the truth over all degraded scans, one panel a map, intervals over patients.
 
     Parameters
@@ -177,18 +177,19 @@ def robustness_figure(rows: Sequence[StandRow], *, filter_px: float, score: str 
     """
     from matplotlib.figure import Figure
 
-    region = "tissue" if any(row.region == "tissue" for row in rows) else "brain"
-    chosen = [row for row in rows if row.filter_px == filter_px and row.region == region]
-    variants = [name for name in VARIANTS if any(row.variant == name for row in chosen)]
+    chosen = in_tissue(rows)
+    region = chosen[0].region if chosen else "brain"
+    chosen = select(chosen, filter_px=filter_px)
+    variants = [name for name in VARIANTS if select(chosen, variant=name)]
     figure = Figure(figsize=(12.0, 7.6), layout="constrained")
     for place, quantity in enumerate(MAPS, start=1):
         axis = figure.add_subplot(2, 2, place)
         for k, name in enumerate(("teacher", *MODELS)):
-            found = [over_patients([r for r in chosen if (r.variant, r.predictor, r.map) == (v, name, quantity)],
-                                   lambda r: float(getattr(r, score))) for v in variants]  # fmt: skip
+            line = select(chosen, predictor=name, map=quantity)
+            means = [mean_over_patients(select(line, variant=variant), score) for variant in variants]
             x = [i + 0.12 * (k - 2) for i in range(len(variants))]
-            errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-            axis.errorbar(x, [f.mean for f in found], yerr=errors, label=label_of(name), color=COLORS[name],
+            errors = [[m.mean - m.low for m in means], [m.high - m.mean for m in means]]
+            axis.errorbar(x, [m.mean for m in means], yerr=errors, label=label_of(name), color=COLORS[name],
                           marker="o", markersize=3.5, linewidth=1.0, capsize=2)  # fmt: skip
         axis.set_xticks(range(len(variants)), [v.replace("_", " ") for v in variants], rotation=35, ha="right")
         axis.set_ylabel(f"{score} against the truth, {region}")
@@ -207,13 +208,11 @@ def _size_line(axis: Axes, rows: Sequence[ScoreRow], score: str, model: str) -> 
     sizes = sorted({row.size for row in rows})
     means, spreads = [], []
     for size in sizes:
-        each = []
-        for seed in sorted({row.seed for row in rows if row.size == size}):
-            part = [row for row in rows if row.size == size and row.seed == seed]
-            each.append(100 * over_patients(part, lambda row: float(getattr(row, score))).mean)
-        values = torch.tensor(each)
+        of_size = select(rows, size=size)
+        seeds = [mean_over_patients(select(of_size, seed=seed), score) for seed in sorted({r.seed for r in of_size})]
+        values = torch.tensor([100 * seed.mean for seed in seeds])
         means.append(float(values.mean()))
-        spreads.append(float(values.std()) if len(each) > 1 else 0.0)
+        spreads.append(float(values.std()) if len(seeds) > 1 else 0.0)
     if sizes:
         axis.plot(sizes, means, color=COLORS[model], marker="o", markersize=3, label=label_of(model))
         low, high = ([m + s * d for m, d in zip(means, spreads, strict=True)] for s in (-1, 1))

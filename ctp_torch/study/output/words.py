@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctp_torch.study.design.plan import external_source
 from ctp_torch.study.design.sources import Drawn
-from ctp_torch.study.engine.running import Findings
+from ctp_torch.study.engine.running import StudyResults
 
 __all__ = ["LEAD", "facts_of", "notes_of"]
 
@@ -18,9 +18,9 @@ LEAD = (
 )
 
 
-def facts_of(found: Findings) -> dict[str, object]:
+def facts_of(results: StudyResults) -> dict[str, object]:
     """Settings of the study."""
-    study = found.study
+    study = results.study
     preset, source = study.preset, study.source
     facts: dict[str, object] = {"preset": preset.name}
     if isinstance(source, Drawn):
@@ -30,7 +30,7 @@ def facts_of(found: Findings) -> dict[str, object]:
         )
     else:
         facts["cohort"] = f"{len(study.train)} training and {len(study.test)} test patients of a folder"
-    widths = [one.get("aif_fwhm_s") for name, one in found.results.items() if name.startswith("patients/train")]
+    widths = [one.get("aif_fwhm_s") for name, one in results.results.items() if name.startswith("patients/train")]
     known = [w for w in widths if w is not None]
     if known:
         facts["width of the training patients' boluses [s]"] = f"{min(known):g} to {max(known):g}"
@@ -41,17 +41,17 @@ def facts_of(found: Findings) -> dict[str, object]:
     facts["training scores"] = f"on {len(study.scored)} of {len(study.train)} training patients, first seed"
     facts["scorecard, lesions, robustness"] = "models of the first seed, largest size"
     facts["degraded scans"] = f"{len(study.robust)} test patients"
-    strangers = external_source(study)
-    if strangers is not None:
+    external = external_source(study)
+    if external is not None:
         facts["another cohort"] = (
-            f"{strangers.patients} patients, seed {strangers.seed}, boluses {strangers.bolus_stretch:g} times as wide, "
-            f"{strangers.noise_hu:g} HU of noise; scored once"
+            f"{external.patients} patients, seed {external.seed}, boluses {external.bolus_stretch:g} times as wide, "
+            f"{external.noise_hu:g} HU of noise; scored once"
         )
-    facts["steps"] = f"{len(found.results)} done" + (f", {len(found.missing)} missing" if found.missing else "")
+    facts["steps"] = f"{len(results.results)} done" + (f", {len(results.missing)} missing" if results.missing else "")
     return facts
 
 
-def notes_of(found: Findings) -> list[str]:
+def notes_of(results: StudyResults) -> list[str]:
     """Paragraphs on how to read the tables."""
     notes = [
         "Filter widths are standard deviations of a Gaussian on the predictions of *every* model; the teacher is "
@@ -67,6 +67,6 @@ def notes_of(found: Findings) -> list[str]:
         "Degraded scans reach the students resampled to their 60 frames of 1 s (monotone cubic; what is missing at "
         "the end is held at the last value); the teacher deconvolves them as they are.",
     ]
-    if found.missing:
-        notes += ["", f"**Missing steps ({len(found.missing)})**: {', '.join(sorted(found.missing))}."]
+    if results.missing:
+        notes += ["", f"**Missing steps ({len(results.missing)})**: {', '.join(sorted(results.missing))}."]
     return notes

@@ -18,15 +18,16 @@ from ctp_torch.errors import QualityError
 from ctp_torch.io.atomic import whole
 from ctp_torch.phantom.noise import noise_amplitude, noise_images
 from ctp_torch.pipeline.recipe import Recipe
-from ctp_torch.study.design.patients import load_patient, teach
-from ctp_torch.study.design.sources import Drawn, Scan, Source
-from ctp_torch.study.work.comparison import against, compare, regions
+from ctp_torch.study.design.patients import load_patient, teacher_indices
+from ctp_torch.study.design.rows import DegradedRow
+from ctp_torch.study.design.sources import Drawn, PatientSource, RawPatient
 from ctp_torch.study.work.models import MODELS, spread_out, stored_model
+from ctp_torch.study.work.scorecard import compare, regions, true_indices
 
 if TYPE_CHECKING:
     from ctp_torch.pipeline import Anatomy
 
-__all__ = ["VARIANTS", "degrade", "keep_scan", "possible", "stand"]
+__all__ = ["VARIANTS", "degrade", "keep_scan", "possible_variants", "score_degraded"]
 
 VARIANTS = {
     "reference": "as trained: 60 frames, 1 s, full dose",
@@ -48,13 +49,13 @@ _ENDS = {"cut_45": 45.0, "cut_30": 30.0}
 _WIDENED = 1.6
 
 
-def possible(source: Source, variants: Sequence[str]) -> list[str]:
+def possible_variants(source: PatientSource, variants: Sequence[str]) -> list[str]:
     """The variants that a source allows: another protocol or bolus needs the phantom."""
     drawn = isinstance(source, Drawn)
     return ["reference", *(name for name in variants if drawn or name not in ("dt_2", "wide_bolus"))]
 
 
-def keep_scan(folder: Path, *, source: Source, name: str) -> dict[str, object]:
+def keep_scan(folder: Path, *, source: PatientSource, name: str) -> dict[str, object]:
     """A patient's scan on disk in whole HU, so that it is rendered once for all variants."""
     from safetensors.torch import save_file
 
@@ -88,7 +89,9 @@ def degrade(series: CTPSeries, variant: str, *, seed: int = 0) -> CTPSeries:
     return replace(series, hu=series.hu[frames], times=series.times[frames])
 
 
-def stand(folder: Path, *, source: Source, name: str, variant: str, widths: Sequence[float], **_: Any) -> list[Any]:
+def score_degraded(
+    folder: Path, *, source: PatientSource, name: str, variant: str, widths: Sequence[float], **_: Any
+) -> list[DegradedRow]:
     """Rows of teacher and students on one degraded scan, against the truth (or the whole scan's maps without one).
 
     Parameters
@@ -101,10 +104,6 @@ def stand(folder: Path, *, source: Source, name: str, variant: str, widths: Sequ
         one of ``VARIANTS``
     widths
         Gaussians [pixels] on teacher and students alike
-
-    Returns
-    -------
-        variant, then the columns of `ctp_torch.study.work.comparison.compare`
     """
     scan = _scan(folder, source, name, variant)
     series = scan.series
@@ -115,16 +114,14 @@ def stand(folder: Path, *, source: Source, name: str, variant: str, widths: Sequ
     anatomy = pipeline.locate(student)
     predictions = _students(folder, student, anatomy)
     with contextlib.suppress(QualityError):  # no artery found: the teacher draws nothing, which its missing rows tell
-        predictions["teacher"] = teach(aligned, ops.csvd).clamp_min(0).float()
-    if scan.truth is not None:
-        rows = compare(predictions, scan.truth, anatomy.brain, anatomy.head, widths=widths)
-    else:
-        targets = load_patient(folder, name, "test")[0].targets
-        rows = against(predictions, targets, anatomy.brain, anatomy.head, regions(anatomy.brain, None), widths=widths)
-    return [[variant, name, *row] for row in rows]
+        predictions["teacher"] = teacher_indices(aligned, ops.csvd).clamp_min(0).float()
+    reference = true_indices(scan.truth) if scan.truth else load_patient(folder, name, "test")[0].targets
+    masks = regions(anatomy.brain, scan.truth)
+    rows = compare(predictions, reference, anatomy.brain, anatomy.head, masks, widths=widths)
+    return [DegradedRow(variant, name, *row.cells) for row in rows]
 
 
-def _scan(folder: Path, source: Source, name: str, variant: str) -> Scan:
+def _scan(folder: Path, source: PatientSource, name: str, variant: str) -> RawPatient:
     """The degraded scan with its truth."""
     from safetensors.torch import load_file
 
@@ -132,23 +129,23 @@ def _scan(folder: Path, source: Source, name: str, variant: str) -> Scan:
         changes: dict[str, Any] = {"frames": 30, "dt": 2.0} if variant == "dt_2" else {"bolus_stretch": _WIDENED}
         return source.scan(name, **changes)
     kept = load_file(folder / "scans" / f"{name}.safetensors")
-    _, around = load_patient(folder, name, "test")
-    series = CTPSeries(kept["hu"].float(), kept["times"], around.geometry)
-    return Scan(degrade(series, variant), None, around.known)
+    _, context = load_patient(folder, name, "test")
+    series = CTPSeries(kept["hu"].float(), kept["times"], context.geometry)
+    return RawPatient(degrade(series, variant), None, context.truth)
 
 
 def _students(folder: Path, series: CTPSeries, anatomy: Anatomy) -> dict[str, Tensor]:
     """Predicted indices ``(maps, z, y, x)`` of the models, on the frames that they were trained on."""
     tissue = TissueCurves.gather(pipeline.features(series), anatomy.brain, series.geometry, dt=series.dt)
-    found = {}
+    predictions = {}
     for name in MODELS:
         model = stored_model(folder, name)
         recipe, curves = Recipe.of(model), tissue.values
         if curves.shape[1] != recipe.frames or abs(series.dt - recipe.dt) > 0.05 * recipe.dt:
-            wanted = recipe.dt * torch.arange(recipe.frames, dtype=torch.float64)
-            curves = ops.resample_curves(curves, series.times[:, 0] - series.times[0, 0], wanted)  # ends are held
-        found[name] = spread_out(model.predict(curves).clamp(0, 255), anatomy.brain)
-    return found
+            moments = recipe.dt * torch.arange(recipe.frames, dtype=torch.float64)
+            curves = ops.resample_curves(curves, series.times[:, 0] - series.times[0, 0], moments)  # ends are held
+        predictions[name] = spread_out(model.predict(curves).clamp(0, 255), anatomy.brain)
+    return predictions
 
 
 def _at_dose(series: CTPSeries, dose: float, seed: int) -> CTPSeries:
