@@ -17,6 +17,8 @@ from ctp_torch.learning.intervals import Interval, mean_over_patients, paired_di
 
 __all__ = [
     "MODEL_LABELS",
+    "Columns",
+    "Lines",
     "Table",
     "cross_table",
     "csv_text",
@@ -49,6 +51,10 @@ _SCORES = {"ssim_frame": "SSIM, whole frame (the paper's score)", "ssim_brain": 
 
 Cell = Callable[[Sequence[Any]], str]
 """What a table says of some rows."""
+Lines = dict[tuple[str, ...], dict[str, Any]]
+"""The labels of each line to the fields that its rows share."""
+Columns = dict[str, tuple[dict[str, Any], Cell]]
+"""The header of each column to the fields that its rows share, and what makes a cell of them."""
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -103,12 +109,7 @@ def markdown(table: Table) -> str:
 
 
 def cross_table(
-    rows: Sequence[Any],
-    down: Mapping[tuple[str, ...], Mapping[str, Any]],
-    across: Mapping[str, tuple[Mapping[str, Any], Cell]],
-    *,
-    corner: Sequence[str],
-    caption: str = "",
+    rows: Sequence[Any], down: Lines, across: Columns, *, corner: Sequence[str], caption: str = ""
 ) -> Table:
     """A table whose every cell is made of the rows that its line and its column choose.
 
@@ -116,12 +117,10 @@ def cross_table(
     ----------
     rows
         of one kind
-    down
-        the labels of a line, as many as ``corner`` has, to the fields that its rows share
-    across
-        header of a column to the fields that its rows share, and what makes a cell of them
+    down, across
+        what chooses the rows of lines and columns
     corner
-        headers above the labels
+        headers above the labels of the lines
     caption
         of the table
     """

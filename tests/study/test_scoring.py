@@ -13,7 +13,7 @@ from ctp_torch.learning.scoring import SCORES, measure, measure_inside, referenc
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.study.design.rows import ScoreRow
 from ctp_torch.study.design.sources import Drawn, Truth
-from ctp_torch.study.output.score_tables import interval_text
+from ctp_torch.study.output.tables import interval_text
 from ctp_torch.study.work import robustness
 from ctp_torch.study.work.floors import one_number, without_baseline
 from ctp_torch.study.work.lesions import dice
@@ -94,7 +94,7 @@ def series_of(frames=12, sd=4.0, n=64):
 def test_a_lower_dose_adds_its_noise():
     """Variance goes with one over the dose. Mutation seen red: 1 / dose instead of 1 / dose - 1."""
     series, inside = series_of(frames=40)
-    noisy = robustness.degrade(series, "dose_25", seed=5)
+    noisy = robustness.degrade(series, robustness.VARIANTS["dose_25"], seed=5)
     before, after = (one.hu[:, 0, inside].double().std(dim=0).square().mean() for one in (series, noisy))
     assert 3.6 < float(after / before) < 4.4
     assert noisy.hu.shape == series.hu.shape
@@ -105,7 +105,7 @@ def test_a_lower_dose_adds_its_noise():
 )
 def test_frames_that_are_left_out(variant, kept):
     series, _ = series_of()
-    worse = robustness.degrade(series, variant)
+    worse = robustness.degrade(series, robustness.VARIANTS[variant])
     assert worse.times[:, 0].tolist() == [float(k) for k in kept]
     assert torch.equal(worse.hu, series.hu[list(kept)])
 
@@ -113,8 +113,8 @@ def test_frames_that_are_left_out(variant, kept):
 def test_a_scan_that_ends_early():
     times = torch.arange(60.0, dtype=torch.float64)[:, None]
     series = CTPSeries(torch.zeros(60, 1, 4, 4), times, Geometry((1, 4, 4), (5.0, 1.0, 1.0)))
-    assert robustness.degrade(series, "cut_45").n_frames == 45
-    assert robustness.degrade(series, "cut_30").n_frames == 30
+    assert robustness.degrade(series, robustness.VARIANTS["cut_45"]).n_frames == 45
+    assert robustness.degrade(series, robustness.VARIANTS["cut_30"]).n_frames == 30
 
 
 def test_another_protocol_needs_the_phantom():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-__all__ = ["DegradedRow", "LesionRow", "ReferenceRow", "RegionScore", "Row", "ScoreRow", "six_digits"]
+__all__ = ["DegradedRow", "LesionRow", "ReferenceRow", "Row", "ScoreRow", "six_digits"]
 
 
 class Row:
@@ -44,21 +44,8 @@ class ScoreRow(Row):
 
 
 @dataclass(frozen=True)
-class RegionScore(Row):
-    """One map in one region of a patient; the error is in the unit of the map."""
-
-    predictor: str
-    filter_px: float
-    region: str
-    map: str
-    ssim: float
-    mae: float
-    r: float
-
-
-@dataclass(frozen=True)
 class ReferenceRow(Row):
-    """A `RegionScore` against the teacher or the truth."""
+    """One map in one region against the teacher or the truth; the error is in the unit of the map."""
 
     reference: str
     patient: str
@@ -73,7 +60,7 @@ class ReferenceRow(Row):
 
 @dataclass(frozen=True)
 class DegradedRow(Row):
-    """A `RegionScore` of a degraded scan, against the truth."""
+    """The same of a degraded scan, against the truth."""
 
     variant: str
     patient: str

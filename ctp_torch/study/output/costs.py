@@ -13,16 +13,8 @@ __all__ = ["cost_table", "step_table"]
 _PAPER = "less than 20 minutes for 38 patients (the paper, all in all)"
 
 
-def cost_table(results: StudyResults, *, caption: str = "") -> Table:
-    """Seconds of what a user waits for: a patient made ready, a model trained, its maps of a patient predicted.
-
-    Parameters
-    ----------
-    results
-        of the run; steps are timed as they ran, side by side with others and whatever else the machine did
-    caption
-        of the table
-    """
+def cost_table(results: StudyResults, caption: str) -> Table:
+    """Seconds of what a user waits for: a patient made ready, a model trained, its maps of a patient predicted."""
     largest = results.study.largest
     lines = [
         *((f"a patient scanned, aligned, taught ({split})", f"patients/{split}/", "") for split in ("train", "test")),
@@ -42,7 +34,7 @@ def cost_table(results: StudyResults, *, caption: str = "") -> Table:
     return Table(caption, ["what", "seconds (mean)", "longest", "times"], body)
 
 
-def step_table(results: StudyResults, *, caption: str = "") -> Table:
+def step_table(results: StudyResults, caption: str) -> Table:
     """Seconds of every kind of step."""
     kinds: dict[str, list[float]] = {}
     for name, seconds in results.seconds.items():

@@ -12,11 +12,22 @@ from ctp_torch.report.viewer.page import Picture, report_page
 from ctp_torch.report.viewer.payload import PatientView
 from ctp_torch.study.design.rows import Row
 from ctp_torch.study.engine.running import StudyResults
-from ctp_torch.study.output.pictures import Drawing, all_pictures
-from ctp_torch.study.output.tables import ON_THE_PAGE, all_tables
+from ctp_torch.study.output.figures import Drawing, all_drawings
+from ctp_torch.study.output.tables import all_tables
 from ctp_torch.study.output.words import LEAD, facts_of, notes_of
 
 __all__ = ["deliver"]
+
+_ON_THE_PAGE = (
+    "table2_ssim_frame_0px", "table2_ssim_brain_0px", "table2_r_0px", "table2_ssim_frame_1px", "table2_ssim_frame_2px",
+    "table2_ssim_brain_2px", "table2_r_2px", "table2_ssim_frame_4px", "table1_ssim_frame_0px", "table1_ssim_brain_0px",
+    "differences", "floors_0px", "floors_2px", "truth_tissue_r_0px", "truth_tissue_r_2px", "truth_tissue_ssim_2px",
+    "truth_lesion_r_2px", "lesions_conventional", "lesions_calibrated", "robustness_cbf_0px", "robustness_cbf_2px",
+    "robustness_tmax_2px", "students_beat_teacher_0px", "students_beat_teacher_2px", "external_ssim_frame_0px",
+    "external_ssim_frame_2px", "external_ssim_brain_2px", "external_r_2px", "external_differences",
+    "external_lesions_calibrated", "grid_kernel_ridge", "grid_ridge", "grid_forest", "cost",
+)  # fmt: skip
+"""Tables on the page and in the summary; the others are files beside them."""
 
 
 def deliver(
@@ -47,7 +58,7 @@ def deliver(
         _write(out / "tables" / f"{name}.csv", csv_text(table.header, table.rows))
     for name, rows in _rows_by_file(results).items():
         _write(out / "rows" / f"{name}.csv", csv_text(list(vars(rows[0])), (row.cells for row in rows)))
-    drawings = list(all_pictures(folder, results))
+    drawings = list(all_drawings(folder, results))
     for drawing in drawings:
         with whole(out / "figures" / f"{drawing.name}.png", force=True) as partial:
             partial.write_bytes(drawing.png)
@@ -67,7 +78,7 @@ def deliver(
     page = report_page(
         title="The study of CT perfusion by regression, repeated on digital patients",
         lead=LEAD,
-        tables=[tables[name] for name in ON_THE_PAGE if name in tables],
+        tables=[tables[name] for name in _ON_THE_PAGE if name in tables],
         sections=sections,
         facts=facts,
         patients=patients,
@@ -79,9 +90,10 @@ def deliver(
 def _rows_by_file(results: StudyResults) -> dict[str, Sequence[Row]]:
     """Every row behind the tables."""
     own, external = results.rows, results.external_rows
-    files: dict[str, Sequence[Row]] = {"scores": own.scores, "card": own.card, "robustness": own.degraded, "lesions": own.lesions,
-             "external_scores": external.scores, "external_card": external.card,
-             "external_lesions": external.lesions}  # fmt: skip
+    files: dict[str, Sequence[Row]] = {
+        "scores": own.scores, "card": own.card, "robustness": own.degraded, "lesions": own.lesions,
+        "external_scores": external.scores, "external_card": external.card, "external_lesions": external.lesions,
+    }  # fmt: skip
     return {name: rows for name, rows in files.items() if rows}
 
 
@@ -92,7 +104,7 @@ def _summary(
     parts = ["# The study, repeated on digital patients", "", LEAD, ""]
     parts += [f"- {name}: {value}" for name, value in facts.items()]
     parts += ["", *notes_of(results)]
-    for name in ON_THE_PAGE:
+    for name in _ON_THE_PAGE:
         if name in tables:
             parts += ["", f"## {tables[name].caption}", "", markdown(tables[name]), "", f"`tables/{name}.csv`"]
     for drawing in drawings:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from ctp_torch.report.tables import MODEL_LABELS
 from ctp_torch.study.design.plan import external_source
 from ctp_torch.study.design.sources import Drawn
 from ctp_torch.study.engine.running import StudyResults
+from ctp_torch.study.work.floors import FLOORS
 
-__all__ = ["LEAD", "facts_of", "notes_of"]
+__all__ = ["LEAD", "facts_of", "filtered", "label_of", "notes_of"]
+
+_LABELS = {
+    **MODEL_LABELS,
+    **{f"floor_{name}": knows for name, knows in FLOORS.items()},
+    **{f"subtracted_{name}": f"{label}, baseline subtracted" for name, label in MODEL_LABELS.items()},
+    "teacher": "teacher (cSVD 0.1)",
+    "teacher_csvd_20": "teacher: cSVD 0.2",
+    "teacher_osvd": "teacher: oSVD",
+    "teacher_ssvd": "teacher: sSVD",
+    "teacher_tikhonov": "teacher: Tikhonov",
+}
 
 LEAD = (
     "Four regressors learned the maps of a cSVD deconvolution from single time curves of training patients; here they"
@@ -16,6 +29,16 @@ LEAD = (
     "that know little, other teachers, and the truth. The patients are digital: scores say how methods compare, not "
     "how a scanner's patients would score."
 )
+
+
+def label_of(name: str) -> str:
+    """A predictor in words."""
+    return _LABELS.get(name, name)
+
+
+def filtered(width: float, what: str = "all") -> str:
+    """A filter width in words."""
+    return f"{what} filtered, Gaussian {width:g} px" if width else "unfiltered"
 
 
 def facts_of(results: StudyResults) -> dict[str, object]:

@@ -19,21 +19,7 @@ def score_external(
     folder: Path, *, external: PatientSource, name: str, size: int, widths: Sequence[float],
     calibrated: dict[str, Any], **_: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores, card and lesions of one patient of the other cohort.
-
-    Parameters
-    ----------
-    folder
-        of all steps of the study whose models are used; the patient goes to its folder ``external``
-    external, name
-        which patient
-    size
-        training pixels of the models
-    widths
-        Gaussians [pixels]
-    calibrated
-        thresholds of the study's training patients
-    """
+    """Scores, card and lesions of one patient of the other cohort."""
     apart = folder / "external"
     facts = prepare_patient(apart, source=external, name=name, split="test")
     patient, _context = load_patient(apart, name, "test")

@@ -38,21 +38,7 @@ Predict = Callable[[PreparedPatient, PatientContext], Tensor]
 def score_floor(
     folder: Path, *, name: str, size: int, names: Sequence[str], scored: Scored, **_: Any
 ) -> list[ScoreRow]:
-    """Rows of scores of a floor, learned from the same pixels as the models of the first seed.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    name
-        one of ``FLOORS``; ``tissue`` has no rows where tissues aren't known
-    size
-        training pixels
-    names
-        training patients
-    scored
-        who is scored
-    """
+    """Rows of scores of a floor, learned from the same pixels as the models of the first seed."""
     pool = load_pool(folder, 0).first(size)
     predict: Predict
     if name == "constant":
@@ -79,15 +65,7 @@ def score_floor(
 def score_subtracted(
     folder: Path, *, name: str, size: int, names: Sequence[str], scored: Scored, **_: Any
 ) -> list[ScoreRow]:
-    """Rows of scores of a model that sees curves without their baseline: haemodynamics without anatomy.
-
-    Parameters
-    ----------
-    folder, size, names, scored
-        as in `score_floor`
-    name
-        of the model
-    """
+    """Rows of scores of a model that sees curves without their baseline: haemodynamics without anatomy."""
     predict = _learned(folder, paper_model(name), load_pool(folder, 0).first(size), names, without_baseline)
     return _score_tests(folder, f"subtracted_{name}", predict, scored, size)
 

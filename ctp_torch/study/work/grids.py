@@ -20,14 +20,8 @@ ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0)
 RIDGES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Penalties of ridge."""
 KERNELS: tuple[tuple[str, float], ...] = (
-    ("unit", 0.5 / 8.0**2),
-    ("unit", 2.0),
-    ("unit", 8.0),
-    ("unit", 32.0),
-    ("zscore", 0.5 / 16.0**2),
-    ("zscore", 0.5 / 8.0**2),
-    ("zscore", 0.5 / 4.0**2),
-    ("zscore", 8.0),
+    *(("unit", gamma) for gamma in (0.5 / 8.0**2, 2.0, 8.0, 32.0)),
+    *(("zscore", gamma) for gamma in (0.5 / 16.0**2, 0.5 / 8.0**2, 0.5 / 4.0**2, 8.0)),
 )
 """Scale of the features and gamma: both readings of the paper's 8.0, as gamma and as sigma, on both scales."""
 TREES = (10, 30, 90)
@@ -38,19 +32,7 @@ _FOLDS = 3
 
 
 def kernel_grid(folder: Path, *, scale: str, gamma: float, n_samples: int, **_: Any) -> dict[str, Any]:
-    """R2 of every map ``(alphas, maps)`` with each patient left out in turn, and degrees of freedom at alpha .1.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    scale
-        unit (0..1 features, as in the paper) or zscore (each frame standardised)
-    gamma
-        inverse squared width
-    n_samples
-        training pixels
-    """
+    """R2 of every map ``(alphas, maps)`` with each patient left out in turn, and degrees of freedom at alpha .1."""
     pool = load_pool(folder, 0).first(n_samples)
     curves, targets = pool.curves.double(), pool.targets.double()
     if scale == "zscore":
@@ -69,19 +51,7 @@ def ridge_grid(folder: Path, *, n_samples: int, **_: Any) -> dict[str, Any]:
 def forest_grid(
     folder: Path, *, depth: int, share: float, n_samples: int, trees: Sequence[int] = TREES, **_: Any
 ) -> dict[str, Any]:
-    """R2 of every map ``(numbers of trees, maps)`` of forests, folds of patients left out.
-
-    Parameters
-    ----------
-    folder, n_samples
-        as in `kernel_grid`
-    depth
-        of the trees
-    share
-        of the frames tried at a node
-    trees
-        how many
-    """
+    """R2 of every map ``(numbers of trees, maps)`` of forests, folds of patients left out."""
     pool = load_pool(folder, 0).first(n_samples)
     return {"r2": [_left_out(pool, RandomForest(n, max_depth=depth, max_features=share)) for n in trees]}
 

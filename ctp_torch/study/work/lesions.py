@@ -41,17 +41,7 @@ def calibrate_teacher(folder: Path, *, names: Sequence[str], **_: Any) -> dict[s
 
 
 def outline(folder: Path, *, name: str, calibrated: dict[str, Any], **_: Any) -> list[LesionRow]:
-    """Rows of one test patient: every set of maps, with the conventional thresholds and the teacher's calibrated ones.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    name
-        test patient
-    calibrated
-        from `calibrate_teacher`; empty when there are none
-    """
+    """Rows of one test patient: every set of maps, with the conventional and the calibrated thresholds."""
     patient, context = load_patient(folder, name, "test")
     sets = {"teacher": patient.targets, **{model: load_prediction(folder, model, patient) for model in MODELS}}
     surveys = {

@@ -67,17 +67,7 @@ class Scored(NamedTuple):
 
 
 def draw_pool(folder: Path, *, names: Sequence[str], n_samples: int, seed: int, **_: Any) -> dict[str, object]:
-    """Pixels drawn evenly over the training patients and their slices, then shuffled: prefixes are smaller draws.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    names
-        training patients
-    n_samples, seed
-        of the draw
-    """
+    """Pixels drawn evenly over the training patients and their slices, then shuffled: prefixes are smaller draws."""
     from safetensors.torch import save_file
 
     files = [folder / "patients" / "train" / f"{name}.safetensors" for name in names]
@@ -152,20 +142,7 @@ def score_predictions(
 ) -> list[ScoreRow]:  # fmt: skip
     """Rows of many patients; what the first seed predicts of a test patient at the largest size is kept.
 
-    Parameters
-    ----------
-    folder
-        of all steps
-    model
-        name and seed
-    predict
-        gives for a patient the unrounded indices ``(voxels, maps)`` of every training size
-    people
-        names and splits
-    scored
-        the filter widths
-    largest
-        of the sizes
+    ``model`` is a name and a seed; ``predict`` gives a patient's unrounded indices ``(voxels, maps)`` by training size.
     """
     rows = []
     for name, split in people:
@@ -181,19 +158,7 @@ def score_predictions(
 def score_values(
     model: tuple[str, int, int], values: Tensor, patient: PreparedPatient, widths: Sequence[float]
 ) -> list[ScoreRow]:
-    """Rows of one patient: every width, map and slice.
-
-    Parameters
-    ----------
-    model
-        name, seed and training size
-    values
-        ``(voxels, maps)`` predicted indices
-    patient
-        whose targets are the reference
-    widths
-        Gaussians [pixels]
-    """
+    """Rows of one patient, predicted as ``(voxels, maps)`` indices by a model of that name, seed and training size."""
     volumes = spread_out(values.clamp(0, 255), patient.brain)
     reference = reference_of(patient.targets, patient.brain, patient.head)
     rows = []

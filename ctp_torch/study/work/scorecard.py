@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,45 +15,38 @@ from ctp_torch.learning.scoring import measure_inside, reference_of
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.phantom.patient import LABELS
 from ctp_torch.study.design.patients import index_of, load_patient
-from ctp_torch.study.design.rows import ReferenceRow, RegionScore, six_digits
+from ctp_torch.study.design.rows import ReferenceRow, six_digits
 from ctp_torch.study.design.sources import Truth
 from ctp_torch.study.work.floors import FLOORS
 from ctp_torch.study.work.models import MODELS, load_prediction, prediction_file
 
 __all__ = ["compare", "regions", "score_card", "true_indices"]
 
+Kind = TypeVar("Kind")
 _TISSUE = tuple(LABELS.index(name) for name in ("grey", "white", "old infarct"))
 
 
 def score_card(folder: Path, *, name: str, widths: Sequence[float], **_: Any) -> list[ReferenceRow]:
-    """Rows of one test patient: students and other teachers against the teacher, and everybody against the truth.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    name
-        test patient
-    widths
-        Gaussians [pixels], the same for teacher, students and floors
-    """
+    """Rows of one test patient: students and other teachers against the teacher, and everybody against the truth."""
     patient, context = load_patient(folder, name, "test")
     predictors = [*MODELS, *(f"floor_{floor}" for floor in FLOORS)]
     students = {one: load_prediction(folder, one, patient).float() for one in predictors
                 if one in MODELS or prediction_file(folder, one, name).is_file()}  # fmt: skip
     others = {f"teacher_{one}": values.clamp_min(0).float() for one, values in context.teachers.items()}
     masks = (patient.brain, patient.head, regions(patient.brain, context.truth))
-    scores = {"teacher": compare({**students, **others}, patient.targets, *masks, widths=widths)}
+    against_teacher = partial(ReferenceRow, "teacher", name)
+    rows = compare({**students, **others}, patient.targets, *masks, widths=widths, row=against_teacher)
     if context.truth is not None:
         everybody = {"teacher": patient.targets.clamp_min(0).float(), **others, **students}
-        scores["truth"] = compare(everybody, true_indices(context.truth), *masks, widths=widths)
-    return [ReferenceRow(reference, name, *row.cells) for reference, rows in scores.items() for row in rows]
+        against_truth = partial(ReferenceRow, "truth", name)
+        rows += compare(everybody, true_indices(context.truth), *masks, widths=widths, row=against_truth)
+    return rows
 
 
 def compare(
     predictions: Mapping[str, Tensor], reference: Tensor, brain: Tensor, head: Tensor, masks: Mapping[str, Tensor],
-    *, widths: Sequence[float],
-) -> list[RegionScore]:  # fmt: skip
+    *, widths: Sequence[float], row: Callable[..., Kind],
+) -> list[Kind]:  # fmt: skip
     """Rows of every prediction against reference indices, in each region.
 
     Parameters
@@ -67,6 +61,8 @@ def compare(
         region to ``(z, y, x)`` bool, as from `regions`
     widths
         Gaussians [pixels] on the predictions
+    row
+        makes a row of predictor, width, region, map and scores
     """
     prepared = reference_of(reference, brain, head)
     rows = []
@@ -78,7 +74,7 @@ def compare(
                 for quantity, (ssim, mae, r) in zip(MAPS, part, strict=True):
                     low, high = QUANTITIES[quantity].display
                     numbers = map(six_digits, (ssim, mae * (high - low) / 255, r))
-                    rows.append(RegionScore(name, width, region, quantity, *numbers))
+                    rows.append(row(name, width, region, quantity, *numbers))
     return rows
 
 
