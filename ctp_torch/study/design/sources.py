@@ -65,16 +65,9 @@ class Drawn(NamedTuple):
         return [f"P{i + 1:03d}" for i, s in enumerate(splits) if s == split]
 
     def scan(self, name: str, *, frames: int = 60, dt: float = 1.0, bolus_stretch: float = 1.0) -> RawPatient:
-        """A patient, rounded to whole HU as files hold it.
+        """A patient, rounded to whole HU as files hold it; by another protocol (``frames``, ``dt`` [s]) where asked.
 
-        Parameters
-        ----------
-        name
-            as in ``names``
-        frames, dt
-            another protocol: number of frames and their distance [s]
-        bolus_stretch
-            factor on the width of the bolus, besides the cohort's own
+        ``bolus_stretch`` is a factor on the width of the bolus, besides the cohort's own.
         """
         patient = render_patient(
             self.seed, int(name[1:]) - 1, size=self.size, frames=frames, dt=dt, noise_hu=self.noise_hu,
