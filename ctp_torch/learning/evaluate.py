@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ctp_torch import ops
 from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.scoring import SCORES, score_maps
 from ctp_torch.learning.training import draw
 from ctp_torch.models.base import Regressor, r2_score
 from ctp_torch.pipeline.recipe import Recipe
@@ -20,15 +18,9 @@ __all__ = [
     "PointScores",
     "SliceScore",
     "predict_indices",
-    "score_maps",
     "score_patient",
     "score_points",
 ]
-
-_DATA_RANGE = 255.0
-_ERODE_PX = 3.0
-_PER_SLICE = 1e6
-"""A spacing along z [pixels] so wide that erosion stays in the slice."""
 
 
 class SliceScore(NamedTuple):
@@ -75,43 +67,6 @@ def predict_indices(patient: PreparedPatient, model: Regressor) -> dict[str, Ten
     return volumes
 
 
-def score_maps(
-    prediction: Tensor, target: Tensor, brain: Tensor, head: Tensor, *, filter_px: float = 0.0
-) -> dict[str, Tensor]:
-    """Scores of each slice of a predicted map of colour indices.
-
-    Outside the head both maps count as index 0, so that a colour bar plays no part; the prediction is first filtered,
-    set to 0 outside the brain and rounded.
-
-    Parameters
-    ----------
-    prediction
-        ``(z, y, x)`` indices 0..255
-    target
-        ``(z, y, x)`` indices; negative ones (background, invalid) count as 0
-    brain, head
-        ``(z, y, x)`` bool, from the CT
-    filter_px
-        standard deviation [pixels] of a Gaussian on the prediction
-
-    Returns
-    -------
-        ``ssim_frame``, ``ssim_brain``, ``mae`` [index levels] and ``r``, each ``(z,)``; NaN where the (eroded) brain is
-        empty or a map is constant
-    """
-    smooth = ops.gaussian_smooth(prediction, filter_px)
-    first = torch.where(brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
-    second = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).to(first.dtype)
-    core = ops.erode(brain, _ERODE_PX, (_PER_SLICE, 1.0, 1.0))
-    similarity = ops.ssim_map(first, second, data_range=_DATA_RANGE)
-    return {
-        "ssim_frame": ops.ssim(first, second, data_range=_DATA_RANGE),
-        "ssim_brain": _mean_inside(similarity, core),
-        "mae": _mean_inside((first - second).abs(), brain),
-        "r": _correlation(first, second, brain),
-    }
-
-
 def score_patient(
     patient: PreparedPatient, models: Mapping[str, Regressor], filters_px: Sequence[float] = (0.0,)
 ) -> list[SliceScore]:
@@ -135,7 +90,7 @@ def score_patient(
             for width in filters_px:
                 scores = score_maps(prediction, target, patient.brain, patient.head, filter_px=width)
                 for z in range(target.shape[0]):
-                    frame, inside, mae, r = (float(scores[k][z]) for k in ("ssim_frame", "ssim_brain", "mae", "r"))
+                    frame, inside, mae, r = (float(scores[k][z]) for k in SCORES)
                     where = (patient.name, z, patient.split, quantity, name, float(width))
                     rows.append(SliceScore(*where, frame, inside, mae * unit_per_level, r))
     return rows
@@ -170,16 +125,3 @@ def score_points(
         for i, quantity in enumerate(recipe.targets):
             r2[name, quantity], rmse[name, quantity] = float(fit[i]), float(error[i])
     return PointScores(r2, rmse, data.pixels)
-
-
-def _mean_inside(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values (z, y, x)`` over the mask, slice by slice."""
-    total = torch.where(mask, values, torch.zeros_like(values)).sum(dim=(1, 2))
-    return total / mask.sum(dim=(1, 2))  # 0 / 0 is NaN: no such pixel
-
-
-def _correlation(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
-    """Pearson's r over the mask, slice by slice; NaN where one side is constant."""
-    a, b = (torch.where(mask, t - _mean_inside(t, mask)[:, None, None], torch.zeros_like(t)) for t in (first, second))
-    spread = (a.square().sum(dim=(1, 2)) * b.square().sum(dim=(1, 2))).sqrt()
-    return (a * b).sum(dim=(1, 2)) / torch.where(spread > 0, spread, torch.full_like(spread, math.nan))

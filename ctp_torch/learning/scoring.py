@@ -1,4 +1,4 @@
-"""Many predictions against one reference: the scores of `learning.evaluate.score_maps`, in a fraction of the time."""
+"""Predicted maps of colour indices against a reference: one prediction, or many in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ctp_torch import ops
 
-__all__ = ["SCORES", "Reference", "measure", "measure_inside", "reference_of"]
+__all__ = ["SCORES", "Reference", "measure", "measure_inside", "reference_of", "score_maps"]
 
 SCORES = ("ssim_frame", "ssim_brain", "mae", "r")
-"""Columns of `measure`."""
+"""What a slice is scored by, in the order of `measure`."""
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
@@ -22,6 +22,43 @@ _ERODE_PX = 3.0
 _PER_SLICE = 1e6
 _WIDEST_PX = 5.0
 _MARGIN = 21  # the widest filter reaches 20 pixels, the window of SSIM 5
+
+
+def score_maps(
+    prediction: Tensor, target: Tensor, brain: Tensor, head: Tensor, *, filter_px: float = 0.0
+) -> dict[str, Tensor]:
+    """Scores of each slice of a predicted map of colour indices.
+
+    Outside the head both maps count as index 0, so that a colour bar plays no part; the prediction is first filtered,
+    set to 0 outside the brain and rounded.
+
+    Parameters
+    ----------
+    prediction
+        ``(z, y, x)`` indices 0..255
+    target
+        ``(z, y, x)`` indices; negative ones (background, invalid) count as 0
+    brain, head
+        ``(z, y, x)`` bool, from the CT
+    filter_px
+        standard deviation [pixels] of a Gaussian on the prediction
+
+    Returns
+    -------
+        ``ssim_frame``, ``ssim_brain``, ``mae`` [index levels] and ``r``, each ``(z,)``; NaN where the (eroded) brain is
+        empty or a map is constant
+    """
+    smooth = ops.gaussian_smooth(prediction, filter_px)
+    first = torch.where(brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
+    second = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).to(first.dtype)
+    core = ops.erode(brain, _ERODE_PX, (_PER_SLICE, 1.0, 1.0))
+    similarity = ops.ssim_map(first, second, data_range=255.0)
+    return {
+        "ssim_frame": ops.ssim(first, second, data_range=255.0),
+        "ssim_brain": _mean(similarity, core),
+        "mae": _mean((first - second).abs(), brain),
+        "r": _correlation(first, second, brain),
+    }
 
 
 @dataclass(frozen=True)
@@ -74,7 +111,7 @@ def reference_of(target: Tensor, brain: Tensor, head: Tensor) -> Reference:
 def measure(reference: Reference, prediction: Tensor, *, filter_px: float = 0.0) -> Tensor:
     """Scores ``(maps, z, 4)`` of predicted maps, in the order of ``SCORES``; the error in index levels.
 
-    The prediction is filtered, set to 0 outside the brain and rounded, as `learning.evaluate.score_maps` does it.
+    The prediction is filtered, set to 0 outside the brain and rounded, as `score_maps` does it.
 
     Parameters
     ----------

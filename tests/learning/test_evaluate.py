@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ctp_torch import ops
-from ctp_torch.learning.evaluate import SliceScore, score_maps
+from ctp_torch.learning.evaluate import SliceScore
 from ctp_torch.learning.intervals import bootstrap_mean, paired_difference, per_patient, select
+from ctp_torch.learning.scoring import score_maps
 from ctp_torch.report.tables import difference_table, paper_table, read_scores, summary, write_scores
 
 

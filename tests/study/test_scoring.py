@@ -7,9 +7,8 @@ import torch
 
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.series import CTPSeries
-from ctp_torch.learning.evaluate import score_maps
 from ctp_torch.learning.intervals import mean_over_patients
-from ctp_torch.learning.scoring import SCORES, measure, measure_inside, reference_of
+from ctp_torch.learning.scoring import SCORES, measure, measure_inside, reference_of, score_maps
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.study.design.rows import ScoreRow
 from ctp_torch.study.design.sources import Drawn, Truth
