@@ -130,9 +130,9 @@ def test_tissue_is_neither_fluid_nor_vessel():
     core = none.clone()
     core[0, 1, 1] = True
     truth = Truth(torch.zeros(len(MAPS), 1, 3, 3), labels, core, none, {})
-    found = regions(torch.ones(1, 3, 3, dtype=torch.bool), truth)
-    assert labels[found["tissue"]].tolist() == [4, 5, 8]
-    assert int(found["lesion"].sum()) == 1
+    masks = regions(torch.ones(1, 3, 3, dtype=torch.bool), truth)
+    assert labels[masks["tissue"]].tolist() == [4, 5, 8]
+    assert int(masks["lesion"].sum()) == 1
     assert "lesion" not in regions(torch.ones(1, 3, 3, dtype=torch.bool), truth._replace(core=none))
 
 

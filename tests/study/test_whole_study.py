@@ -22,8 +22,7 @@ from ctp_torch.study.work.models import load_pool
 SMALL = PRESETS["quick"]._replace(
     sizes=(100, 150, 200), seeds=1, grid_samples=80, train_scored=1, robust_patients=1, variants=("every_2nd",)
 )
-WANTED = ("patients", "pool", "fits", "scores/linear", "scores/ridge", "scores/krr", "floors/constant", "floors/peak")
-DEAR = ("rf", "forest")
+CHEAP = ("patients", "pool", "fits", "scores/linear", "scores/ridge", "scores/krr", "floors/constant", "floors/peak")
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,13 @@ def study(tmp_path_factory):
     """A study with its cheap steps done; forests are left out."""
     folder = tmp_path_factory.mktemp("study")
     cohort = write_toy_cohort(folder / "cohort", train=3, test=2)
-    found = cohort_names(open_folder(cohort), SMALL)
+    plan = cohort_names(open_folder(cohort), SMALL)
     steps = folder / "steps"
     steps.mkdir()
-    for stage in stages(found, {}):
-        wanted = [step for step in stage.steps if step.name.startswith((*WANTED, "grids/ridge", "grids/kernel-unit-8"))]
-        list(share_out(steps, wanted))
-    return folder, found
+    for stage in stages(plan, {}):
+        chosen = [step for step in stage.steps if step.name.startswith((*CHEAP, "grids/ridge", "grids/kernel-unit-8"))]
+        list(share_out(steps, chosen))
+    return folder, plan
 
 
 @pytest.mark.slow
@@ -46,14 +45,14 @@ def test_the_pool_is_nested_and_kernel_ridge_of_every_size_is_its_own_fit(study)
 
     Mutation seen red: sizes zipped in reverse.
     """
-    folder, found = study
+    folder, plan = study
     pool = load_pool(folder / "steps", 0)
     assert pool.curves.shape == (200, 40)
     counts = torch.bincount(pool.patient[:100], minlength=3)
     assert counts.min() > 15  # shuffled: a prefix holds all patients
-    ready, _ = load_patient(folder / "steps", found.test[0], "test")
-    results = {s.name: load_step(folder / "steps", s) for stage in stages(found, {}) for s in stage.steps}
-    rows = results[f"scores/krr-0-{found.test[0]}"]
+    ready, _ = load_patient(folder / "steps", plan.test[0], "test")
+    results = {s.name: load_step(folder / "steps", s) for stage in stages(plan, {}) for s in stage.steps}
+    rows = results[f"scores/krr-0-{plan.test[0]}"]
     from ctp_torch.study.work.models import score_values
 
     for size in SMALL.sizes:
@@ -68,21 +67,21 @@ def test_the_pool_is_nested_and_kernel_ridge_of_every_size_is_its_own_fit(study)
 
 @pytest.mark.slow
 def test_what_is_there_is_delivered_and_what_is_missing_is_said(study, tmp_path):
-    folder, found = study
-    known = collect(folder / "steps", found)
+    folder, plan = study
+    known = collect(folder / "steps", plan)
     assert any(name.startswith("scores/rf") for name in known.missing)
     out = tmp_path / "out"
     deliver(folder / "steps", out, known, facts={"machine": "test"})
     summary = (out / "results.md").read_text(encoding="utf-8")
     assert "Missing steps" in summary
     assert "Table 2: testing SSIM [%], whole frame, unfiltered, 2 patients" in summary
-    told = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert "table2_ssim_frame_0px" in told["tables"]
+    record = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert "table2_ssim_frame_0px" in record["tables"]
     assert (out / "tables" / "table2_ssim_frame_0px.csv").is_file()
     assert (out / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     before = (out / "tables" / "floors_0px.csv").read_bytes()
-    deliver(folder / "steps", out, collect(folder / "steps", found), facts={"machine": "test"})
+    deliver(folder / "steps", out, collect(folder / "steps", plan), facts={"machine": "test"})
     assert (out / "tables" / "floors_0px.csv").read_bytes() == before
 
 

@@ -94,20 +94,12 @@ def score_linear(
     folder: Path, *, name: str, seed: int, sizes: Sequence[int], scored: Scored, **_: Any
 ) -> list[ScoreRow]:
     """Rows of scores of a linear model at all sizes; the largest of the first seed is kept."""
-    pool = load_pool(folder, seed)
-    fitted = {n: paper_model(name).fit(pool.curves[:n], pool.targets[:n]) for n in sizes}
-    if seed == 0:
-        _keep_model(folder, name, fitted[max(sizes)], pool)
-    return _score_fitted(folder, (name, seed), fitted, scored, max(sizes))
+    return _fit_and_score(folder, (name, seed), sizes, scored, max(sizes))
 
 
 def score_forest(folder: Path, *, seed: int, size: int, largest: int, scored: Scored, **_: Any) -> list[ScoreRow]:
     """Rows of scores of a forest of one size; one forest predicts all maps."""
-    pool = load_pool(folder, seed)
-    forest = paper_model("rf", seed=seed).fit(pool.curves[:size], pool.targets[:size])
-    if seed == 0 and size == largest:
-        _keep_model(folder, "rf", forest, pool)
-    return _score_fitted(folder, ("rf", seed), {size: forest}, scored, largest)
+    return _fit_and_score(folder, ("rf", seed), [size], scored, largest)
 
 
 def fit_kernel_ridge(folder: Path, *, seed: int, sizes: Sequence[int], **_: Any) -> dict[str, object]:
@@ -204,14 +196,18 @@ def spread_out(values: Tensor, brain: Tensor) -> Tensor:
     return volumes
 
 
-def _score_fitted(
-    folder: Path, model: tuple[str, int], fitted: Mapping[int, Regressor], scored: Scored, largest: int
+def _fit_and_score(
+    folder: Path, model: tuple[str, int], sizes: Sequence[int], scored: Scored, largest: int
 ) -> list[ScoreRow]:
     """Rows of everybody; training patients at the largest size alone."""
+    (name, seed), pool = model, load_pool(folder, model[1])
+    fitted = {n: paper_model(name, seed=seed).fit(pool.curves[:n], pool.targets[:n]) for n in sizes}
+    if seed == 0 and largest in fitted:
+        _keep_model(folder, name, fitted[largest], pool)
 
     def predict(patient: PreparedPatient, _: PatientContext) -> Mapping[int, Tensor]:
-        sizes = [size for size in fitted if patient.split == "test" or size == largest]
-        return {size: fitted[size].predict(patient.curves) for size in sizes}
+        shown = [size for size in sizes if patient.split == "test" or size == largest]
+        return {size: fitted[size].predict(patient.curves) for size in shown}
 
     return score_predictions(folder, model, predict, scored.people, scored, largest=largest)
 
