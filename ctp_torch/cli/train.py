@@ -76,12 +76,8 @@ def train(
         )
         files = _prune(list(console.track(ready, "reading patients", total=len(patients))))
         data = draw(files, samples, seed=seed)
-    recipe = Recipe(
-        frames=data.curves.shape[1],
-        dt=data.dt,
-        targets={name: source.ranges[name] for name in quantities},
-        registration=registration,
-    )
+    ranges = {name: source.ranges[name] for name in quantities}
+    recipe = Recipe(frames=data.curves.shape[1], dt=data.dt, targets=ranges, registration=registration)
     if feature_scale == "zscore":
         recipe = standardise(recipe, data.curves)
     target = rank_device(target)
