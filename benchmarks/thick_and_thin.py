@@ -25,12 +25,12 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.slabs import slabs, spread_slices
 from ctp_torch.lesions.find import find_lesions
 from ctp_torch.lesions.thresholds import read_thresholds
-from ctp_torch.phantom import render_patient
+from ctp_torch.phantom import ScanVariant, render_patient
 
 PROTOCOLS = {
     "thick": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0},
     "touching": {"slices": 6, "slice_thickness_mm": 8.0, "slice_spacing_mm": 8.0},
-    "again": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0, "again": 1},
+    "again": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0, "repeat": 1},
     "thin": {"slices": 320, "slice_thickness_mm": 0.5, "slice_spacing_mm": 0.5},
 }
 COVERED_MM = 48.0
@@ -39,7 +39,10 @@ PARTS = ("core", "penumbra", "core_true", "penumbra_true")
 
 def volumes(seed, index, size, protocol, thresholds, motion):
     """By protocol the volumes [mL] of one patient, measured and true, in the slab that all cover."""
-    scan, truth = render_patient(seed, index, size=size, motion=motion, **PROTOCOLS[protocol])
+    settings = dict(PROTOCOLS[protocol])
+    slices = settings.pop("slices")
+    variant = ScanVariant(**settings)
+    scan, truth = render_patient(seed, index, size=size, motion=motion, slices=slices, variant=variant)
     ready = pipeline.preprocess(replace(scan, hu=scan.hu.round_()), registration=ops.register_rigid, median_size=1)
     del scan
     gc.collect()

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ctp_torch.io import read_cohort as read_cohort
     from ctp_torch.io import read_series as read_series
     from ctp_torch.io import write_maps as write_maps
-    from ctp_torch.learning.evaluate import score_maps as score_maps
     from ctp_torch.learning.evaluate import score_patient as score_patient
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
+    from ctp_torch.learning.scoring import score_maps as score_maps
     from ctp_torch.lesions.find import find_lesions as find_lesions
     from ctp_torch.lesions.thresholds import read_thresholds as read_thresholds
     from ctp_torch.models.load import load_model as load_model
@@ -75,7 +75,7 @@ _HOMES = {
     "read_series": "io",
     "read_thresholds": "lesions.thresholds",
     "sample_pixels": "learning.sampling",
-    "score_maps": "learning.evaluate",
+    "score_maps": "learning.scoring",
     "score_patient": "learning.evaluate",
     "slabs": "data.slabs",
     "write_analysis": "report.analysis",

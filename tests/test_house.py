@@ -19,9 +19,9 @@ LEVELS = {
     "ops": 2,
     "io": 3,
     **dict.fromkeys(("models", "lesions", "quality"), 4),
-    "pipeline": 5,
+    **dict.fromkeys(("pipeline", "phantom"), 5),
     "learning": 6,
-    **dict.fromkeys(("phantom", "report"), 7),
+    "report": 7,
     "study": 8,
     "cli": 9,
 }

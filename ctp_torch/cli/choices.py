@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -89,16 +89,10 @@ def make_model(
 
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
-    from ctp_torch import models
+    from ctp_torch.learning.training import paper_model
 
     gamma = _pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
-    table: Mapping[str, Callable[[], Regressor]] = {
-        "linear": models.LinearRegression,
-        "ridge": lambda: models.Ridge(alpha=alpha),
-        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
-        "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
-    }
-    return _pick("model", name, table)()
+    return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, seed=seed)
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:

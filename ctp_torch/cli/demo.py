@@ -85,9 +85,11 @@ def demo(
 
 def _make_cohort(folder: Path, seed: int) -> Path:
     """Digital patients on disk as DICOM."""
-    from ctp_torch.phantom.cohort import write_cohort
+    from ctp_torch.learning.teacher import console_teacher
+    from ctp_torch.phantom.cohort import CohortDesign, write_cohort
 
-    steps = write_cohort(folder, patients=_PATIENTS, train=_TRAIN, size=_SIZE, seed=seed)
+    design = CohortDesign(patients=_PATIENTS, train=_TRAIN, size=_SIZE, seed=seed)
+    steps = write_cohort(folder, design, teacher=console_teacher())
     for _ in console.track(steps, "scanning digital patients", total=_PATIENTS):
         pass
     return folder

@@ -8,8 +8,18 @@ import torch
 from scipy import ndimage
 
 from ctp_torch import ops
-from ctp_torch.learning.evaluate import SliceScore, bootstrap_mean, paired_difference, patient_means, score_maps
-from ctp_torch.report.tables import difference_table, paper_table, read_scores, summary, write_scores
+from ctp_torch.learning.evaluate import SliceScore
+from ctp_torch.learning.intervals import bootstrap_mean, paired_difference, per_patient, select
+from ctp_torch.learning.scoring import score_maps
+from ctp_torch.report.tables import (
+    cross_table,
+    difference_table,
+    mean_cell,
+    paper_table,
+    read_scores,
+    summary,
+    write_scores,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -146,7 +156,7 @@ def test_scores_survive_the_csv(rows, tmp_path):
 
 
 def test_means_are_per_patient(rows):
-    means = patient_means(rows, model="linear", quantity="cbv", score="ssim_frame")
+    means = per_patient(select(rows, split="test", model="linear", map="cbv"), "ssim_frame")
     assert means == pytest.approx({"p3": 0.83, "p4": 0.84})
 
 
@@ -160,3 +170,14 @@ def test_tables_hold_the_means(rows):
     assert "Table 2: testing SSIM (2 patients)" in page
     gaps = [row for row in difference_table(rows).rows if row[3] == "krr - linear"]
     assert gaps[0] == ["0 px", "frame", "rCBV", "krr - linear", "+5.0", "+5.0 to +5.0"]
+
+
+def test_a_cell_is_made_of_the_rows_that_its_line_and_its_column_choose(rows):
+    """Mutation seen red: a column that chooses out of all rows instead of its line's."""
+    down = {("linear", "1"): {"model": "linear", "slice": 1}, ("krr", "0"): {"model": "krr", "slice": 0}}
+    across = {"rows": ({}, lambda part: str(len(part))),
+              "CBF": ({"map": "cbf"}, mean_cell("ssim_frame", lambda value: f"{value.mean:.3f} of {value.n}")),
+              "none": ({"map": "tmax"}, mean_cell("r", lambda value: str(value.n)))}  # fmt: skip
+    table = cross_table(rows, down, across, corner=["model", "slice"], caption="counts")
+    assert (table.caption, table.header) == ("counts", ["model", "slice", "rows", "CBF", "none"])
+    assert table.rows == [["linear", "1", "8", "0.825 of 4", "0"], ["krr", "0", "8", "0.875 of 4", "0"]]

@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ctp_torch.errors import CTPError
-from ctp_torch.phantom import LABELS, render_patient
+from ctp_torch.phantom import LABELS, ScanVariant, render_patient
 from ctp_torch.phantom import patient as patient_module
 from ctp_torch.phantom.bank import build_bank, find_rows, look_up
 from ctp_torch.phantom.patient import draw_diagnosis, draw_person
@@ -50,7 +50,7 @@ def test_same_patient_same_pixels_and_others_differ(monkeypatch):
 
 
 def test_the_same_scan_again_has_other_noise_of_the_same_size():
-    first, second = (render_patient(11, 0, size=64, slices=2, frames=3, again=n) for n in (0, 1))
+    first, second = (render_patient(11, 0, size=64, slices=2, frames=3, variant=ScanVariant(repeat=n)) for n in (0, 1))
     still = render_patient(11, 0, size=64, slices=2, frames=3, noise_hu=0.0).series.hu
     noise = [patient.series.hu - still for patient in (first, second)]
     assert float(noise[0].std()) == pytest.approx(float(noise[1].std()), rel=0.05)
@@ -71,7 +71,7 @@ def test_noise_is_as_strong_as_its_bookkeeping_says(size):
     """Inside the head: noise_hu LogN(0, .2) times the matrix' factor times the bowl (1 to 1.25)."""
     from ctp_torch.phantom.noise import noise_amplitude, noise_images
 
-    options = {"size": size, "slices": 1, "frames": 4, "motion": "none", "slice_thickness_mm": 5.0}
+    options = {"size": size, "slices": 1, "frames": 4, "motion": "none"}
     noisy, still = (render_patient(11, 0, noise_hu=h, dose=0.5, **options) for h in (5.0, 0.0))
     difference = (noisy.series.hu - still.series.hu)[:, 0]
     factor = float(
@@ -188,7 +188,8 @@ def test_motion_truth_reapplied_moves_the_still_head_there():
     Red when the rotation is transposed (tried: mean residual 75 HU, the motion itself makes 89).
     """
     options = {
-        "size": 96, "slices": 20, "frames": 8, "noise_hu": 0.0, "slice_thickness_mm": 2.4, "slice_spacing_mm": 2.4
+        "size": 96, "slices": 20, "frames": 8, "noise_hu": 0.0,
+        "variant": ScanVariant(slice_thickness_mm=2.4, slice_spacing_mm=2.4),
     }  # fmt: skip
     still = render_patient(11, 0, motion="none", **options)
     moving = render_patient(11, 0, motion="severe", **options)
@@ -292,9 +293,8 @@ def test_diagnoses_come_in_the_proportions_of_a_stroke_service():
 
 
 def test_thin_slices_and_single_slices():
-    thin = render_patient(
-        1, 0, size=64, slices=24, frames=2, slice_thickness_mm=0.5, slice_spacing_mm=0.5, motion="none"
-    )
+    variant = ScanVariant(slice_thickness_mm=0.5, slice_spacing_mm=0.5)
+    thin = render_patient(1, 0, size=64, slices=24, frames=2, motion="none", variant=variant)
     assert thin.series.hu.shape == (2, 24, 64, 64)
     assert thin.series.geometry.spacing[0] == 0.5
     one = render_patient(1, 0, size=64, slices=1, frames=2)
