@@ -24,7 +24,7 @@ def console_teacher(registration: pipeline.Registration | None = ops.register_ri
     """
 
     def maps(series: CTPSeries) -> PerfusionMaps:
-        return pipeline.deconvolve(pipeline.preprocess(series, registration=registration, median_size=1), ops.csvd)
+        return pipeline.deconvolve(pipeline.prepare(series, registration=registration, slab_mm=0.0), ops.csvd)
 
     name = "none" if registration is None else getattr(registration, "__name__", "custom")
     settings = {"method": "csvd", "threshold": 0.1, "sigma_mm": 2.0, "registration": name, "input": "the noisy scans"}

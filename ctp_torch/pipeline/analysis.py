@@ -185,34 +185,22 @@ def analyse(
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
     recipe = None if model is None else Recipe.of(model)
-    name = str(source) if isinstance(source, str | Path) else "the series"
     series = _read(source, settings)
     if recipe is not None:
         recipe.check(series.n_frames, series.dt)
-    wanting, thickness = _preparation(settings, recipe)
-    inside = (
-        None
-        if settings.mask is None
-        else Slabs.of(series.geometry, thickness).mask(read_mask(Path(settings.mask), series))
-    )
+    preparation, thickness = _preparation(settings, recipe)
+    thick = Slabs.of(series.geometry, thickness)
+    inside = None if settings.mask is None else thick.mask(read_mask(Path(settings.mask), series))
     watch.lap("read")
-    scan = (
-        source
-        if isinstance(source, Scan)
-        else prepare(
-            series,
-            registration=REGISTRATIONS[wanting.registration],
-            median_size=wanting.median_size,
-            slab_mm=thickness,
-            progress=watch.lap,
-        )
-    )
-    if not scan.anatomy.brain.any() and inside is None:
-        raise NoSeriesError(f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
-    flags = scan.quality.lines()
+    scan = source if isinstance(source, Scan) else prepare(
+        series,
+        registration=REGISTRATIONS[preparation.registration],
+        median_size=preparation.median_size,
+        slab_mm=thickness,
+        progress=watch.lap,
+    )  # fmt: skip
+    flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
-    if settings.strict and flags:
-        raise QualityError(f"{name} fails quality control: {'; '.join(flags)}")
     if model is not None:
         maps, doubts = predict(scan, model, mask=inside), list[str]()
     else:
@@ -231,6 +219,16 @@ def analyse(
         source=Path(source) if isinstance(source, str | Path) else None,
         timings=watch.laps,
     )
+
+
+def _checked(scan: Scan, inside: Tensor | None, settings: MapSettings, name: str) -> list[str]:
+    """The raised quality flags, a line each; a scan that no maps should be made of is refused."""
+    if inside is None and not bool(scan.anatomy.brain.any()):
+        raise NoSeriesError(f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
+    flags = scan.quality.lines()
+    if settings.strict and flags:
+        raise QualityError(f"{name} fails quality control: {'; '.join(flags)}")
+    return flags
 
 
 def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSeries:
