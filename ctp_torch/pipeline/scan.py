@@ -136,23 +136,17 @@ def prepare(
     inner = _inner_brain(series)
     ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
     done("median filter")
-    n_baseline, motion, place = 0, estimate if isinstance(estimate, RigidMotion) else None, None
-    if estimate is not None:
-        n_baseline = _count_baseline(series, inner)
-    if estimate is not None and not isinstance(estimate, RigidMotion):
-        motion = estimate(series.hu, series.geometry.spacing, n_baseline)
+    if estimate is None or isinstance(estimate, RigidMotion):
+        motion = estimate
+    else:
+        motion = estimate(series.hu, series.geometry.spacing, _count_baseline(series, inner))
     done("motion estimate")
-    if motion is not None:
-        ready, place = _aligned(ready, motion, n_baseline)
+    if motion is not None:  # thick slices ask for a brain on the way; it tells the last baseline better than the first
+        ready, inner = _aligned(ready, motion, inner)
     thick = Slabs.of(series.geometry, slab_mm)
     ready = slabs(ready, slab_mm)
     done("motion correction")
-    if place is None:
-        anatomy = _locate(ready, thick.mask(inner))
-    else:  # what moved through thick slices was sought in that brain; looked for once more, it would be the same
-        head, brain = (thick.mask(mask) for mask in place)
-        n_baseline = _count_baseline(ready, brain)
-        anatomy = Anatomy(ready.hu[:n_baseline].mean(dim=0), head, brain, n_baseline)
+    anatomy = _locate(ready, thick.mask(inner))
     done("masks")
     provenance = replace(ready.provenance, preparation=Preparation(name, median_size))
     return Scan(replace(ready, provenance=provenance), motion, anatomy)
@@ -193,7 +187,7 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     curves is found by its path and subtracted (`ops.remove_through_plane`). ``provenance.motion.through_plane`` says
     what was done: interpolated, subtracted, or both where thick slices move far.
     """
-    return _aligned(series, motion, _count_baseline(series, _inner_brain(series)))[0]
+    return _aligned(series, motion, _inner_brain(series))[0]
 
 
 def locate(series: CTPSeries) -> Anatomy:
@@ -216,8 +210,8 @@ def locate(series: CTPSeries) -> Anatomy:
     return _locate(series, _inner_brain(series))
 
 
-def _aligned(series: CTPSeries, motion: RigidMotion, n_baseline: int) -> tuple[CTPSeries, tuple[Tensor, Tensor] | None]:
-    """The series with its motion undone; and its head and brain, when thick slices made that a question."""
+def _aligned(series: CTPSeries, motion: RigidMotion, inner: Tensor) -> tuple[CTPSeries, Tensor]:
+    """The series with its motion undone, and its brain: ``inner (z, y, x)``, or a better one for thick slices."""
     spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
     undone = ops.correctable(motion, spacing)
     in_patient = ops.patient_axes(motion, series.geometry.direction)
@@ -229,23 +223,19 @@ def _aligned(series: CTPSeries, motion: RigidMotion, n_baseline: int) -> tuple[C
     moved = ops.apply_motion(series.hu, undone, spacing)
     aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
     if determined:
-        return aligned, None
-    head, brain = _outline(moved[:n_baseline].mean(dim=0), spacing)
+        return aligned, inner
+    brain = _locate(aligned, inner).brain
     ops.remove_through_plane(moved, motion, brain, spacing, series.dt, in_place=True)
-    return aligned, (head, brain)
+    return aligned, brain
 
 
 def _locate(series: CTPSeries, inner: Tensor) -> Anatomy:
     """Head and brain, where a brain ``inner (z, y, x)`` is roughly known, which tells the pre-contrast frames."""
     n_baseline, spacing = _count_baseline(series, inner), series.geometry.spacing
     baseline = series.hu[:n_baseline].mean(dim=0)
-    return Anatomy(baseline, *_outline(baseline, spacing), n_baseline)
-
-
-def _outline(baseline: Tensor, spacing: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
-    """Head and brain ``(z, y, x)`` of a CT without contrast, the brain without its rim."""
     head = ops.head_mask(baseline, spacing)
-    return head, ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
+    brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
+    return Anatomy(baseline, head, brain, n_baseline)
 
 
 def _inner_brain(series: CTPSeries) -> Tensor:
