@@ -136,7 +136,7 @@ def sweep(place: Path, *, kept: bool = False) -> list[Path]:
     for folder in entries:
         try:
             information = folder.lstat()
-            own = information.st_uid == _user() and folder.is_dir() and not folder.is_symlink()
+            own = information.st_uid == _user() and folder.is_dir()
             if not own or ((folder / KEPT).exists() and not kept):
                 continue
             dead = Workplace(folder, patience_s=0.0, strict=True)
