@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -69,7 +70,7 @@ class Claim:
         """A hidden folder for what is needed meanwhile."""
         try:
             home.mkdir(parents=True, exist_ok=True)
-            for folder in {home, root.parent}:
+            for folder in {home, root.parent, Path(tempfile.gettempdir())}:
                 sweep(folder)
             self._workplace = Workplace(self.folder)
             self._resume()

@@ -74,7 +74,8 @@ class Workplace:
                 if not (folder / KEPT).exists():
                     _empty(folder)
                 os.truncate(self._lock, 0)
-                os.pwrite(self._lock, json.dumps(_this_process()).encode(), 0)
+                os.lseek(self._lock, 0, os.SEEK_SET)
+                os.write(self._lock, json.dumps(_this_process()).encode())
         except Interrupted:
             self.close()
             raise
@@ -135,7 +136,7 @@ def sweep(place: Path, *, kept: bool = False) -> list[Path]:
     for folder in entries:
         try:
             information = folder.lstat()
-            own = information.st_uid == _user() and folder.is_dir() and not folder.is_symlink()
+            own = information.st_uid == _user() and folder.is_dir()
             if not own or ((folder / KEPT).exists() and not kept):
                 continue
             dead = Workplace(folder, patience_s=0.0, strict=True)
@@ -209,7 +210,7 @@ def _hold(folder: Path, patience_s: float, strict: bool) -> int:
         except FileNotFoundError:  # its owner took the folder away just now
             lock = -1
         if lock >= 0:
-            owner = os.pread(lock, 4096, 0).decode(errors="replace")
+            owner = os.read(lock, 4096).decode(errors="replace")
             if _locked(lock, folder / _OWNER, strict) and _of_this_machine(owner):
                 return lock
             os.close(lock)

@@ -121,7 +121,7 @@ NAMES = ("maps", "maps over others", "convert", "train", "evaluate", "phantom co
 def test_a_command_killed_anywhere_is_gone_on_with(forks, world, tmp_path, name, request, capsys):
     """``--hostile-kills 200`` spreads that many over the commands.
 
-    Mutations seen red: results written to their final folder at once; what a zip unpacks in a plain temporary folder.
+    Mutation seen red: what a zip holds unpacked into a plain temporary folder.
     """
     case, kills = cases(world)[name], request.config.getoption("--hostile-kills")
     source = contents(world.scan.parent)

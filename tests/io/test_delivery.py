@@ -143,7 +143,7 @@ def test_a_refused_run_leaves_no_folder_behind(tmp_path):
 
 
 def test_files_of_one_result_come_together(tmp_path):
-    """Mutation seen red: the record of what is under way left behind; the second file replaced first."""
+    """Mutation seen red: the note of what is under way left behind."""
     model, beside = tmp_path / "m.safetensors", tmp_path / "m.importance.png"
     for text, names, force in (("A", (model, beside), False), ("B", (model,), True)):
         with claim_file(model, beside, force=force) as claim, claim.delivered() as folder:

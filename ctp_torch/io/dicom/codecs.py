@@ -15,6 +15,7 @@ from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.dicom.index import PixelLayout
 from ctp_torch.io.dicom.lookup import uid_name
 from ctp_torch.io.limits import dicom_damage
+from ctp_torch.io.workplace import beside
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -126,12 +127,12 @@ def _with_simpleitk(dataset: Dataset, layouts: Sequence[PixelLayout]) -> list[An
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     frames = generate_frames(io.BytesIO(dataset.PixelData), number_of_frames=layouts[0].n_frames)
-    with tempfile.TemporaryDirectory(prefix="ctp-torch-") as folder:
+    with beside(Path(tempfile.gettempdir()) / "frame.dcm") as folder:  # found and removed after a kill
         for index, frame in enumerate(frames):
             if index not in wanted:
                 continue
             layout = wanted[index]
-            bare = Path(folder) / "frame.dcm"
+            bare = folder / "frame.dcm"
             _write_bare(bare, frame, layout)
             reader.SetFileName(str(bare))
             kind = np.dtype(f"{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BidsName", "describe_dataset", "write_bids"]
 
-_IGNORED = "**/perf/**\n**/dicom/**\n**/report*\n**/run.json\n**/lesion.*\n**/motion.*\n**/*.png\n**/*.html\n"
+_IGNORED = (
+    "**/perf/**\n**/dicom/**\n**/report*\n**/run.json\n**/lesion.*\n**/motion.*\n**/*.png\n**/*.html\n**/.ctp-torch*\n"
+)
 """BIDS has no CT yet: validators are told to pass over what they can't know."""
 
 
