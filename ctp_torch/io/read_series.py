@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.errors import OptionError
 from ctp_torch.io.dicom.read import read_dicom
-from ctp_torch.io.nifti.frame_times import check_times, read_times
+from ctp_torch.io.nifti.frame_times import read_times
 from ctp_torch.io.opened import nifti_at, opened
 
 if TYPE_CHECKING:
@@ -91,11 +91,9 @@ def read_series(
     if volume is not None:
         from ctp_torch.io.nifti.nifti import read_nifti_series
 
-        found = read_nifti_series(volume, times=told, dt=dt, max_unpacked=max_unpacked)
-        check_times(found.times, volume)
-        return found
+        return read_nifti_series(volume, times=told, dt=dt, max_unpacked=max_unpacked)
     with opened(place, max_unpacked=max_unpacked) as there:
-        found = read_dicom(
+        return read_dicom(
             there.files,
             place,
             times=told,
@@ -105,8 +103,6 @@ def read_series(
             duplicates=duplicates,
             lost=there.left_out,
         )
-    check_times(found.times, place)
-    return found
 
 
 def _is_positive(number: object) -> bool:

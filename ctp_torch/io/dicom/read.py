@@ -17,6 +17,7 @@ from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.times import Clock, choose_clock
+from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def read_dicom(
         if other is not chosen:
             left_out += [LeftOut(image.path, f"another series ({other.describe()})") for image in other.images]
     told, source = _times(grid, clock, times, dt)
+    check_times(told, place)
     odd = odd_images(hu)
     first = grid.cells[0]
     hu, told, geometry, resampled = straighten(
