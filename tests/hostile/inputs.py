@@ -560,6 +560,21 @@ def zip_with_a_hidden_file(folder):
     return zipped(folder, more=[(".x.dcm", other.read_bytes())])
 
 
+@hostile(WARNS, says="2 broken .*damaged in the zip")
+def zip_whose_damaged_members_climb(folder):
+    """What is damaged is removed from the folder it was unpacked to, not from where its name leads."""
+    kept = folder / "kept.txt"
+    folder.mkdir()
+    kept.write_text("mine")
+
+    def change(content):
+        for name in (b"../../kept", str(kept).encode()):
+            at = content.index(name) + len(name)
+            content[at + 10 : at + 20] = b"\xff" * 10
+
+    return zipped(folder, change, more=[("../../kept.txt", b"x" * 500), (str(kept), bytes(range(256)) * 3)])
+
+
 # --- media
 
 
