@@ -20,8 +20,9 @@ from ctp_torch.cli.choices import DEFAULT_REGISTRATION, make_model, pick_registr
 from ctp_torch.io import read_cohort
 from ctp_torch.learning.evaluate import score_patient
 from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.teacher import console_teacher
 from ctp_torch.learning.training import draw, prepare_all
-from ctp_torch.phantom.cohort import write_cohort
+from ctp_torch.phantom.cohort import CohortDesign, write_cohort
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.report.tables import difference_table, markdown, paper_table
 
@@ -39,9 +40,8 @@ def study(seed, args):
 def _study(seed, args, folder):
     """The cohort, the models, the scores."""
     started = time.perf_counter()
-    for _ in write_cohort(
-        folder / "cohort", patients=args.train + args.test, train=args.train, size=args.size, seed=seed
-    ):
+    design = CohortDesign(patients=args.train + args.test, train=args.train, size=args.size, seed=seed)
+    for _ in write_cohort(folder / "cohort", design, teacher=console_teacher()):
         pass
     cohort = read_cohort(folder / "cohort")
     align = pick_registration(DEFAULT_REGISTRATION)

@@ -130,10 +130,11 @@ def main():
         folder = args.work or Path(scratch)
         cohort = args.cohort
         if cohort is None:
-            from ctp_torch.phantom.cohort import write_cohort
+            from ctp_torch.learning.teacher import console_teacher
+            from ctp_torch.phantom.cohort import CohortDesign, write_cohort
 
-            cohort = folder / "cohort"
-            list(write_cohort(cohort, patients=2, train=1, size=512, seed=5))
+            cohort, design = folder / "cohort", CohortDesign(patients=2, train=1, size=512, seed=5)
+            list(write_cohort(cohort, design, teacher=console_teacher()))
         if not (folder / "training.npz").exists():
             train(cohort, folder, args.samples, args.centers)
         series = read_cohort(cohort).of("test")[0].series_path

@@ -46,8 +46,7 @@ def main():
 
     panels(2, len(SLICES), "head_ct.png", scan)
 
-    prepared = pipeline.preprocess(patient.series, registration=ops.register_rigid, median_size=1)
-    maps = pipeline.deconvolve(prepared, ops.csvd)
+    maps = pipeline.deconvolve(pipeline.prepare(patient.series, slab_mm=0.0), ops.csvd)
     names = ("cbv", "cbf", "mtt", "tmax")
 
     def painted(axes, row, column):

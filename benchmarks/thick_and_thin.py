@@ -22,15 +22,15 @@ import common
 import torch
 
 from ctp_torch import ops, pipeline
-from ctp_torch.data.slabs import slabs, spread_slices
+from ctp_torch.data.slabs import Slabs
 from ctp_torch.lesions.find import find_lesions
 from ctp_torch.lesions.thresholds import read_thresholds
-from ctp_torch.phantom import render_patient
+from ctp_torch.phantom import ScanVariant, render_patient
 
 PROTOCOLS = {
     "thick": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0},
     "touching": {"slices": 6, "slice_thickness_mm": 8.0, "slice_spacing_mm": 8.0},
-    "again": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0, "again": 1},
+    "again": {"slices": 6, "slice_thickness_mm": 5.0, "slice_spacing_mm": 8.0, "repeat": 1},
     "thin": {"slices": 320, "slice_thickness_mm": 0.5, "slice_spacing_mm": 0.5},
 }
 COVERED_MM = 48.0
@@ -39,28 +39,31 @@ PARTS = ("core", "penumbra", "core_true", "penumbra_true")
 
 def volumes(seed, index, size, protocol, thresholds, motion):
     """By protocol the volumes [mL] of one patient, measured and true, in the slab that all cover."""
-    scan, truth = render_patient(seed, index, size=size, motion=motion, **PROTOCOLS[protocol])
-    ready = pipeline.preprocess(replace(scan, hu=scan.hu.round_()), registration=ops.register_rigid, median_size=1)
-    del scan
-    gc.collect()
-    averaged = slabs(ready)
+    settings = dict(PROTOCOLS[protocol])
+    slices = settings.pop("slices")
+    variant = ScanVariant(**settings)
+    scan, truth = render_patient(seed, index, size=size, motion=motion, slices=slices, variant=variant)
+    scan = replace(scan, hu=scan.hu.round_())
+    averaged = pipeline.prepare(scan)
     found = {protocol: measured(averaged, truth, thresholds)}
-    if averaged is not ready:
-        found["kept"] = measured(ready, truth, thresholds)
+    if averaged.series.provenance.slabs is not None:
+        kept = pipeline.prepare(scan, registration=averaged.motion, slab_mm=0.0)
+        del scan, averaged
+        gc.collect()
+        found["kept"] = measured(kept, truth, thresholds)
     return found
 
 
-def measured(series, truth, thresholds):
+def measured(made, truth, thresholds):
     """Volumes [mL] of core and penumbra within the 48 mm, as measured and as true."""
-    baseline = pipeline.locate(series).baseline
-    maps = pipeline.deconvolve(series, ops.csvd)
-    found = find_lesions(maps, baseline=baseline, thresholds=thresholds)
+    series, maps = made.series, pipeline.deconvolve(made, ops.csvd)
+    found = find_lesions(maps, baseline=made.anatomy.baseline, thresholds=thresholds)
     depth = truth.core.shape[0]
     n = depth // len(found.core)  # slices of the scan in one of the maps
     height = (torch.arange(depth) - (depth - 1) / 2) * series.geometry.spacing[0] / n
     covered = (height.abs() < COVERED_MM / 2)[:, None, None]
     masks = {"core": found.core, "penumbra": found.penumbra}
-    masks = {name: spread_slices(mask, n, depth) for name, mask in masks.items()}
+    masks = {name: Slabs(n).spread(mask, depth) for name, mask in masks.items()}
     masks |= {"core_true": truth.core, "penumbra_true": truth.penumbra}
     sizes = {f"{name}_ml": int((mask & covered).sum()) * found.voxel_ml / n for name, mask in masks.items()}
     return {**sizes, "tmax_moved_s": found.tmax_moved}

@@ -27,17 +27,15 @@ def measure(index, *, seed, size, thresholds):
     """One patient: Dice of the intracranial mask, onset and area of the arterial input, volumes [mL]."""
     scan, truth = render_patient(seed, index, size=size)
     scan = replace(scan, hu=scan.hu.round_())  # as files hold it
-    ready = pipeline.preprocess(scan, registration=ops.register_rigid, median_size=1)
-    anatomy = pipeline.locate(ready)
+    made = pipeline.prepare(scan)
+    ready, anatomy = made.series, made.anatomy
     spacing, n = ready.geometry.spacing, anatomy.n_baseline
     found = ops.brain_mask(anatomy.baseline, spacing)
-    change = ops.enhancement(ready.hu, n)
-    aif = ops.select_aif(change, anatomy.brain, ready.dt, spacing=spacing)
-    vof = ops.select_vof(change, anatomy.brain, ready.dt, spacing=spacing, aif=aif.curve)
+    aif, vof, _ = made.vessels
     scaled, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
     true_aif = truth.aif - truth.aif[:n].mean()
     onset = ops.bolus_onset(torch.stack([aif.curve, true_aif]), ready.dt)
-    maps = pipeline.deconvolve(ready, ops.csvd, aif=aif, vof=vof)
+    maps = pipeline.deconvolve(made, ops.csvd)
     ml = ready.geometry.voxel_volume_ml
     row = {
         "patient": index,

@@ -29,63 +29,90 @@ if TYPE_CHECKING:
     from ctp_torch.io import read_cohort as read_cohort
     from ctp_torch.io import read_series as read_series
     from ctp_torch.io import write_maps as write_maps
-    from ctp_torch.learning.evaluate import score_maps as score_maps
     from ctp_torch.learning.evaluate import score_patient as score_patient
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
+    from ctp_torch.learning.scoring import score_maps as score_maps
+    from ctp_torch.lesions.find import find_lesions as find_lesions
+    from ctp_torch.lesions.thresholds import read_thresholds as read_thresholds
     from ctp_torch.models.load import load_model as load_model
+    from ctp_torch.pipeline.analysis import Analysis as Analysis
+    from ctp_torch.pipeline.analysis import MapSettings as MapSettings
+    from ctp_torch.pipeline.analysis import analyse as analyse
     from ctp_torch.pipeline.deconvolve import deconvolve as deconvolve
     from ctp_torch.pipeline.predict import features as features
     from ctp_torch.pipeline.predict import predict as predict
     from ctp_torch.pipeline.recipe import Recipe as Recipe
+    from ctp_torch.pipeline.scan import Scan as Scan
+    from ctp_torch.pipeline.scan import prepare as prepare
     from ctp_torch.pipeline.scan import preprocess as preprocess
+    from ctp_torch.quality import assess as assess
+    from ctp_torch.report.analysis import write_analysis as write_analysis
 
 __version__ = version("ctp-torch")
 sys.meta_path.append(MovedModules())
 
 _HOMES = {
+    "Analysis": "pipeline.analysis",
     "CTPError": "errors",
     "CTPSeries": "data.series",
     "Geometry": "data.geometry",
+    "MapSettings": "pipeline.analysis",
     "PerfusionMaps": "data.maps",
     "QUANTITIES": "data.maps",
     "Recipe": "pipeline.recipe",
+    "Scan": "pipeline.scan",
     "TissueCurves": "data.curves",
+    "analyse": "pipeline.analysis",
+    "assess": "quality",
     "deconvolve": "pipeline",
     "features": "pipeline",
+    "find_lesions": "lesions.find",
     "load_model": "models.load",
     "predict": "pipeline",
+    "prepare": "pipeline",
     "preprocess": "pipeline",
     "read_cohort": "io",
     "read_series": "io",
+    "read_thresholds": "lesions.thresholds",
     "sample_pixels": "learning.sampling",
-    "score_maps": "learning.evaluate",
+    "score_maps": "learning.scoring",
     "score_patient": "learning.evaluate",
     "slabs": "data.slabs",
+    "write_analysis": "report.analysis",
     "write_maps": "io",
 }
 
 __all__ = [
     "QUANTITIES",
+    "Analysis",
     "CTPError",
     "CTPSeries",
     "Geometry",
+    "MapSettings",
     "PerfusionMaps",
     "Recipe",
+    "Scan",
     "TissueCurves",
     "__version__",
+    "analyse",
+    "assess",
     "deconvolve",
     "features",
+    "find_lesions",
     "load_model",
     "models",
     "ops",
     "predict",
+    "prepare",
     "preprocess",
     "read_cohort",
     "read_series",
+    "read_thresholds",
     "sample_pixels",
     "score_maps",
     "score_patient",
     "slabs",
+    "write_analysis",
     "write_maps",
 ]
 

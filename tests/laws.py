@@ -59,7 +59,7 @@ def chunked_is_whole(method, curves, aif, dt, *, rtol=1e-6, atol=1e-6):
 
 def follows_device_and_dtype(method, curves, aif, dt):
     result = method(curves, aif, dt)
-    for part in result:
+    for part in (*result.maps().values(), result.delay, result.k, result.lags, result.sd):
         if part is not None:
             assert part.dtype == curves.dtype
             assert part.device.type == curves.device.type

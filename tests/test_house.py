@@ -14,14 +14,14 @@ import ctp_torch
 PACKAGE = Path(ctp_torch.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
-    **dict.fromkeys(("errors", "moved"), 0),
+    **dict.fromkeys(("errors", "interrupts", "moved"), 0),
     "data": 1,
     "ops": 2,
     "io": 3,
     **dict.fromkeys(("models", "lesions", "quality"), 4),
-    "pipeline": 5,
+    **dict.fromkeys(("pipeline", "phantom"), 5),
     "learning": 6,
-    **dict.fromkeys(("phantom", "report"), 7),
+    "report": 7,
     "study": 8,
     "cli": 9,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
@@ -15,7 +16,6 @@ from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
 from ctp_torch.cli.info import info
-from ctp_torch.cli.interrupts import Interrupted, raised_signals
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
@@ -26,6 +26,7 @@ from ctp_torch.cli.reproduce import reproduce
 from ctp_torch.cli.train import train
 from ctp_torch.cli.tune import tune
 from ctp_torch.errors import CTPError
+from ctp_torch.interrupts import Interrupted, raised_signals
 
 __all__ = ["app", "main"]
 
@@ -62,6 +63,7 @@ def _options(
 
 def main() -> None:
     """Run the ``ctp-torch`` command; a user's mistake ends with one message and its own exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch reads it when imported: waiting threads sleep
     try:
         with raised_signals():
             try:

@@ -94,15 +94,15 @@ def _case(
 ) -> CalibrationCase:
     """One patient mapped as ``ctp-torch maps`` would, with the true lesions."""
     from ctp_torch import pipeline
-    from ctp_torch.data.slabs import slab_mask, slabs, slices_per_slab
+    from ctp_torch.data.slabs import Slabs
     from ctp_torch.io import read_series, read_volume
     from ctp_torch.lesions.calibration import CalibrationCase
     from ctp_torch.lesions.find import survey
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
-    ready = slabs(pipeline.preprocess(series, registration=align, median_size=1))
-    maps = pipeline.deconvolve(ready, method, sigma_mm=sigma_mm)
-    found = survey(maps, baseline=pipeline.locate(ready).baseline)
+    scan = pipeline.prepare(series, registration=align)
+    maps = pipeline.deconvolve(scan, method, sigma_mm=sigma_mm)
+    found = survey(maps, baseline=scan.anatomy.baseline)
     masks: list[Tensor | None] = []
     for name in ("core", "penumbra"):
         file = (patient.truth_path or Path()) / f"{name}.nii.gz"
@@ -112,7 +112,7 @@ def _case(
         volume, grid = read_volume(file)
         if not grid.matches(series.geometry, tolerance_mm=1.0):
             raise CTPError(f"{file} doesn't lie on the slices of {patient.series_path}")
-        masks.append(slab_mask(volume > 0, slices_per_slab(grid)).to(device))
+        masks.append(Slabs.of(grid).mask(volume > 0).to(device))
     core, penumbra = masks
     if core is None:
         raise CTPError(f"{patient.name} lost its truth/core.nii.gz")

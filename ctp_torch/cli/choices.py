@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -31,22 +32,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-METHODS: Mapping[str, str] = {
-    "csvd": "block-circulant SVD",
-    "osvd": "block-circulant SVD, oscillation-limited",
-    "ssvd": "standard SVD",
-    "delay_corrected_ssvd": "standard SVD after shifting each curve's arrival",
-    "tikhonov": "Tikhonov regularisation, L-curve per voxel",
-    "gaussian_process_deconvolution": "Gaussian process",
-    "expectation_maximization": "expectation maximisation",
-    "bayesian": "Bayesian, delay and smoothness integrated out",
-    "vascular_model": "gamma-distributed transit times, with CTH and OEFmax",
-    "box_nlr": "box-shaped residue, nonlinear regression",
-    "max_slope": "maximum slope, no deconvolution",
-}
-"""Name on the command line and in ctp_torch.ops, and what it is."""
-REGISTRATIONS: Mapping[str, str | None] = {"torch": "register_rigid", "simpleitk": "register_simpleitk", "none": None}
-"""Name on the command line to name in ctp_torch.ops."""
+REGISTRATIONS = ("torch", "simpleitk", "none")
 DEFAULT_REGISTRATION = "torch"
 REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
 
@@ -67,10 +53,9 @@ def pick_method(name: str) -> Method:
 
 def pick_registration(name: str) -> Registration | None:
     """The motion estimation of that name; None for none."""
-    from ctp_torch import ops
+    from ctp_torch.pipeline.scan import REGISTRATIONS
 
-    function = _pick("registration", name, REGISTRATIONS)
-    return None if function is None else getattr(ops, function)
+    return _pick("registration", name, REGISTRATIONS)
 
 
 def pick_maps(text: str) -> tuple[str, ...]:
@@ -104,16 +89,10 @@ def make_model(
 
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
-    from ctp_torch import models
+    from ctp_torch.learning.training import paper_model
 
     gamma = _pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
-    table: Mapping[str, Callable[[], Regressor]] = {
-        "linear": models.LinearRegression,
-        "ridge": lambda: models.Ridge(alpha=alpha),
-        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
-        "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
-    }
-    return _pick("model", name, table)()
+    return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, seed=seed)
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ctp_torch.errors import CTPError, OutputExistsError
+from ctp_torch.interrupts import undisturbed
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ __all__ = [
     "claim_file",
     "complain",
     "delivered",
+    "escaped",
     "pick_device",
     "release",
     "say",
@@ -52,19 +54,24 @@ class _Settings:
 settings = _Settings()
 
 
+def escaped(text: str) -> str:
+    """The text with its control characters spelt out: names of files and values of headers don't steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(message: str = "") -> None:
     """Print a result."""
-    typer.echo(message)
+    typer.echo(escaped(message))
 
 
 def warn(message: str) -> None:
     """Print a warning to the error stream."""
-    typer.secho(f"warning: {message}", err=True, fg=typer.colors.YELLOW)
+    typer.secho(f"warning: {escaped(message)}", err=True, fg=typer.colors.YELLOW)
 
 
 def complain(message: str) -> None:
     """Print an error to the error stream."""
-    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    typer.secho(f"error: {escaped(message)}", err=True, fg=typer.colors.RED)
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
@@ -132,16 +139,16 @@ _claims: dict[str, Claim] = {}
 """The places claimed by the command that runs, by their real paths."""
 
 
-def claim(place: Path, *, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
-    """A folder claimed until the command ends, or refused; ``inputs`` are what the command reads."""
-    from ctp_torch.io.delivery import claim_folder
+def claim(place: Path, *, force: bool, inputs: Sequence[str | Path | None] = (), apart: Sequence[str] = ()) -> None:
+    """A folder claimed until the command ends, or refused; the arguments are `ctp_torch.io.claims.claim_folder`'s."""
+    from ctp_torch.io.claims import claim_folder
 
-    _keep(place, lambda: claim_folder(place, force=force, inputs=inputs))
+    _keep(place, lambda: claim_folder(place, force=force, inputs=inputs, apart=apart))
 
 
 def claim_file(path: Path, *others: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
     """The same of a file, and of others that may come to lie beside it."""
-    from ctp_torch.io.delivery import claim_file
+    from ctp_torch.io.claims import claim_file
 
     _keep(path, lambda: claim_file(path, *others, force=force, inputs=inputs))
 
@@ -153,7 +160,8 @@ def _keep(place: Path, made: Callable[[], Claim]) -> None:
     name = os.path.realpath(place)
     if name in _claims:
         _claims.pop(name).close()
-    _claims[name] = made()
+    with undisturbed():  # what is claimed is remembered, or else it wouldn't be let go of
+        _claims[name] = made()
 
 
 @atexit.register
@@ -182,7 +190,7 @@ def scratch(output: Path) -> Iterator[Path]:
 @contextmanager
 def delivered(output: Path) -> Iterator[Path]:
     """A folder whose files move to the claimed place when all are written: all of them or none."""
-    from ctp_torch.io.delivery import claim_folder
+    from ctp_torch.io.claims import claim_folder
 
     held = _claims.pop(os.path.realpath(output), None) or claim_folder(output)
     with held, held.delivered() as folder:

@@ -45,9 +45,8 @@ def convert(
     )
     with console.delivered(path) as folder:
         write_nifti_series(folder / path.name, found)
-    warnings = found.notes.get("warnings")
-    for warning in warnings if isinstance(warnings, list) else []:
-        console.warn(str(warning))
+    for warning in found.provenance.warnings:
+        console.warn(warning)
     z, y, x = found.geometry.shape
-    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels, times from {found.notes['time_source']}")
+    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels, times from {found.provenance.time_source}")
     console.say(f"wrote {path} and {beside.name}")

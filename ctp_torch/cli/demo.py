@@ -85,9 +85,11 @@ def demo(
 
 def _make_cohort(folder: Path, seed: int) -> Path:
     """Digital patients on disk as DICOM."""
-    from ctp_torch.phantom.cohort import write_cohort
+    from ctp_torch.learning.teacher import console_teacher
+    from ctp_torch.phantom.cohort import CohortDesign, write_cohort
 
-    steps = write_cohort(folder, patients=_PATIENTS, train=_TRAIN, size=_SIZE, seed=seed)
+    design = CohortDesign(patients=_PATIENTS, train=_TRAIN, size=_SIZE, seed=seed)
+    steps = write_cohort(folder, design, teacher=console_teacher())
     for _ in console.track(steps, "scanning digital patients", total=_PATIENTS):
         pass
     return folder
@@ -169,10 +171,10 @@ def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor
     """The test patients for the page's viewer: the scan, the teacher's maps and every model's, and their lesions."""
     from ctp_torch import ops, pipeline
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.data.scale import ColorScale
     from ctp_torch.io import read_series
     from ctp_torch.learning.evaluate import predict_indices
     from ctp_torch.learning.prepared import PreparedPatient
-    from ctp_torch.quality import assess
     from ctp_torch.report.tables import MODEL_LABELS
     from ctp_torch.report.viewer.payload import patient_view
 
@@ -180,28 +182,24 @@ def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor
     for patient, file in console.track([*zip(source.patients, files, strict=True)], "writing the report"):
         if patient.split != "test":
             continue
-        ready, scan = PreparedPatient.load(file), read_series(patient.series_path)
-        motion = pipeline.estimate_motion(scan, ops.register_rigid)
-        scan = pipeline.align(scan, motion)
-        anatomy = pipeline.locate(scan)
+        ready, scan = PreparedPatient.load(file), pipeline.prepare(read_series(patient.series_path), slab_mm=0.0)
+        grid = scan.series.geometry
         indices = {"Teacher (cSVD)": dict(zip(ready.quantities, ready.targets.clamp_min(0).float(), strict=True))}
         indices |= {MODEL_LABELS[name]: predict_indices(ready, model) for name, model in models.items()}
         maps = {}
         for label, volumes in indices.items():
-            values = {
-                n: low + volumes[n] / 255 * (high - low) for n, (low, high) in source.ranges.items() if n in volumes
-            }
-            maps[label] = PerfusionMaps({n: v * ready.brain for n, v in values.items()}, ready.brain, scan.geometry)
+            values = {n: ColorScale(*ends).value(volumes[n]) for n, ends in source.ranges.items() if n in volumes}
+            maps[label] = PerfusionMaps({n: v * ready.brain for n, v in values.items()}, ready.brain, grid)
         views.append(
             patient_view(
                 name=f"Test patient {patient.name}",
-                series=scan,
+                series=scan.series,
                 maps=maps,
-                lesions=_lesions(maps, anatomy.baseline),
-                anatomy=anatomy,
+                lesions=_lesions(maps, scan.anatomy.baseline),
+                anatomy=scan.anatomy,
                 ranges=source.ranges,
-                motion=ops.patient_axes(motion, scan.geometry.direction),
-                quality=assess(scan, motion, anatomy=anatomy),
+                motion=None if scan.motion is None else ops.patient_axes(scan.motion, grid.direction),
+                quality=scan.quality,
             )
         )
     return views

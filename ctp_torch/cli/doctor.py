@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ctp_torch.cli import console
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import CTPError, NoSeriesError
 
 __all__ = ["doctor"]
 
 
-def doctor(device: console.DeviceOption = "auto", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def doctor(
+    device: console.DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    clean: Annotated[
+        Path | None,
+        typer.Option("--clean", help="Remove what killed runs left in this folder and below, and do no more."),
+    ] = None,
+) -> None:
     """Show versions, device and decoders, and deconvolve known curves as a self-test (a few seconds)."""
+    if clean is not None:
+        _clean(clean)
+        return
     import json
 
     import torch
+
+    from ctp_torch.ops.kernel.compiled import library_state
 
     target = console.pick_device(device)
     facts: dict[str, object] = {
@@ -25,7 +38,7 @@ def doctor(device: console.DeviceOption = "auto", as_json: Annotated[bool, typer
         "device": torch.cuda.get_device_name(target) if target.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "free_memory_gb": _free_memory_gb(target),
-        "compiled_loops": _compiled_loops(),
+        "compiled_loops": library_state(),
         "decoders": _decoders(),
         "brain_anatomy": _anatomy(),
     }
@@ -44,6 +57,20 @@ def doctor(device: console.DeviceOption = "auto", as_json: Annotated[bool, typer
                 console.say(f"{name.replace('_', ' ')}: {value}")
     if problems:
         raise CTPError("the self-test failed: " + "; ".join(problems))
+
+
+def _clean(place: Path) -> None:
+    """Remove the hidden folders of dead runs in a place and below, and in the system's temporary folder."""
+    import tempfile
+
+    from ctp_torch.io.workplace import sweep, sweep_below
+
+    if not place.is_dir():
+        raise NoSeriesError(f"--clean {place} is no folder; give the one that the killed run wrote into, or one above")
+    gone = [*sweep_below(place, kept=True), *sweep(Path(tempfile.gettempdir()))]
+    for path in gone:
+        console.say(f"removed {path}")
+    console.say(f"{len(gone)} leftovers of killed runs removed" if gone else "no killed run left anything")
 
 
 def self_test(device: object) -> list[str]:
@@ -93,17 +120,6 @@ def _free_memory_gb(device: object) -> float | None:
     if "SC_AVPHYS_PAGES" not in os.sysconf_names:
         return None
     return round(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
-
-
-def _compiled_loops() -> str:
-    """Whether kernel ridge has its compiled loops on the CPU."""
-    import torch
-
-    from ctp_torch.ops.kernel.compiled import fused_library
-
-    if fused_library(torch.device("cpu")) is not None:
-        return "yes"
-    return "no: with a C compiler (cc, or the one $CC names) kernel ridge is faster on the CPU"
 
 
 def _decoders() -> str:

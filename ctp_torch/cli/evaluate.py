@@ -35,6 +35,7 @@ def evaluate(
     Example: ctp-torch evaluate COHORT --model ridge.safetensors --model krr.safetensors -o scores
     """
     from ctp_torch.io import read_cohort
+    from ctp_torch.io.results.derivation import file_digest
     from ctp_torch.learning.evaluate import score_patient, score_points
     from ctp_torch.learning.prepared import PreparedPatient
     from ctp_torch.learning.training import prepare_all
@@ -72,7 +73,11 @@ def evaluate(
             files.append(file)
         held_out = [file for file, patient in zip(files, patients, strict=True) if patient.split == "test"]
         points = score_points(held_out, models, test_samples, seed=seed) if held_out else None
-    facts = {"models": ", ".join(f"{name} ({path.name})" for name, path in zip(models, model, strict=True))}
+    facts = {
+        "models": ", ".join(
+            f"{name} (sha256 {file_digest(path)[:16]})" for name, path in zip(models, model, strict=True)
+        )
+    }
     page = summary(rows, title="Predicted maps against the teacher's", facts=facts)
     with console.delivered(output) as partial:
         if points is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
+KeepIdentityOption = Annotated[
+    bool, typer.Option("--keep-identity", help="Show names of files left out, and the scanner in the headers' words.")
+]
 _FEWEST_FRAMES, _FEWEST_PIXELS = 4, 32
 
 
@@ -30,6 +34,7 @@ def info(
     quality: Annotated[
         bool, typer.Option("--qc/--no-qc", help="Also measure motion and check the quality (a few seconds).")
     ] = True,
+    keep_identity: KeepIdentityOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show a series: slices, frames, times, spacing, vendor, what was inferred or left out, and its quality.
@@ -47,6 +52,7 @@ def info(
         series=uid,
         drop_incomplete=drop_incomplete,
         duplicates=choices.pick_duplicates(duplicates),
+        keep_identity=keep_identity,
     )
     steps = found.times.diff(dim=0)
     z, y, x = found.geometry.shape
@@ -64,7 +70,7 @@ def info(
         "dt_max_s": round(float(steps.max()), 4) if steps.numel() else None,
         "slice_offsets_s": round(float((found.times - found.times[:, :1]).abs().max()), 4),
         "hu_range": [round(float(found.hu.min()), 1), round(float(found.hu.max()), 1)],
-        **found.notes,
+        **found.provenance.as_dict(),
     }
     judgeable = found.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
     checked = _checked(found, series, uid) if quality and judgeable else None
@@ -104,7 +110,7 @@ def _line(value: object) -> str:
     return str(value)
 
 
-def _left_out(reason: str, count: int, files: list[str]) -> str:
-    """Files that are no part of the series, in one sentence."""
+def _left_out(reason: str, count: int, files: Sequence[str | int]) -> str:
+    """Files that are no part of the series, in one sentence: their names, or their numbers in the order of names."""
     more = ", ..." if count > 2 else ""
-    return f"{count} x {reason}: {', '.join(files[:2])}{more}"
+    return f"{count} x {reason}: {', '.join(n if isinstance(n, str) else f'file {n}' for n in files[:2])}{more}"

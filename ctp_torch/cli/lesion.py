@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.io.results.source import Source
     from ctp_torch.lesions.find import Lesions
 
 __all__ = ["lesion"]
+
+_SETTINGS = (
+    *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
+    *("aif", "vof", "vof_scaling", "sigma_mm"),
+)
+_OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
+"""A voxel, a file, a model: as `maps` notes them."""
 
 ThresholdsOption = Annotated[
     Path | None, typer.Option("--thresholds", help="Thresholds file of ctp-torch calibrate [default: 30 %, 6 s].")
@@ -59,9 +66,12 @@ def lesion(
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
     from ctp_torch.io.results.derivation import content_digest
+    from ctp_torch.io.results.identity import identity_record
+    from ctp_torch.io.results.source import find_source
     from ctp_torch.io.results.write_maps import Output, write_masks
     from ctp_torch.lesions.find import find_lesions
     from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+    from ctp_torch.report.analysis import derivation_of, write_results
     from ctp_torch.report.lesions import write_lesions
 
     wanted = formats.pick_formats(write)
@@ -74,16 +84,18 @@ def lesion(
     found = read_maps_folder(maps)
     plain = _read_baseline(baseline, maps, found.geometry)
     lesions = find_lesions(found, baseline=plain, thresholds=limits, slice_mm=slice_mm)
-    study = _study(source, uid, wanted, keep=keep_identity)
+    asked = source is not None and (keep_identity or bool(set(wanted) - {"nifti"}))
+    study = find_source(source, series=uid) if asked and source is not None else None
+    formats.warn_anonymous(source, wanted)
     told = _settings_of(maps) | {"thresholds": asdict(limits), "slice_mm": slice_mm}
-    derivation = formats.derivation_of(told | {"maps": content_digest(found)}, files=(baseline,))
-    delivery = formats.Delivery(wanted, study, derivation, None, keep_identity)
+    derivation = derivation_of(told | {"maps": content_digest(found)}, files=(baseline,))
+    identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, found, baseline=plain, facts=delivery.identity())
+        write_lesions(folder, lesions, found, baseline=plain, facts=identity)
         if "nifti" in wanted:
             write_masks(folder, lesions, found.geometry)
         others = tuple(name for name in wanted if name != "nifti")
-        formats.write_outputs(folder, Output(found, lesions, plain), delivery._replace(formats=others))
+        write_results(folder, Output(found, lesions, plain), others, study=study, derivation=derivation)
     for warning in lesions.warnings:
         console.warn(warning)
     for line in lesion_lines(lesions):
@@ -91,23 +103,21 @@ def lesion(
     console.say(f"wrote {', '.join(wanted)}, lesion.json, lesion.csv and lesion.png to {output}")
 
 
-def _study(source: Path | None, uid: str | None, wanted: tuple[str, ...], *, keep: bool) -> Source | None:
-    """The study of DICOM results; without a source one of their own, and a word about it."""
-    if source is not None:
-        return formats.find_source(source, uid, wanted, keep=keep)
-    if set(wanted) - {"nifti"}:
-        console.warn("no --source was given: DICOM results make an anonymous study of their own")
-    return None
-
-
 def _settings_of(folder: Path) -> dict[str, object]:
-    """How the maps were made, from the record beside them."""
+    """How the maps were made, from the record beside them: what `maps` notes there, no text of anybody else's."""
+    from ctp_torch.cli import choices
+
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         settings = record["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return dict(settings) if isinstance(settings, dict) else {}
+    known = {*choices.METHODS, *choices.REGISTRATIONS, "auto", "brain", "left", "interpolated", "subtracted", "both"}
+    return {
+        name: value
+        for name, value in (settings.items() if isinstance(settings, dict) else ())
+        if name in _SETTINGS and (isinstance(value, int | float) or value in known or _OURS.fullmatch(str(value)))
+    }
 
 
 def read_maps_folder(folder: Path) -> PerfusionMaps:

@@ -49,12 +49,15 @@ def cohort(
 
     Example: ctp-torch phantom cohort COHORT --patients 4 --train 3 --size 256
     """
-    from ctp_torch.phantom.cohort import write_cohort
+    from ctp_torch.learning.teacher import console_teacher
+    from ctp_torch.phantom.cohort import CohortDesign, write_cohort
 
-    steps = write_cohort(
-        out, patients=patients, train=train, rejects=rejects, size=size, slices=slices, frames=frames, dt=dt,
-        dose=dose, seed=seed, registration=choices.pick_registration(registration), force=force,
+    design = CohortDesign(
+        patients=patients, train=train, rejects=rejects, size=size, slices=slices, frames=frames, dt=dt, dose=dose,
+        seed=seed,
     )  # fmt: skip
+    teacher = console_teacher(choices.pick_registration(registration))
+    steps = write_cohort(out, design, teacher=teacher, force=force)
     for _ in console.track(steps, "scanning digital patients", total=patients + rejects):
         pass
     tests = patients - train

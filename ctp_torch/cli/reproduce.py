@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import console, reading
-from ctp_torch.errors import CTPError, OutputExistsError
+from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
     from ctp_torch.study.design.plan import Study
-    from ctp_torch.study.engine.running import Findings
+    from ctp_torch.study.engine.running import StudyResults
 
 __all__ = ["reproduce"]
 
@@ -53,29 +53,32 @@ def reproduce(
     chosen = choose(preset, size=size, seeds=seeds)
     if cohort is not None and size is not None:
         raise CTPError("--size is of digital patients that are drawn here; the cohort's patients have theirs")
-    if output.exists() and not output.is_dir():
-        raise OutputExistsError(f"{output} is a file; give a folder by -o")
     started = time.perf_counter()
 
+    from ctp_torch.io.claims import check_folder
     from ctp_torch.study.design.plan import cohort_names
     from ctp_torch.study.design.sources import Drawn, open_folder
     from ctp_torch.study.engine.running import collect, run_study
 
     source = Drawn(seed, chosen.patients, chosen.train, chosen.size) if cohort is None else open_folder(cohort, lut=lut)
     study = cohort_names(source, chosen)
+    check_folder(output, force=True, apart=("steps",))
     steps = output / "steps"
     if not tables_only:
+        steps.mkdir(parents=True, exist_ok=True)
+    console.claim(output, force=True, inputs=(cohort,), apart=("steps",))
+    if not tables_only:
         run_study(steps, study, processes=processes or _cores(), track=_track)
-    found = collect(steps, study)
-    if not found.results:
+    results = collect(steps, study)
+    if not results.results:
         raise CTPError(f"{steps} holds no step of this study; leave --tables-only out to compute them")
-    _deliver(steps, output, study, found, seconds=time.perf_counter() - started)
-    if found.missing:
-        console.warn(f"{len(found.missing)} steps are missing; without --tables-only they are computed")
+    _deliver(steps, output, study, results, seconds=time.perf_counter() - started)
+    if results.missing:
+        console.warn(f"{len(results.missing)} steps are missing; without --tables-only they are computed")
     console.say(f"done in {time.perf_counter() - started:.0f} s; open {output / 'report.html'}")
 
 
-def _deliver(steps: Path, output: Path, study: Study, found: Findings, *, seconds: float) -> None:
+def _deliver(steps: Path, output: Path, study: Study, results: StudyResults, *, seconds: float) -> None:
     """Write everything and print the main tables."""
     from ctp_torch.report.tables import markdown
     from ctp_torch.study.output.delivery import deliver
@@ -85,12 +88,13 @@ def _deliver(steps: Path, output: Path, study: Study, found: Findings, *, second
     facts = {
         "machine": _machine(),
         "seconds of this call": f"{seconds:.0f}",
-        "seconds of all steps": f"{sum(found.seconds.values()):.0f}",
+        "seconds of all steps": f"{sum(results.seconds.values()):.0f}",
         **console.versions(),
     }
-    shown = views(steps, found, study.test[:_VIEWED])
-    figures = deliver(steps, output, found, patients=shown, facts=facts)
-    tables = all_tables(found)
+    shown = views(steps, results, study.test[:_VIEWED])
+    with console.delivered(output) as folder:
+        figures = deliver(steps, folder, results, patients=shown, facts=facts)
+    tables = all_tables(results)
     for name in _SHOWN:
         if name in tables:
             console.say(f"\n{tables[name].caption}\n")

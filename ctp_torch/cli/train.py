@@ -50,7 +50,7 @@ def train(
     """
     from ctp_torch.io import read_cohort
     from ctp_torch.learning.training import draw, fingerprint, prepare_all, standardise
-    from ctp_torch.ops.compute.ranks import join_ranks, rank_device
+    from ctp_torch.ops.compute.ranks import rank_device
     from ctp_torch.pipeline.recipe import Recipe
 
     quantities = choices.pick_maps(maps)
@@ -76,24 +76,14 @@ def train(
         )
         files = _prune(list(console.track(ready, "reading patients", total=len(patients))))
         data = draw(files, samples, seed=seed)
-    recipe = Recipe(
-        frames=data.curves.shape[1],
-        dt=data.dt,
-        targets={name: source.ranges[name] for name in quantities},
-        registration=registration,
-    )
+    ranges = {name: source.ranges[name] for name in quantities}
+    recipe = Recipe(frames=data.curves.shape[1], dt=data.dt, targets=ranges, registration=registration)
     if feature_scale == "zscore":
         recipe = standardise(recipe, data.curves)
     target = rank_device(target)
     curves, targets = recipe.scale(data.curves).to(target), data.targets.to(target)
-    with join_ranks(target) as rank:  # one rank, unless torchrun started several
-        if rank == 0:
-            console.say(
-                f"fitting {regressor} on {len(curves):,} curves of {recipe.frames} frames, {len(files)} patients"
-            )
-        regressor.fit(curves, targets)
-    if rank > 0:
-        return
+    if _fit(regressor, curves, targets, n_patients=len(files)) > 0:
+        return  # another rank writes
     provenance = {
         "patients": len(files),
         "samples": len(curves),
@@ -110,6 +100,18 @@ def train(
     if drawn:
         console.say(f"wrote {beside[1].name}: which moments of the bolus matter")
     console.say(f"wrote {output}")
+
+
+def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: int) -> int:
+    """Fit on one rank, or on those that torchrun started; which of them this is."""
+    from ctp_torch.ops.compute.ranks import join_ranks
+
+    with join_ranks(curves.device) as rank:
+        if rank == 0:
+            n, frames = curves.shape
+            console.say(f"fitting {regressor} on {n:,} curves of {frames} frames, {n_patients} patients")
+        regressor.fit(curves, targets)
+    return rank
 
 
 def _prune(files: list[Path]) -> list[Path]:

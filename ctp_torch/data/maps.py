@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from ctp_torch.data.provenance import MapsProvenance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +59,8 @@ class PerfusionMaps:
     """``(z, y, x)`` bool: where the maps mean something."""
     geometry: Geometry
     """The grid."""
-    notes: Mapping[str, object] = field(default_factory=dict)
-    """How the maps were made (arterial input, baseline, warnings); JSON-able, never a patient's identity."""
+    provenance: MapsProvenance = field(default_factory=MapsProvenance)
+    """What the maps rest on (arterial input, baseline, warnings); never a patient's identity."""
 
     def __post_init__(self) -> None:
         """Refuse unknown names and maps on another grid."""
@@ -66,6 +69,12 @@ class PerfusionMaps:
                 raise ValueError(f"unknown quantity {name!r}; known are {', '.join(QUANTITIES)}")
             if tuple(volume.shape) != self.geometry.shape:
                 raise ValueError(f"map {name!r} is {tuple(volume.shape)}, the grid is {self.geometry.shape}")
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """The provenance as the dictionary it was in 0.1."""
+        warnings.warn("PerfusionMaps.notes is now provenance; it goes with 0.3", DeprecationWarning, stacklevel=2)
+        return self.provenance.as_dict()
 
     def __getitem__(self, name: str) -> Tensor:
         """The map of that name."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from ctp_torch.data.provenance import Provenance
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +55,8 @@ class CTPSeries:
     """``(time, z)`` [s] from the first image, float64; shuttle and table-toggle scans differ from slice to slice."""
     geometry: Geometry
     """The grid of one volume."""
-    notes: dict[str, object] = field(default_factory=dict)
-    """What was found, inferred and done (vendor, time source, warnings); JSON-able, never a patient's identity."""
+    provenance: Provenance = field(default_factory=Provenance)
+    """What was read, inferred and done (vendor, time source, warnings); never a patient's identity."""
 
     def __post_init__(self) -> None:
         """Refuse parts that don't belong together."""
@@ -79,6 +82,12 @@ class CTPSeries:
     def dt(self) -> float:
         """Median time between frames [s]; 0 for a single frame."""
         return float(self.times.diff(dim=0).median()) if self.n_frames > 1 else 0.0
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """The provenance as the dictionary it was in 0.1."""
+        warnings.warn("CTPSeries.notes is now provenance; it goes with 0.3", DeprecationWarning, stacklevel=2)
+        return self.provenance.as_dict()
 
     def to(self, device: torch.device | str) -> CTPSeries:
         """The same series with its Hounsfield units on another device."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch.errors import OutputExistsError
-from ctp_torch.io.delivery import claim_folder, on_its_way
+from ctp_torch.io.claims import claim_folder
+from ctp_torch.io.delivery import on_its_way
 from ctp_torch.io.listing import flush
 from ctp_torch.io.workplace import beside
 
@@ -77,7 +79,7 @@ def expect_size(path: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"only {there:,} of {size:,} bytes could be written", str(path))
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str]) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
     """Tensors as a safetensors file, whole or not at all; an older file is replaced.
 
     Raises
@@ -90,6 +92,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping
 
     with whole(path, force=True) as partial:
         try:
-            save_file(dict(tensors), partial, metadata=dict(metadata))
+            save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:
-            raise OSError(errno.EIO, f"the tensors can't be written ({error})", str(path)) from error
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number) if found else str(error), str(path)) from error

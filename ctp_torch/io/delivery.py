@@ -9,19 +9,19 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from ctp_torch.errors import OutputExistsError
+from ctp_torch.interrupts import Interrupted, undisturbed
 from ctp_torch.io.listing import (
     LISTING,
     Fingerprint,
     Listing,
     fingerprints,
     flush,
-    read_listing,
     tree,
     write_listing,
 )
 from ctp_torch.io.workplace import KEPT, PREFIX, HeldError, Workplace, fixed_name, remove, sweep
 
-__all__ = ["Claim", "check_folder", "claim_file", "claim_folder", "delivered", "on_its_way"]
+__all__ = ["Claim", "mark_of", "on_its_way", "several"]
 
 _RECORD = "run.json"
 """Stands only beside results that are whole: the last file into its place, and the first one out."""
@@ -65,14 +65,17 @@ class Claim:
         hidden = fixed_name(root.name if names is None else names[0])
         self.listing = root / (LISTING if names is None else f"{hidden}.json")
         self._made = [folder for folder in (home, *home.parents) if not folder.exists()]
+        self.folder = home / hidden
+        """A hidden folder for what is needed meanwhile."""
         try:
             home.mkdir(parents=True, exist_ok=True)
             for folder in {home, root.parent}:
                 sweep(folder)
-            self._workplace = Workplace(home / hidden)
-            self.folder = self._workplace.folder
-            """A hidden folder for what is needed meanwhile."""
+            self._workplace = Workplace(self.folder)
             self._resume()
+        except Interrupted:
+            self._unmake()
+            raise
         except HeldError as error:
             self._unmake()
             raise OutputExistsError(f"{place} is being written to by {error}: wait, or choose another place") from error
@@ -114,16 +117,17 @@ class Claim:
         yield staged
         folders, names = tree(staged)
         now = fingerprints(staged, names, digest=digest)
-        if self._new:
-            self._appear(staged, now)
-        else:
-            self._replace(staged, folders, now)
+        with undisturbed():  # renamings only
+            if self._new:
+                self._appear(staged, now)
+            else:
+                self._replace(staged, folders, now)
         flush(self.root.parent if self._names is None else self.root)
         self._plan = None
 
     def _mark_of(self, files: Mapping[str, Fingerprint]) -> str:
         """The file that tells that the results are whole."""
-        return _mark(files) if self._names is None else self._names[0]
+        return mark_of(files) if self._names is None else self._names[0]
 
     def _resume(self) -> None:
         """Keep what an interrupted run of the same plan left, and nothing else."""
@@ -187,7 +191,7 @@ class Claim:
                 strange.append(name)
         if strange:
             raise OutputExistsError(
-                f"{_several(root, strange)} in the way of this run's results and not written by ctp-torch: move it "
+                f"{several(root, strange)} in the way of this run's results and not written by ctp-torch: move it "
                 "away, or choose another place; nothing was touched"
             )
 
@@ -198,161 +202,16 @@ class Claim:
                 folder.rmdir()
 
 
-def claim_folder(
-    place: str | Path,
-    *,
-    force: bool = False,
-    inputs: Sequence[str | Path | None] = (),
-    plan: str | None = None,
-    listed: bool = True,
-) -> Claim:
-    """A folder of results claimed for this run: absent, empty, or as an earlier run of ours left it.
-
-    Parameters
-    ----------
-    place
-        the folder; its parents are made
-    force
-        replace the results of an earlier run; those of an interrupted one are replaced without
-    inputs
-        files and folders that the run reads: none may be among what it replaces
-    plan
-        makes what is written before an interruption be kept for a claim with the same plan
-    listed
-        leave a list of the results in the folder; without one ``force`` replaces files of the same names only
-
-    Raises
-    ------
-    OutputExistsError
-        when it is taken, holds what no run of ours listed or what was changed since, can't be written, or when another
-        run is writing there
-    """
-    place = Path(place)
-    root = _folder(place)
-    claim = Claim(place, root, plan=plan, listed=listed)
-    try:
-        claim.before = _replaceable(place, root, force=force, inputs=inputs, listed=listed)
-    except BaseException:
-        claim.close()
-        raise
-    return claim
-
-
-def check_folder(place: str | Path, *, force: bool = False) -> None:
-    """Refuse what `claim_folder` would refuse, without claiming it: nothing is touched or made."""
-    _replaceable(Path(place), _folder(Path(place)), force=force)
-
-
-def _folder(place: Path) -> Path:
-    """Where a folder of results really lies or will lie."""
-    root = Path(os.path.realpath(place))
-    if root.exists() and not root.is_dir():
-        raise OutputExistsError(f"{place} exists already and is a file: choose another place for the folder")
-    return root
-
-
-def _replaceable(
-    place: Path, root: Path, *, force: bool, inputs: Sequence[str | Path | None] = (), listed: bool = True
-) -> Listing:
-    """What an earlier run left in a folder, all of it free to be replaced."""
-    if not root.is_dir() or all(entry.name.startswith(PREFIX) for entry in root.iterdir()):
-        return Listing({})
-    before = read_listing(root / LISTING)
-    if before is None and force and not listed:
-        return Listing({})
-    if before is None:
-        raise OutputExistsError(
-            f"{place} exists already and holds files that ctp-torch didn't list as its own; it never removes such, "
-            "with --force or without: choose a new or an empty folder"
-        )
-    begun = before.unfinished and not before.untouched(root, _mark(before.earlier))
-    if not force and not begun:
-        raise OutputExistsError(f"{place} exists already: choose another place, or replace it with --force")
-    there = [name for name in before.names if os.path.lexists(root / name)]
-    for given in _real(inputs):
-        if given.is_relative_to(root) and any((root / name).is_relative_to(given) for name in there):
-            raise OutputExistsError(f"{given} is read by this run, which would replace it: choose another place")
-    changed = [name for name in there if not before.wrote(root, name)]
-    if changed:
-        raise OutputExistsError(
-            f"{_several(root, changed)} changed since ctp-torch wrote it: move it away, or choose another place; "
-            "nothing was touched"
-        )
-    return before
-
-
-def _mark(files: Mapping[str, Fingerprint]) -> str:
-    """The file of a folder that tells that its results are whole."""
-    return _RECORD if _RECORD in files else max(files, default="")
-
-
-def claim_file(
-    path: str | Path, *others: str | Path, force: bool = False, inputs: Sequence[str | Path | None] = ()
-) -> Claim:
-    """A file claimed for this run, with those that may come to lie beside it.
-
-    They are to be written under their names into the claim's folder, the first always.
-
-    Parameters
-    ----------
-    path, others
-        the files, all of one folder; its parents are made
-    force
-        replace files of these names; those of an interrupted run are replaced without
-    inputs
-        files that the run reads: none may be among what it replaces
-
-    Raises
-    ------
-    OutputExistsError
-        when one is taken, is read, or can't be written, or when another run is writing there
-    """
-    path = Path(path)
-    names = [path.name, *(Path(other).name for other in others)]
-    claim = Claim(path, Path(os.path.realpath(path.parent)), names)
-    root = claim.root
-    try:
-        there = [name for name in names if os.path.lexists(root / name)]
-        for name in there:
-            if (root / name).is_dir():
-                raise OutputExistsError(f"{path.with_name(name)} exists already and is a folder: choose another name")
-            if any(given.exists() and given.samefile(root / name) for given in _real(inputs)):
-                raise OutputExistsError(f"{path.with_name(name)} is read by this run: choose another name")
-        begun = read_listing(claim.listing)
-        if begun is None or begun.untouched(root, path.name):
-            begun = Listing({})
-        taken = [name for name in there if not begun.wrote(root, name)]
-        if taken and not force:
-            raise OutputExistsError(
-                f"{path.with_name(taken[0])} exists already: choose another name, or replace it with --force"
-            )
-        links = {name: (0, "") for name in there if (root / name).is_symlink()}
-        claim.before = Listing(links | fingerprints(root, [name for name in there if name not in links]))
-    except BaseException:
-        claim.close()
-        raise
-    return claim
-
-
-@contextmanager
-def delivered(
-    place: str | Path, *, force: bool = False, inputs: Sequence[str | Path | None] = (), digest: bool = True
-) -> Iterator[Path]:
-    """A folder whose files move to ``place`` at the end of the block, all or none: `claim_folder` and its delivery."""
-    with claim_folder(place, force=force, inputs=inputs) as claim, claim.delivered(digest=digest) as folder:
-        yield folder
-
-
 def on_its_way(path: Path) -> bool:
     """Whether a path lies in a workplace, whose delivery will see to it."""
     return any(part.startswith(PREFIX) for part in path.parts)
 
 
-def _real(inputs: Sequence[str | Path | None]) -> list[Path]:
-    """Where the inputs really lie."""
-    return [Path(os.path.realpath(given)) for given in inputs if given is not None]
+def mark_of(files: Mapping[str, Fingerprint]) -> str:
+    """The file of a folder that tells that its results are whole."""
+    return _RECORD if _RECORD in files else max(files, default="")
 
 
-def _several(root: Path, names: Sequence[str]) -> str:
+def several(root: Path, names: Sequence[str]) -> str:
     """The first of some files, and how many more there are, as the subject of a sentence."""
     return f"{root / names[0]} is" if len(names) == 1 else f"{root / names[0]} and {len(names) - 1} more are"

@@ -29,13 +29,14 @@ def read_series(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
+    keep_identity: bool = False,
     max_unpacked: float | None = None,
 ) -> CTPSeries:
     """A CT perfusion series, HU ``(time, z, y, x)`` with times ``(time, z)`` [s] and grid, as scanners write it.
 
     Slices ascend along the normal (row direction x column direction); every image is scaled by its own slope and
     intercept; the time of every image comes from the best source in its header. What was inferred or left out stands in
-    ``notes``.
+    ``provenance``.
 
     Parameters
     ----------
@@ -52,6 +53,9 @@ def read_series(
         leave out time points that lack a slice
     duplicates
         "first" keeps the first of several images of one slice and time; "refuse" names them
+    keep_identity
+        names of files that are left out, and the scanner in the headers' own words, stand in ``provenance``; else the
+        numbers of those files (from 1, in the order of their names), and known terms or hashes
     max_unpacked
         largest size [GB] that a zip or a compressed file may unpack to; by default the smallest of 64 GiB, 8 times the
         free memory and half the free disk
@@ -74,6 +78,22 @@ def read_series(
     (torch.Size([60, 6, 512, 512]), 1.0)
     """
     place = Path(path)
+    _check_options(times, dt, duplicates, max_unpacked)
+    clock = None if times is None else read_times(times)
+    volume = nifti_at(place)
+    if volume is not None:
+        from ctp_torch.io.nifti.nifti import read_nifti_series
+
+        return read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked)
+    with opened(place, max_unpacked=max_unpacked) as there:
+        return read_dicom(
+            there.files, place, times=clock, dt=dt, series=series, drop_incomplete=drop_incomplete,
+            duplicates=duplicates, keep_identity=keep_identity, lost=there.left_out,
+        )  # fmt: skip
+
+
+def _check_options(times: object, dt: float | None, duplicates: str, max_unpacked: float | None) -> None:
+    """Refuse options that can't be meant."""
     if duplicates not in ("refuse", "first"):
         raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}: give one of them")
     if times is not None and dt is not None:
@@ -85,23 +105,6 @@ def read_series(
     if not _is_positive(max_unpacked):
         raise OptionError(
             f"max_unpacked must be a positive number of GB, got {max_unpacked!r}: give such as 100, or leave it out"
-        )
-    volume = nifti_at(place)
-    told = None if times is None else read_times(times)
-    if volume is not None:
-        from ctp_torch.io.nifti.nifti import read_nifti_series
-
-        return read_nifti_series(volume, times=told, dt=dt, max_unpacked=max_unpacked)
-    with opened(place, max_unpacked=max_unpacked) as there:
-        return read_dicom(
-            there.files,
-            place,
-            times=told,
-            dt=dt,
-            series=series,
-            drop_incomplete=drop_incomplete,
-            duplicates=duplicates,
-            lost=there.left_out,
         )
 
 

@@ -16,7 +16,20 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["PREFIX", "HeldError", "Workplace", "beside", "fixed_name", "remove", "sweep", "temporary_folder"]
+from ctp_torch.interrupts import Interrupted, undisturbed
+
+__all__ = [
+    "KEPT",
+    "PREFIX",
+    "HeldError",
+    "Workplace",
+    "beside",
+    "fixed_name",
+    "remove",
+    "sweep",
+    "sweep_below",
+    "temporary_folder",
+]
 
 PREFIX = ".ctp-torch-"
 """Names of the hidden folders begin so."""
@@ -54,23 +67,30 @@ class Workplace:
 
     def __init__(self, folder: Path, *, patience_s: float = _PATIENCE_S, strict: bool = False) -> None:
         self.folder = folder
-        self._lock: int | None = _hold(folder, patience_s, strict)
-        if not (folder / KEPT).exists():
-            _empty(folder)
-        os.truncate(self._lock, 0)
-        os.pwrite(self._lock, json.dumps(_this_process()).encode(), 0)
+        self._lock: int | None = None
+        try:
+            with undisturbed():
+                self._lock = _hold(folder, patience_s, strict)
+                if not (folder / KEPT).exists():
+                    _empty(folder)
+                os.truncate(self._lock, 0)
+                os.pwrite(self._lock, json.dumps(_this_process()).encode(), 0)
+        except Interrupted:
+            self.close()
+            raise
 
     def close(self, *, keep: bool = False) -> None:
         """Let go of the folder and remove it; with ``keep`` leave it to the next run of the same kind."""
         if self._lock is None:
             return
-        if not keep:
-            _empty(self.folder)
-            (self.folder / _OWNER).unlink(missing_ok=True)  # last, still locked: nobody else may come in before
-            with suppress(OSError):  # the next process is in already
-                self.folder.rmdir()
-        os.close(self._lock)
-        self._lock = None
+        with undisturbed():
+            if not keep:
+                _empty(self.folder)
+                (self.folder / _OWNER).unlink(missing_ok=True)  # last, still locked: nobody else may come in before
+                with suppress(OSError):  # the next process is in already
+                    self.folder.rmdir()
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Workplace:
         return self
@@ -123,6 +143,28 @@ def sweep(place: Path, *, kept: bool = False) -> list[Path]:
             continue
         dead.close()
         gone.append(folder)
+    return gone
+
+
+def sweep_below(place: Path, *, kept: bool = False) -> list[Path]:
+    """The same for a folder and all below it; with ``kept`` the notes of deliveries too that nobody goes on with.
+
+    Returns
+    -------
+    list
+        what was removed
+    """
+    gone = []
+    for folder, below, files in os.walk(place):
+        gone += sweep(Path(folder), kept=kept)
+        below[:] = [name for name in below if not name.startswith(PREFIX)]
+        for name in files:
+            note = Path(folder) / name
+            if not (kept and name.startswith(PREFIX) and name.endswith(".json")):
+                continue
+            with suppress(HeldError, OSError), Workplace(note.with_suffix(""), patience_s=0.0, strict=True):
+                note.unlink()
+                gone.append(note)
     return gone
 
 

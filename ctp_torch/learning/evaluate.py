@@ -1,38 +1,26 @@
-"""Predicted maps against the teacher's: SSIM, error and correlation of every slice, means with intervals."""
+"""Predicted maps against the teacher's: SSIM, error and correlation of every slice."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ctp_torch import ops
 from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.scoring import SCORES, score_maps
 from ctp_torch.learning.training import draw
 from ctp_torch.models.base import Regressor, r2_score
 from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = [
-    "Interval",
     "PointScores",
     "SliceScore",
-    "bootstrap_mean",
-    "paired_difference",
-    "patient_means",
     "predict_indices",
-    "score_maps",
     "score_patient",
     "score_points",
 ]
-
-_DATA_RANGE = 255.0
-_ERODE_PX = 3.0
-_PER_SLICE = 1e6
-"""A spacing along z [pixels] so wide that erosion stays in the slice."""
 
 
 class SliceScore(NamedTuple):
@@ -65,15 +53,6 @@ class PointScores(NamedTuple):
     """Patient to the flat indices drawn."""
 
 
-class Interval(NamedTuple):
-    """A mean over patients and its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
 def predict_indices(patient: PreparedPatient, model: Regressor) -> dict[str, Tensor]:
     """Unrounded colour indices ``(z, y, x)`` for each map of a model, 0 outside the brain."""
     recipe = Recipe.of(model)
@@ -86,43 +65,6 @@ def predict_indices(patient: PreparedPatient, model: Regressor) -> dict[str, Ten
         volume[patient.brain] = values[:, i]
         volumes[name] = volume
     return volumes
-
-
-def score_maps(
-    prediction: Tensor, target: Tensor, brain: Tensor, head: Tensor, *, filter_px: float = 0.0
-) -> dict[str, Tensor]:
-    """Scores of each slice of a predicted map of colour indices.
-
-    Outside the head both maps count as index 0, so that a colour bar plays no part; the prediction is first filtered,
-    set to 0 outside the brain and rounded.
-
-    Parameters
-    ----------
-    prediction
-        ``(z, y, x)`` indices 0..255
-    target
-        ``(z, y, x)`` indices; negative ones (background, invalid) count as 0
-    brain, head
-        ``(z, y, x)`` bool, from the CT
-    filter_px
-        standard deviation [pixels] of a Gaussian on the prediction
-
-    Returns
-    -------
-        ``ssim_frame``, ``ssim_brain``, ``mae`` [index levels] and ``r``, each ``(z,)``; NaN where the (eroded) brain is
-        empty or a map is constant
-    """
-    smooth = ops.gaussian_smooth(prediction, filter_px)
-    first = torch.where(brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
-    second = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).to(first.dtype)
-    core = ops.erode(brain, _ERODE_PX, (_PER_SLICE, 1.0, 1.0))
-    similarity = ops.ssim_map(first, second, data_range=_DATA_RANGE)
-    return {
-        "ssim_frame": ops.ssim(first, second, data_range=_DATA_RANGE),
-        "ssim_brain": _mean_inside(similarity, core),
-        "mae": _mean_inside((first - second).abs(), brain),
-        "r": _correlation(first, second, brain),
-    }
 
 
 def score_patient(
@@ -148,7 +90,7 @@ def score_patient(
             for width in filters_px:
                 scores = score_maps(prediction, target, patient.brain, patient.head, filter_px=width)
                 for z in range(target.shape[0]):
-                    frame, inside, mae, r = (float(scores[k][z]) for k in ("ssim_frame", "ssim_brain", "mae", "r"))
+                    frame, inside, mae, r = (float(scores[k][z]) for k in SCORES)
                     where = (patient.name, z, patient.split, quantity, name, float(width))
                     rows.append(SliceScore(*where, frame, inside, mae * unit_per_level, r))
     return rows
@@ -183,45 +125,3 @@ def score_points(
         for i, quantity in enumerate(recipe.targets):
             r2[name, quantity], rmse[name, quantity] = float(fit[i]), float(error[i])
     return PointScores(r2, rmse, data.pixels)
-
-
-def bootstrap_mean(values: Sequence[float], *, seed: int = 0, n_resamples: int = 4000) -> Interval:
-    """The mean of one value per patient, with its 95 % percentile interval over resampled patients."""
-    finite = torch.tensor([v for v in values if math.isfinite(v)], dtype=torch.float64)
-    if not len(finite):
-        return Interval(math.nan, math.nan, math.nan, 0)
-    generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(finite), (n_resamples, len(finite)), generator=generator)
-    ends = finite[picks].mean(dim=1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return Interval(float(finite.mean()), float(ends[0]), float(ends[1]), len(finite))
-
-
-def patient_means(
-    rows: Sequence[SliceScore], *, model: str, quantity: str, score: str, split: str = "test", filter_px: float = 0.0
-) -> dict[str, float]:
-    """Mean of a score over the slices of each patient."""
-    per_patient: dict[str, list[float]] = {}
-    for row in rows:
-        if (row.model, row.map, row.split, row.filter_px) == (model, quantity, split, filter_px):
-            value = float(getattr(row, score))
-            if math.isfinite(value):
-                per_patient.setdefault(row.patient, []).append(value)
-    return {name: sum(values) / len(values) for name, values in per_patient.items()}
-
-
-def paired_difference(first: Mapping[str, float], second: Mapping[str, float], *, seed: int = 0) -> Interval:
-    """Mean of first - second over the patients both hold, with its interval."""
-    return bootstrap_mean([first[name] - second[name] for name in first if name in second], seed=seed)
-
-
-def _mean_inside(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values (z, y, x)`` over the mask, slice by slice."""
-    total = torch.where(mask, values, torch.zeros_like(values)).sum(dim=(1, 2))
-    return total / mask.sum(dim=(1, 2))  # 0 / 0 is NaN: no such pixel
-
-
-def _correlation(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
-    """Pearson's r over the mask, slice by slice; NaN where one side is constant."""
-    a, b = (torch.where(mask, t - _mean_inside(t, mask)[:, None, None], torch.zeros_like(t)) for t in (first, second))
-    spread = (a.square().sum(dim=(1, 2)) * b.square().sum(dim=(1, 2))).sqrt()
-    return (a * b).sum(dim=(1, 2)) / torch.where(spread > 0, spread, torch.full_like(spread, math.nan))

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ctp_torch import pipeline
 from ctp_torch.data.curves import TissueCurves
-from ctp_torch.quality import assess
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
@@ -111,10 +110,8 @@ def prepare(
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     targets = read_target_indices(patient.maps_path, quantities, series.geometry, patient.ranges, lut=patient.lut)
-    motion = None if registration is None else pipeline.estimate_motion(series, registration)
-    series = pipeline.preprocess(series)
-    series = series if motion is None else pipeline.align(series, motion)
-    anatomy = pipeline.locate(series)
+    scan = pipeline.prepare(series, registration=registration, median_size=3, slab_mm=0.0)
+    series, anatomy = scan.series, scan.anatomy
     tissue = TissueCurves.gather(pipeline.features(series, window=window), anatomy.brain, series.geometry, dt=series.dt)
     return PreparedPatient(
         name=patient.name,
@@ -125,5 +122,5 @@ def prepare(
         targets=torch.where(anatomy.head.cpu(), targets, targets.new_tensor(-1)),
         quantities=tuple(quantities),
         dt=series.dt,
-        flags=tuple(assess(series, motion, anatomy=anatomy).lines()) if check else (),
+        flags=tuple(scan.quality.lines()) if check else (),
     )

@@ -46,8 +46,8 @@ def allocate(available: Sequence[int], n_samples: int) -> list[int]:
     while missing:
         share, extra = divmod(missing, len(open_cells))
         for rank, cell in enumerate(open_cells):
-            wanted = share + (rank >= len(open_cells) - extra)
-            given = min(wanted, available[cell] - shares[cell])
+            full = share + (rank >= len(open_cells) - extra)
+            given = min(full, available[cell] - shares[cell])
             shares[cell] += given
             missing -= given
         open_cells = [cell for cell in open_cells if shares[cell] < available[cell]]

@@ -1,4 +1,4 @@
-"""Many predictions against one reference: the scores of `learning.evaluate.score_maps`, in a fraction of the time."""
+"""Predicted maps of colour indices against a reference: one prediction, or many in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ctp_torch import ops
 
-__all__ = ["SCORES", "Yardstick", "measure", "measure_inside", "yardstick"]
+__all__ = ["SCORES", "Reference", "measure", "measure_inside", "reference_of", "score_maps"]
 
 SCORES = ("ssim_frame", "ssim_brain", "mae", "r")
-"""Columns of `measure`."""
+"""What a slice is scored by, in the order of `measure`."""
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
@@ -24,11 +24,48 @@ _WIDEST_PX = 5.0
 _MARGIN = 21  # the widest filter reaches 20 pixels, the window of SSIM 5
 
 
+def score_maps(
+    prediction: Tensor, target: Tensor, brain: Tensor, head: Tensor, *, filter_px: float = 0.0
+) -> dict[str, Tensor]:
+    """Scores of each slice of a predicted map of colour indices.
+
+    Outside the head both maps count as index 0, so that a colour bar plays no part; the prediction is first filtered,
+    set to 0 outside the brain and rounded.
+
+    Parameters
+    ----------
+    prediction
+        ``(z, y, x)`` indices 0..255
+    target
+        ``(z, y, x)`` indices; negative ones (background, invalid) count as 0
+    brain, head
+        ``(z, y, x)`` bool, from the CT
+    filter_px
+        standard deviation [pixels] of a Gaussian on the prediction
+
+    Returns
+    -------
+        ``ssim_frame``, ``ssim_brain``, ``mae`` [index levels] and ``r``, each ``(z,)``; NaN where the (eroded) brain is
+        empty or a map is constant
+    """
+    smooth = ops.gaussian_smooth(prediction, filter_px)
+    first = torch.where(brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
+    second = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).to(first.dtype)
+    core = ops.erode(brain, _ERODE_PX, (_PER_SLICE, 1.0, 1.0))
+    similarity = ops.ssim_map(first, second, data_range=255.0)
+    return {
+        "ssim_frame": ops.ssim(first, second, data_range=255.0),
+        "ssim_brain": _mean(similarity, core),
+        "mae": _mean((first - second).abs(), brain),
+        "r": _correlation(first, second, brain),
+    }
+
+
 @dataclass(frozen=True)
-class Yardstick:
+class Reference:
     """Reference maps, cropped to where they and the brain are, with their half of SSIM."""
 
-    reference: Tensor
+    maps: Tensor
     """``(maps, z, y, x)`` float32 indices 0..255, 0 outside the head; y and x of the crop."""
     mean: Tensor
     """Its local mean."""
@@ -44,7 +81,7 @@ class Yardstick:
     """Rows and columns of the whole frame."""
 
 
-def yardstick(reference: Tensor, brain: Tensor, head: Tensor) -> Yardstick:
+def reference_of(target: Tensor, brain: Tensor, head: Tensor) -> Reference:
     """Everything about a reference that doesn't depend on the prediction.
 
     Parameters
@@ -54,14 +91,14 @@ def yardstick(reference: Tensor, brain: Tensor, head: Tensor) -> Yardstick:
     brain, head
         ``(z, y, x)`` bool, from the CT
     """
-    whole = torch.where(head, reference, torch.zeros_like(reference)).clamp_min(0).float()
-    busy = (brain | (whole > 0).any(0)).any(0)  # (y, x)
+    frame = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).float()
+    busy = (brain | (frame > 0).any(0)).any(0)  # (y, x)
     rows, columns = (_span(busy.any(1 - axis), busy.shape[axis]) for axis in (0, 1))
-    cropped = whole[..., rows, columns].contiguous()
+    cropped = frame[..., rows, columns].contiguous()
     core = ops.erode(brain, _ERODE_PX, (_PER_SLICE, 1.0, 1.0))
     mean = _local(cropped)
-    return Yardstick(
-        reference=cropped,
+    return Reference(
+        maps=cropped,
         mean=mean,
         spread=_local(cropped.square()) - mean.square(),
         brain=brain[..., rows, columns],
@@ -71,84 +108,84 @@ def yardstick(reference: Tensor, brain: Tensor, head: Tensor) -> Yardstick:
     )
 
 
-def measure(against: Yardstick, prediction: Tensor, *, filter_px: float = 0.0) -> Tensor:
+def measure(reference: Reference, prediction: Tensor, *, filter_px: float = 0.0) -> Tensor:
     """Scores ``(maps, z, 4)`` of predicted maps, in the order of ``SCORES``; the error in index levels.
 
-    The prediction is filtered, set to 0 outside the brain and rounded, as `learning.evaluate.score_maps` does it.
+    The prediction is filtered, set to 0 outside the brain and rounded, as `score_maps` does it.
 
     Parameters
     ----------
-    against
-        from `yardstick`
+    reference
+        from `reference_of`
     prediction
         ``(maps, z, y, x)`` unrounded indices, 0 outside the brain
     filter_px
         standard deviation [pixels] of a Gaussian on the prediction, at most 5
     """
-    first = _finished(against, prediction, filter_px)
-    similarity = _similarity(against, first)
-    inside = _interior(against, similarity)
-    cells = against.frame[0] - 10, against.frame[1] - 10
+    first = _as_picture(reference, prediction, filter_px)
+    similarity = _similarity(reference, first)
+    inside = _interior(reference, similarity)
+    cells = reference.frame[0] - 10, reference.frame[1] - 10
     n_outside = cells[0] * cells[1] - inside.shape[-2] * inside.shape[-1]  # both are 0 there: similarity 1
     frame = (inside.sum(dim=(-2, -1)) + n_outside) / (cells[0] * cells[1])
-    error = (first - against.reference).abs()
+    error = (first - reference.maps).abs()
     parts = [
         frame,
-        _mean(similarity, against.core),
-        _mean(error, against.brain),
-        _correlation(first, against.reference, against.brain),
+        _mean(similarity, reference.core),
+        _mean(error, reference.brain),
+        _correlation(first, reference.maps, reference.brain),
     ]
     return torch.stack(parts, dim=-1)
 
 
 def measure_inside(
-    against: Yardstick, prediction: Tensor, masks: Sequence[Tensor], *, filter_px: float = 0.0
+    reference: Reference, prediction: Tensor, masks: Sequence[Tensor], *, filter_px: float = 0.0
 ) -> Tensor:
     """Scores ``(masks, maps, 3)`` over the voxels of each mask in all slices together: SSIM, error [levels] and r.
 
     Parameters
     ----------
-    against, prediction, filter_px
+    reference, prediction, filter_px
         as in `measure`
     masks
         each ``(z, y, x)`` bool; NaN where one is empty
     """
-    first = _finished(against, prediction, filter_px)
-    similarity = _similarity(against, first)
-    found = []
+    first = _as_picture(reference, prediction, filter_px)
+    similarity = _similarity(reference, first)
+    scores = []
     for mask in masks:
-        chosen = mask[..., against.crop[0], against.crop[1]]
-        a, b = first[:, chosen].double(), against.reference[:, chosen].double()  # (maps, voxels)
+        chosen = mask[..., reference.crop[0], reference.crop[1]]
+        a, b = first[:, chosen].double(), reference.maps[:, chosen].double()  # (maps, voxels)
         error = (a - b).abs().mean(1)
         a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
         spread = (a.square().sum(1) * b.square().sum(1)).sqrt()
         r = (a * b).sum(1) / torch.where(spread > 0, spread, torch.full_like(spread, torch.nan))
-        found.append(torch.stack([similarity[:, chosen].double().mean(1), error, r], dim=-1))
-    return torch.stack(found).float()
+        scores.append(torch.stack([similarity[:, chosen].double().mean(1), error, r], dim=-1))
+    return torch.stack(scores).float()
 
 
-def _finished(against: Yardstick, prediction: Tensor, filter_px: float) -> Tensor:
+def _as_picture(reference: Reference, prediction: Tensor, filter_px: float) -> Tensor:
     """The prediction as a picture: filtered, masked, rounded."""
     if not 0.0 <= filter_px <= _WIDEST_PX:
         raise ValueError(f"filter_px must be 0 to {_WIDEST_PX:g}, got {filter_px}")
-    cropped = prediction[..., against.crop[0], against.crop[1]].float()
+    cropped = prediction[..., reference.crop[0], reference.crop[1]].float()
     smooth = _blur(cropped, filter_px, math.ceil(4 * filter_px)) if filter_px else cropped
-    return torch.where(against.brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
+    return torch.where(reference.brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
 
 
-def _similarity(against: Yardstick, first: Tensor) -> Tensor:
+def _similarity(reference: Reference, first: Tensor) -> Tensor:
     """SSIM at every pixel of the crop."""
-    mean, square, product = _local(torch.stack([first, first.square(), first * against.reference]))
-    spread = square - mean.square() + against.spread
-    both = mean * against.mean
+    mean, square, product = _local(torch.stack([first, first.square(), first * reference.maps]))
+    spread = square - mean.square() + reference.spread
+    both = mean * reference.mean
     likeness = (2 * both + _C1) * (2 * (product - both) + _C2)
-    values: Tensor = likeness / ((mean.square() + against.mean.square() + _C1) * (spread + _C2))
+    values: Tensor = likeness / ((mean.square() + reference.mean.square() + _C1) * (spread + _C2))
     return values
 
 
-def _interior(against: Yardstick, values: Tensor) -> Tensor:
+def _interior(reference: Reference, values: Tensor) -> Tensor:
     """The part of the crop that is further than 5 pixels from the frame's edge, where the window lies inside."""
-    (rows, columns), (height, width) = against.crop, against.frame
+    (rows, columns), (height, width) = reference.crop, reference.frame
     top, left = max(0, 5 - rows.start), max(0, 5 - columns.start)
     bottom, right = max(0, rows.stop - (height - 5)), max(0, columns.stop - (width - 5))
     return values[..., top : values.shape[-2] - bottom, left : values.shape[-1] - right]

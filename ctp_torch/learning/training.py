@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,9 +18,10 @@ from ctp_torch.pipeline.recipe import Recipe
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
+    from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Registration
 
-__all__ = ["TrainingSet", "draw", "fingerprint", "prepare_all", "standardise"]
+__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "standardise"]
 
 
 class TrainingSet(NamedTuple):
@@ -89,8 +90,8 @@ def draw(files: Sequence[Path], n_samples: int, *, seed: int = 0) -> TrainingSet
         valid.append(patient.valid)
         protocols.setdefault((patient.curves.shape[1], round(patient.dt, 2)), patient.name)
     if len(protocols) > 1:
-        found = "; ".join(f"{frames} frames every {dt:g} s ({name})" for (frames, dt), name in protocols.items())
-        raise CTPError(f"the patients were scanned differently: {found}; train on one protocol at a time")
+        each = "; ".join(f"{frames} frames every {dt:g} s ({name})" for (frames, dt), name in protocols.items())
+        raise CTPError(f"the patients were scanned differently: {each}; train on one protocol at a time")
     chosen = sample_pixels(valid, n_samples, seed=seed)
     curves, targets, pixels = [], [], {}
     for file, where in zip(files, chosen, strict=True):
@@ -100,6 +101,40 @@ def draw(files: Sequence[Path], n_samples: int, *, seed: int = 0) -> TrainingSet
         targets.append(values)
         pixels[patient.name] = where
     return TrainingSet(torch.cat(curves), torch.cat(targets), pixels, patient.dt)
+
+
+def paper_model(
+    name: str, *, alpha: float = 0.1, gamma: float = 8.0, trees: int = 90, depth: int = 55, seed: int = 0
+) -> Regressor:
+    """An unfitted model of that name, with the paper's settings unless others are given.
+
+    Parameters
+    ----------
+    name
+        linear, ridge, krr or rf
+    alpha
+        regularisation of ridge and kernel ridge
+    gamma
+        inverse squared width of the kernel
+    trees, depth, seed
+        of the forest
+
+    Raises
+    ------
+    CTPError
+        for an unknown name
+    """
+    from ctp_torch import models
+
+    makers: Mapping[str, Callable[[], Regressor]] = {
+        "linear": models.LinearRegression,
+        "ridge": lambda: models.Ridge(alpha=alpha),
+        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
+        "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
+    }
+    if name not in makers:
+        raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
+    return makers[name]()
 
 
 def standardise(recipe: Recipe, curves: Tensor) -> Recipe:

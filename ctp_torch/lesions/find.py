@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
-from ctp_torch.data.slabs import average_slices, slab_geometry, slab_mask, slices_per_slab, spread_slices
+from ctp_torch.data.slabs import Slabs
 from ctp_torch.lesions.reference import late_tissue, low_flow, reference_tissue, tmax_moved
 from ctp_torch.lesions.survey import Survey, survey
 from ctp_torch.lesions.thresholds import Thresholds
@@ -150,25 +150,25 @@ def find_lesions(
     """
     limits = thresholds or Thresholds()
     mirror = {"mirror_mm": limits.mirror_mm} if limits.mirror_mm else {}
-    n, depth = slices_per_slab(maps.geometry), maps.geometry.shape[0]
-    if n == 1:
+    thick, depth = Slabs.of(maps.geometry), maps.geometry.shape[0]
+    if thick.n == 1:
         return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror), limits, slice_mm=slice_mm)
     known = maps.mask
     for name in {"cbf", "tmax"} & set(maps.values):
         known = known & maps[name].isfinite()
-    plain = None if baseline is None else average_slices(baseline, n)
-    found = survey(_on_slabs(maps, known, n), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
-    on_slabs = delineate(found, limits, slice_mm=None if slice_mm is None else n * slice_mm)
+    plain = None if baseline is None else thick.average(baseline)
+    found = survey(_on_slabs(maps, known, thick), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
+    on_slabs = delineate(found, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm)
     lost = int((maps.mask & ~known).sum())
     said = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
     return replace(
         on_slabs,
-        core=spread_slices(on_slabs.core, n, depth) & known,
-        hypoperfusion=spread_slices(on_slabs.hypoperfusion, n, depth) & known,
-        severe=spread_slices(on_slabs.severe, n, depth) & known,
-        reference=spread_slices(on_slabs.reference, n, depth) & known,
-        voxel_ml=on_slabs.voxel_ml / n,
-        slice_mm=on_slabs.slice_mm / n,
+        core=thick.spread(on_slabs.core, depth) & known,
+        hypoperfusion=thick.spread(on_slabs.hypoperfusion, depth) & known,
+        severe=thick.spread(on_slabs.severe, depth) & known,
+        reference=thick.spread(on_slabs.reference, depth) & known,
+        voxel_ml=on_slabs.voxel_ml / thick.n,
+        slice_mm=on_slabs.slice_mm / thick.n,
         warnings=on_slabs.warnings + said,
     )
 
@@ -222,10 +222,10 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
     )
 
 
-def _on_slabs(maps: PerfusionMaps, known: Tensor, n: int) -> PerfusionMaps:
-    """Maps of thin slices averaged over slabs of ``n``, where they are known."""
-    values = {name: average_slices(volume, n, mask=known) for name, volume in maps.values.items()}
-    return PerfusionMaps(values, slab_mask(known, n), slab_geometry(maps.geometry, n), maps.notes)
+def _on_slabs(maps: PerfusionMaps, known: Tensor, thick: Slabs) -> PerfusionMaps:
+    """Maps of thin slices averaged over slabs, where they are known."""
+    values = {name: thick.average(volume, mask=known) for name, volume in maps.values.items()}
+    return PerfusionMaps(values, thick.mask(known), thick.geometry(maps.geometry), maps.provenance)
 
 
 def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:

@@ -106,8 +106,11 @@ class Thresholds:
 
 def write_thresholds(thresholds: Thresholds, path: Path, *, facts: Mapping[str, object] | None = None) -> None:
     """Write a thresholds file: JSON with the values and how they were found."""
+    from ctp_torch.io.atomic import whole
+
     page = {"thresholds": asdict(thresholds), **(facts or {})}
-    path.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
+    with whole(path, force=True) as partial:
+        partial.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
 
 
 def read_thresholds(path: Path) -> Thresholds:

@@ -26,12 +26,12 @@ from ctp_torch.ops.deconvolution.gaussian_process import (
 )
 from ctp_torch.ops.deconvolution.max_slope import max_slope as max_slope
 from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning as DeconvolutionWarning
+from ctp_torch.ops.deconvolution.passage import Passage as Passage
 from ctp_torch.ops.deconvolution.result import Deconvolution as Deconvolution
 from ctp_torch.ops.deconvolution.svd import csvd as csvd
 from ctp_torch.ops.deconvolution.svd import osvd as osvd
 from ctp_torch.ops.deconvolution.svd import ssvd as ssvd
 from ctp_torch.ops.deconvolution.tikhonov import tikhonov as tikhonov
-from ctp_torch.ops.deconvolution.time_route import time_route as time_route
 from ctp_torch.ops.deconvolution.vascular import vascular_model as vascular_model
 from ctp_torch.ops.head.masks import brain_mask as brain_mask
 from ctp_torch.ops.head.masks import csf_mask as csf_mask

@@ -12,6 +12,7 @@ from ctp_torch.phantom.curves import linear_tissue_curve as linear_tissue_curve
 from ctp_torch.phantom.patient import LABELS as LABELS
 from ctp_torch.phantom.patient import Patient as Patient
 from ctp_torch.phantom.patient import PatientTruth as PatientTruth
+from ctp_torch.phantom.patient import ScanVariant as ScanVariant
 from ctp_torch.phantom.patient import render_patient as render_patient
 from ctp_torch.phantom.territories import TERRITORIES as TERRITORIES
 from ctp_torch.phantom.tiles import TileTruth as TileTruth

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.ops.deconvolution.units import flow_per_peak, volume_per_area
 from ctp_torch.phantom.acquisition import Enhancement, Protocol, Slab, enhance, expose, geometry_of
@@ -24,7 +25,7 @@ from ctp_torch.phantom.stroke import Stroke, draw_stroke
 from ctp_torch.phantom.template import load_template
 from ctp_torch.phantom.vessels import grow_vessels
 
-__all__ = ["LABELS", "Patient", "PatientTruth", "draw_diagnosis", "draw_person", "render_patient"]
+__all__ = ["LABELS", "Patient", "PatientTruth", "ScanVariant", "draw_diagnosis", "draw_person", "render_patient"]
 
 LABELS = ("air", "scalp", "skull", "csf", "grey", "white", "artery", "vein", "old infarct")
 """Tissue names by label."""
@@ -71,6 +72,19 @@ class Patient(NamedTuple):
     truth: PatientTruth
 
 
+@dataclass(frozen=True)
+class ScanVariant:
+    """What is seldom asked of a patient's scan: other slices, a wider bolus, the same scan once more."""
+
+    slice_thickness_mm: float = 5.0
+    slice_spacing_mm: float = 8.0
+    """Distance of the slices' centres."""
+    bolus_stretch: float = 1.0
+    """Factor on the width of the bolus, whose area stays."""
+    repeat: int = 0
+    """0 for the scan, 1, 2 .. for the same scan with other noise: how well a measurement repeats."""
+
+
 def render_patient(
     seed: int,
     index: int,
@@ -82,10 +96,7 @@ def render_patient(
     dose: float = 1.0,
     noise_hu: float = 5.0,
     motion: MotionClass | None = None,
-    bolus_stretch: float = 1.0,
-    slice_thickness_mm: float = 5.0,
-    slice_spacing_mm: float = 8.0,
-    again: int = 0,
+    variant: ScanVariant | None = None,
 ) -> Patient:
     """Patient ``index`` of the cohort ``seed``: the same pair always gives the same pixels.
 
@@ -103,12 +114,8 @@ def render_patient(
         mean sd of the noise at 512 x 512, 5 mm and dose 1 [HU]; 0 for none. Patients scatter by LogN(0, .2)
     motion
         none, negligible, mild or severe; drawn from negligible and mild by default
-    bolus_stretch
-        factor on the width of the bolus, whose area stays
-    slice_thickness_mm, slice_spacing_mm
-        thickness of a slice and distance of the slices' centres
-    again
-        0 for the scan, 1, 2 .. for the same scan with other noise: how well a measurement repeats
+    variant
+        other slices, a stretched bolus, a repeated scan
 
     Returns
     -------
@@ -122,41 +129,34 @@ def render_patient(
     CTPError
         when the brain template isn't installed
     """
-    protocol = _protocol(seed, index, size, slices, frames, dt, slice_thickness_mm, slice_spacing_mm)
+    variant = variant or ScanVariant()
+    thickness = variant.slice_thickness_mm
+    protocol = _protocol(seed, index, size, slices, frames, dt, thickness, variant.slice_spacing_mm)
     if not (dose > 0 and math.isfinite(dose) and noise_hu >= 0):
         raise ValueError(f"dose must be positive and noise_hu not negative, got dose={dose} and noise_hu={noise_hu}")
-    if not (0.2 <= bolus_stretch <= 5.0):
-        raise ValueError(f"bolus_stretch must be 0.2 to 5, got {bolus_stretch}")
-    person = draw_person(seed, index, dt=dt, bolus_stretch=bolus_stretch)
+    if not (0.2 <= variant.bolus_stretch <= 5.0):
+        raise ValueError(f"bolus_stretch must be 0.2 to 5, got {variant.bolus_stretch}")
+    person = draw_person(seed, index, dt=dt, bolus_stretch=variant.bolus_stretch)
     movement = _stream(seed, index, "motion")
     kind = motion or draw_motion_class(movement)
     path = draw_motion(movement, frames, kind)
-    blood = blood_curves(
-        person.physiology, duration=frames * dt + 15.0, shapes=transit_shapes(person.physiology, person.stroke)
-    )
-    margin = _displacement(path)
-    slab, parts, truth, territory = build_slab(person, blood, protocol, margin_mm=margin)
+    shapes = transit_shapes(person.physiology, person.stroke)
+    blood = blood_curves(person.physiology, duration=frames * dt + 15.0, shapes=shapes)
+    slab, parts, channels, territory = build_slab(person, blood, protocol, margin_mm=_displacement(path))
 
     geometry = geometry_of(protocol)
     times = (torch.arange(frames, dtype=torch.float64) * dt)[:, None].expand(frames, slices).contiguous()
-    scatter = math.exp(0.2 * float(torch.randn(1, generator=_stream(seed, index, "noise level"))))
-    sd = noise_hu * scatter
-    profile = sd * noise_profile(
-        size, protocol.fov_mm, _template_heights(protocol), thickness_mm=slice_thickness_mm, dose=dose
-    )
-    noise = _stream(seed, index, f"noise {again}" if again else "noise")
+    sd = noise_hu * math.exp(0.2 * float(torch.randn(1, generator=_stream(seed, index, "noise level"))))
+    heights = _template_heights(protocol)
+    profile = sd * noise_profile(size, protocol.fov_mm, heights, thickness_mm=thickness, dose=dose)
+    noise = _stream(seed, index, f"noise {variant.repeat}" if variant.repeat else "noise")
     hu = _render(slab, parts, protocol, (times, path), profile, noise)
     facts = _facts(person, protocol, {"motion": kind, "noise_hu": sd / math.sqrt(dose)})
-    step = blood.bank.step
-    moments = (times[:, 0] / step).round().long()
+    moments = (times[:, 0] / blood.bank.step).round().long()
+    curves = (times[:, 0], blood.aif[moments].float(), blood.vof[moments].float())
     centre = geometry.position(*[(n - 1) / 2 for n in geometry.shape])
-    series = CTPSeries(hu, times, geometry, {"source": "digital patient"})
-    return Patient(
-        series,
-        _truth(
-            truth, territory, (times[:, 0], blood.aif[moments].float(), blood.vof[moments].float()), path, centre, facts
-        ),
-    )
+    truth = _truth(channels, territory, curves, path, centre, facts)
+    return Patient(CTPSeries(hu, times, geometry, Provenance(format="digital patient")), truth)
 
 
 def draw_person(seed: int, index: int, *, dt: float = 1.0, bolus_stretch: float = 1.0) -> Person:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
-from ctp_torch.io.delivery import delivered
+from ctp_torch.io.claims import delivered
 from ctp_torch.ops.deconvolution.units import volume_per_area
 from ctp_torch.phantom.acquisition import AIR_HU, Protocol, geometry_of
 from ctp_torch.phantom.curves import TEXTBOOK, Bolus, arterial_curve, exponential_tissue_curve, gamma_venous_curve
@@ -117,7 +118,7 @@ def render_tiles(
         if noise_hu > 0:
             hu[frame] += noise_hu * noise_images(len(VOLUMES), amplitude, generator)
     moments = times[:, None].expand(frames, len(VOLUMES)).contiguous()
-    return CTPSeries(hu.clamp_(-1024.0, 3071.0), moments, geometry, {"source": "tile phantom"}), truth
+    return CTPSeries(hu.clamp_(-1024.0, 3071.0), moments, geometry, Provenance(format="tile phantom")), truth
 
 
 def _truth(times: Tensor, bolus: Bolus) -> TileTruth:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
-from ctp_torch.pipeline.scan import Registration, align, estimate_motion, locate, preprocess
-from ctp_torch.quality.checks import assess, check_slices
+from ctp_torch.pipeline.scan import Registration, prepare
+from ctp_torch.quality.checks import check_slices
 from ctp_torch.quality.flags import Quality
 
 if TYPE_CHECKING:
@@ -126,19 +126,10 @@ def inspect(
     """
     from ctp_torch.ops import patient_axes
 
-    motion = None if registration is None else estimate_motion(source, registration)
-    ready = preprocess(source)
-    ready = ready if motion is None else align(ready, motion)
-    found = assess(
-        ready,
-        motion,
-        anatomy=locate(ready),
-        locations=locations,
-        maps_geometry=maps_geometry,
-        expected_frames=expected_frames,
-    )
-    in_patient = None if motion is None else patient_axes(motion, source.geometry.direction)
-    return Examination(found, in_patient, source.times.median(dim=1).values.tolist())
+    scan = prepare(source, registration=registration, median_size=3, slab_mm=0.0)
+    quality = scan.assess(locations=locations, maps_geometry=maps_geometry, expected_frames=expected_frames)
+    in_patient = None if scan.motion is None else patient_axes(scan.motion, source.geometry.direction)
+    return Examination(quality, in_patient, source.times.median(dim=1).values.tolist())
 
 
 def _grid_of_maps(folder: Path) -> Geometry | None:

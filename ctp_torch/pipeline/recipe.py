@@ -13,6 +13,7 @@ from ctp_torch.models.file_checks import check_recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ctp_torch.data.provenance import Preparation, SlabRecord
     from ctp_torch.models.base import Regressor
 
 __all__ = ["Recipe"]
@@ -97,6 +98,27 @@ class Recipe:
             raise ModelMismatchError(
                 f"the model was trained on frames {self.dt:g} s apart, the series has {dt:g} s; "
                 "train a model on series like this one"
+            )
+
+    def check_preparation(self, done: Preparation | None, slabs: SlabRecord | None) -> None:
+        """Refuse HU that were filtered, aligned or averaged otherwise than those the model learned from.
+
+        Raises
+        ------
+        ModelMismatchError
+            naming both, and the way on
+        """
+        learned = f"median {self.median_size}, registration {self.registration}, slices as they are"
+        had = "as read" if done is None else f"median {done.median_size}, registration {done.registration}"
+        options = f"registration={self.registration!r}, median_size={self.median_size}, slab_mm=0"
+        aligned_alike = done is not None and (
+            done.registration == self.registration or (done.registration == "given" and self.registration != "none")
+        )
+        if done is None or done.median_size != self.median_size or not aligned_alike or slabs is not None:
+            raise ModelMismatchError(
+                f"the model learned from scans prepared with {learned}; this one is {had}"
+                f"{'' if slabs is None else f', {slabs.slices} slices averaged to one'}: hand predict the series as "
+                f"read, or prepare(series, {options})"
             )
 
     def scale(self, curves: Tensor) -> Tensor:

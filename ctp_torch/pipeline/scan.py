@@ -1,34 +1,165 @@
-"""A series made ready: median-filtered, its motion estimated and undone, its head, brain and baseline found."""
+"""A series made ready, once: filtered, its motion undone, thin slices averaged, the head looked for and looked over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.anatomy import Anatomy
+from ctp_torch.data.provenance import MotionRecord, Preparation
+from ctp_torch.data.slabs import SLAB_MM, Slabs, slabs
 from ctp_torch.errors import NoSeriesError
+from ctp_torch.ops.motion.rigid import RigidMotion
+from ctp_torch.pipeline.vessels import Vessels, find_vessels
+from ctp_torch.quality import Bolus, Quality, assess
 
 if TYPE_CHECKING:
+    from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.series import CTPSeries
-    from ctp_torch.ops.motion.rigid import RigidMotion
 
-__all__ = ["Registration", "align", "estimate_motion", "locate", "preprocess"]
+__all__ = ["REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "locate", "prepare", "preprocess"]
 
-Registration = Callable[[Tensor, tuple[float, float, float], int], "RigidMotion"]
+Registration = Callable[[Tensor, tuple[float, float, float], int], RigidMotion]
 """``(hu (time, z, y, x), spacing mm, pre-contrast frames) -> motion``."""
+REGISTRATIONS: Mapping[str, Registration | None] = {
+    "torch": ops.register_rigid,
+    "simpleitk": ops.register_simpleitk,
+    "none": None,
+}
+"""Ways to estimate motion by the name that recipes and records give them."""
 _RIM_MM = 2.0
 """Distance kept from the skull, where partial volume and motion change a voxel more than contrast does [mm]."""
 _MIN_FRAMES = 4
 
 
-def preprocess(series: CTPSeries, *, registration: Registration | None = None, median_size: int = 3) -> CTPSeries:
-    """The series median-filtered slice by slice and aligned in time, still in HU.
+@dataclass(frozen=True)
+class Scan:
+    """A series that maps can be made of, with what everything downstream asks of it; each is computed once."""
 
-    Motion is estimated on the unfiltered, unclipped HU, where bone carries it, and applied once to the filtered HU.
+    series: CTPSeries
+    """As ``provenance`` says: filtered, aligned, on slabs."""
+    motion: RigidMotion | None
+    """As estimated, in the axes of the grid; None where nothing was."""
+    anatomy: Anatomy
+    """Head, brain and baseline of ``series``."""
+
+    @cached_property
+    def enhancement(self) -> Tensor:
+        """``(time, z, y, x)`` HU over the pre-contrast mean."""
+        return ops.enhancement(self.series.hu, self.anatomy.n_baseline)
+
+    @cached_property
+    def vessels(self) -> Vessels:
+        """Arterial input and venous outflow, found automatically; in thin slices on their slabs."""
+        return find_vessels(self.enhancement, self.anatomy.brain, self.series)
+
+    @cached_property
+    def quality(self) -> Quality:
+        """What makes maps of this scan wrong, as far as the series itself tells."""
+        return self.assess()
+
+    def assess(
+        self,
+        *,
+        locations: Tensor | None = None,
+        maps_geometry: Geometry | None = None,
+        expected_frames: int | None = None,
+    ) -> Quality:
+        """The quality, with what `ctp_torch.quality.assess` can be told besides."""
+        bolus = None
+        if bool(self.anatomy.brain.any()):
+            aif, vof, refusal = self.vessels
+            bolus = Bolus(self.enhancement, aif, vof, str(refusal or "").split(". ")[0])
+        return assess(
+            self.series,
+            self.motion,
+            anatomy=self.anatomy,
+            bolus=bolus,
+            locations=locations,
+            maps_geometry=maps_geometry,
+            expected_frames=expected_frames,
+        )
+
+
+def prepare(
+    series: CTPSeries,
+    *,
+    registration: Registration | RigidMotion | Literal["torch", "simpleitk", "none"] | None = "torch",
+    median_size: int = 1,
+    slab_mm: float = SLAB_MM,
+    progress: Callable[[str], None] | None = None,
+) -> Scan:
+    """A series as read to a scan that maps can be made of.
+
+    Motion is estimated on the unfiltered, unclipped HU, where bone carries it, and undone by one interpolation of the
+    filtered HU; then thin slices are averaged to slabs. A deconvolution smooths by its own Gaussian and wants no
+    median filter; a model wants what its recipe says (`ctp_torch.predict` sees to it).
+
+    Parameters
+    ----------
+    series
+        as read, HU
+    registration
+        how motion is estimated, by name or function; or the motion, where it is known; None or "none" leaves the frames
+        where they are
+    median_size
+        edge of the median filter within each slice [pixels], odd; 1 for none
+    slab_mm
+        thickness to which thin slices are averaged [mm]; 0 keeps them
+    progress
+        called with the name of each step when it is done
+
+    Returns
+    -------
+    Scan
+        whose ``series.provenance`` tells what was done
+
+    Raises
+    ------
+    NoSeriesError
+        if there are too few frames for a bolus to be seen
+    ValueError
+        if ``registration`` names none
+
+    Examples
+    --------
+    >>> scan = ctp_torch.prepare(ctp_torch.read_series("DICOM_FOLDER"))  # doctest: +SKIP
+    >>> ctp_torch.deconvolve(scan)["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
+    """
+    done = progress or _nothing
+    name, estimate = _named(registration)
+    inner = _inner_brain(series)
+    ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
+    done("median filter")
+    n_baseline, motion, place = 0, estimate if isinstance(estimate, RigidMotion) else None, None
+    if estimate is not None:
+        n_baseline = _count_baseline(series, inner)
+    if estimate is not None and not isinstance(estimate, RigidMotion):
+        motion = estimate(series.hu, series.geometry.spacing, n_baseline)
+    done("motion estimate")
+    if motion is not None:
+        ready, place = _aligned(ready, motion, n_baseline)
+    thick = Slabs.of(series.geometry, slab_mm)
+    ready = slabs(ready, slab_mm)
+    done("motion correction")
+    if place is None:
+        anatomy = _locate(ready, thick.mask(inner))
+    else:  # what moved through thick slices was sought in that brain; looked for once more, it would be the same
+        head, brain = (thick.mask(mask) for mask in place)
+        n_baseline = _count_baseline(ready, brain)
+        anatomy = Anatomy(ready.hu[:n_baseline].mean(dim=0), head, brain, n_baseline)
+    done("masks")
+    provenance = replace(ready.provenance, preparation=Preparation(name, median_size))
+    return Scan(replace(ready, provenance=provenance), motion, anatomy)
+
+
+def preprocess(series: CTPSeries, *, registration: Registration | None = None, median_size: int = 3) -> CTPSeries:
+    """The series median-filtered slice by slice and aligned in time, still in HU; `prepare` without slabs.
 
     Parameters
     ----------
@@ -42,37 +173,27 @@ def preprocess(series: CTPSeries, *, registration: Registration | None = None, m
 
     Returns
     -------
-        the series, on the same grid; ``notes["motion"]`` holds the rotations [degree] and translations [mm] per frame
+        the series, on the same grid; ``provenance.motion`` holds the rotations [degree] and translations [mm] per frame
     """
     filtered = replace(series, hu=ops.median_filter(series.hu, median_size))
-    return filtered if registration is None else align(filtered, estimate_motion(series, registration))
+    aligned = filtered if registration is None else align(filtered, estimate_motion(series, registration))
+    preparation = Preparation(_named(registration)[0], median_size)
+    return replace(aligned, provenance=replace(aligned.provenance, preparation=preparation))
 
 
 def estimate_motion(series: CTPSeries, registration: Registration) -> RigidMotion:
     """How the head moves in a series; give it the unfiltered HU."""
-    return registration(series.hu, series.geometry.spacing, _count_baseline(series))
+    return registration(series.hu, series.geometry.spacing, _count_baseline(series, _inner_brain(series)))
 
 
 def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
-    """The series with its motion undone by one interpolation; ``notes["motion"]`` tells it in patient axes (LPS).
+    """The series with its motion undone by one interpolation; ``provenance.motion`` tells it in patient axes (LPS).
 
     Thick slices can't be sampled between (`ops.correctable`); what moving through their plane changed in the brain's
-    curves is found by its path and subtracted (`ops.remove_through_plane`). ``notes["motion"]["through_plane"]`` says
+    curves is found by its path and subtracted (`ops.remove_through_plane`). ``provenance.motion.through_plane`` says
     what was done: interpolated, subtracted, or both where thick slices move far.
     """
-    spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
-    undone = ops.correctable(motion, spacing)
-    in_patient = ops.patient_axes(motion, series.geometry.direction)
-    noted = {
-        "rotation_deg": [[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
-        "translation_mm": [[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
-        "through_plane": "interpolated" if determined else "subtracted" if undone is not motion else "both",
-    }
-    moved = ops.apply_motion(series.hu, undone, spacing)
-    aligned = replace(series, hu=moved, notes={**series.notes, "motion": noted})
-    if not determined:
-        ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt, in_place=True)
-    return aligned
+    return _aligned(series, motion, _count_baseline(series, _inner_brain(series)))[0]
 
 
 def locate(series: CTPSeries) -> Anatomy:
@@ -92,15 +213,43 @@ def locate(series: CTPSeries) -> Anatomy:
     NoSeriesError
         if there are too few frames for a bolus to be seen
     """
-    n_baseline, spacing = _count_baseline(series), series.geometry.spacing
+    return _locate(series, _inner_brain(series))
+
+
+def _aligned(series: CTPSeries, motion: RigidMotion, n_baseline: int) -> tuple[CTPSeries, tuple[Tensor, Tensor] | None]:
+    """The series with its motion undone; and its head and brain, when thick slices made that a question."""
+    spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
+    undone = ops.correctable(motion, spacing)
+    in_patient = ops.patient_axes(motion, series.geometry.direction)
+    record = MotionRecord(
+        rotation_deg=[[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
+        translation_mm=[[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
+        through_plane="interpolated" if determined else "subtracted" if undone is not motion else "both",
+    )
+    moved = ops.apply_motion(series.hu, undone, spacing)
+    aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
+    if determined:
+        return aligned, None
+    head, brain = _outline(moved[:n_baseline].mean(dim=0), spacing)
+    ops.remove_through_plane(moved, motion, brain, spacing, series.dt, in_place=True)
+    return aligned, (head, brain)
+
+
+def _locate(series: CTPSeries, inner: Tensor) -> Anatomy:
+    """Head and brain, where a brain ``inner (z, y, x)`` is roughly known, which tells the pre-contrast frames."""
+    n_baseline, spacing = _count_baseline(series, inner), series.geometry.spacing
     baseline = series.hu[:n_baseline].mean(dim=0)
+    return Anatomy(baseline, *_outline(baseline, spacing), n_baseline)
+
+
+def _outline(baseline: Tensor, spacing: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
+    """Head and brain ``(z, y, x)`` of a CT without contrast, the brain without its rim."""
     head = ops.head_mask(baseline, spacing)
-    brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
-    return Anatomy(baseline, head, brain, n_baseline)
+    return head, ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
 
 
-def _count_baseline(series: CTPSeries) -> int:
-    """Number of pre-contrast frames, from a brain found on the first three."""
+def _inner_brain(series: CTPSeries) -> Tensor:
+    """A brain ``(z, y, x)`` on the first three frames, without its rim: a jerk there looks like an early bolus."""
     if series.n_frames < _MIN_FRAMES:
         raise NoSeriesError(
             f"{series.n_frames} time point(s) of {series.geometry.shape[0]} slice(s): no perfusion series, which has "
@@ -108,6 +257,29 @@ def _count_baseline(series: CTPSeries) -> int:
         )
     spacing = series.geometry.spacing
     rough = ops.brain_mask(series.hu[:3].mean(dim=0), spacing)
-    inner = ops.erode(rough, _RIM_MM, spacing)  # a jerk at the rim looks like an early bolus
-    inside = inner if bool(inner.any()) else rough
-    return ops.baseline_frames(series.hu, inside, series.dt) if bool(inside.any()) else 3  # the caller refuses
+    inner = ops.erode(rough, _RIM_MM, spacing)
+    return inner if bool(inner.any()) else rough
+
+
+def _count_baseline(series: CTPSeries, inner: Tensor) -> int:
+    """Number of pre-contrast frames, from a rough brain."""
+    return ops.baseline_frames(series.hu, inner, series.dt) if bool(inner.any()) else 3  # the caller refuses
+
+
+def _named(registration: object) -> tuple[str, Registration | RigidMotion | None]:
+    """A registration and the name that a recipe would give it."""
+    if registration is None or isinstance(registration, str):
+        name = registration or "none"
+        if name not in REGISTRATIONS:
+            raise ValueError(f"unknown registration {name!r}; known are {', '.join(REGISTRATIONS)}")
+        return name, REGISTRATIONS[name]
+    if isinstance(registration, RigidMotion):
+        return "given", registration
+    for name, function in REGISTRATIONS.items():
+        if function is registration:
+            return name, function
+    return getattr(registration, "__name__", "custom"), registration  # type: ignore[return-value]
+
+
+def _nothing(step: str) -> None:
+    """Nobody asked for progress."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.errors import QualityError
 from ctp_torch.quality.flags import Check, Quality
 
 if TYPE_CHECKING:
@@ -18,7 +17,16 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import RigidMotion, VesselCurve
 
-__all__ = ["assess", "check_frames", "check_motion", "check_slices", "slice_mismatch"]
+__all__ = [
+    "Bolus",
+    "assess",
+    "check_artery",
+    "check_frames",
+    "check_motion",
+    "check_slices",
+    "check_truncation",
+    "slice_mismatch",
+]
 
 MISSING_FRAMES = 2
 LOCATION_MM = 1.0
@@ -33,11 +41,25 @@ PEAK_TO_TISSUE = 1.2
 BRAIN_PEAK_HU = 1.5
 
 
+class Bolus(NamedTuple):
+    """The contrast's passage through a series."""
+
+    enhancement: Tensor
+    """``(time, z, y, x)`` HU over the pre-contrast mean."""
+    aif: VesselCurve | None
+    """The arterial input."""
+    vof: VesselCurve | None
+    """The venous outflow."""
+    refusal: str
+    """Why there is no artery."""
+
+
 def assess(
     series: CTPSeries,
     motion: RigidMotion | None = None,
     *,
     anatomy: Anatomy,
+    bolus: Bolus | None,
     locations: Tensor | None = None,
     maps_geometry: Geometry | None = None,
     expected_frames: int | None = None,
@@ -52,6 +74,8 @@ def assess(
         as estimated on the series before that; None leaves q3 unmeasured
     anatomy
         of ``series``, as `ctp_torch.pipeline.locate` finds it
+    bolus
+        its enhancement and vessels; None where there is no brain
     locations
         ``(images, 2)``: position along the normal [mm] and time [s] of every image before sorting; None leaves the
         first part of q2 unmeasured
@@ -80,7 +104,7 @@ def assess(
             check_frames(series, expected_frames=expected_frames),
             check_slices(series, locations=locations, maps_geometry=maps_geometry),
             check_motion(series, motion),
-            *_check_bolus(series, anatomy),
+            *_check_bolus(series, anatomy, bolus),
         )
     )
 
@@ -94,10 +118,7 @@ def check_frames(series: CTPSeries, *, expected_frames: int | None = None) -> Ch
         before, step, after = (float(s) for s in steps[i - 1 : i + 2])
         if abs(before - after) < 0.25 * min(before, after) and step > 1.5 * min(before, after):
             missing += round(2 * step / (before + after)) - 1
-    left_out = series.notes.get("left_out", [])
-    for entry in left_out if isinstance(left_out, list) else []:
-        if isinstance(entry, dict) and "lacks a slice" in str(entry.get("reason", "")):
-            missing = max(missing, math.ceil(int(entry.get("count", 0)) / series.geometry.shape[0]))
+    missing = max(missing, series.provenance.incomplete_frames)
     if expected_frames is not None:
         missing = max(missing, expected_frames - series.n_frames)
     return Check("q1", {"missing_frames": float(missing)}, {"missing_frames": float(MISSING_FRAMES)})
@@ -173,15 +194,13 @@ def _wandering(locations: Tensor, *, same_mm: float = 0.1) -> float:
     return float(apart[partial].amin(dim=1).max())
 
 
-def _check_bolus(series: CTPSeries, anatomy: Anatomy) -> list[Check]:
+def _check_bolus(series: CTPSeries, anatomy: Anatomy, bolus: Bolus | None) -> list[Check]:
     """q4 to q7: baseline, truncation, arterial input, bolus."""
-    if not bool(anatomy.brain.any()):
+    if bolus is None:
         nothing = "no brain found"
         return [Check(flag, {}, {}, nothing) for flag in ("q4", "q5", "q6", "q7")]
-    change = ops.enhancement(series.hu, anatomy.n_baseline)
     times = series.times.median(dim=1).values
-    aif, vof, refusal = _vessels(change, anatomy.brain, series)
-    brain = ops.smooth_in_time(change[:, anatomy.brain].mean(dim=1))
+    brain = ops.smooth_in_time(bolus.enhancement[:, anatomy.brain].mean(dim=1))
     onset = _onset(brain, series.dt)
     before = int((times - times[0] <= onset - BASELINE_MARGIN_S).sum())
     baseline = Check(
@@ -189,13 +208,13 @@ def _check_bolus(series: CTPSeries, anatomy: Anatomy) -> list[Check]:
         {"baseline_frames": float(before), "onset_s": onset},
         {"min_baseline_frames": float(BASELINE_FRAMES)},
     )
-    bolus = Check("q7", {"brain_peak_hu": float(brain.max())}, {"min_brain_peak_hu": BRAIN_PEAK_HU})
+    peak = Check("q7", {"brain_peak_hu": float(brain.max())}, {"min_brain_peak_hu": BRAIN_PEAK_HU})
     seconds = [float(t) for t in times - times[0]]
     return [
         baseline,
-        _truncation(aif, vof, seconds),
-        _arterial(aif, vof, refusal, brain, series.dt, anatomy.n_baseline),
-        bolus,
+        check_truncation(bolus.aif, bolus.vof, seconds),
+        check_artery(bolus, brain, series.dt, anatomy.n_baseline),
+        peak,
     ]
 
 
@@ -224,17 +243,7 @@ def _last_rise(curve: Tensor, level: float) -> float:
     return i + (level - float(curve[i])) / float(curve[i + 1] - curve[i])
 
 
-def _vessels(change: Tensor, brain: Tensor, series: CTPSeries) -> tuple[VesselCurve | None, VesselCurve | None, str]:
-    """Arterial input and venous outflow, or why there is no artery."""
-    spacing = series.geometry.spacing
-    try:
-        aif = ops.select_aif(change, brain, series.dt, spacing=spacing)
-    except QualityError as error:
-        return None, None, str(error).split(". ")[0]
-    return aif, ops.select_vof(change, brain, series.dt, spacing=spacing, aif=aif.curve), ""
-
-
-def _truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[float]) -> Check:
+def check_truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[float]) -> Check:
     """q5: whether the scan ends before the contrast has passed."""
     values: dict[str, float | None] = {
         "tail_to_peak": None,
@@ -255,9 +264,7 @@ def _truncation(aif: VesselCurve | None, vof: VesselCurve | None, seconds: list[
     return Check("q5", values, limits)
 
 
-def _arterial(
-    aif: VesselCurve | None, vof: VesselCurve | None, refusal: str, brain: Tensor, dt: float, n_baseline: int
-) -> Check:
+def check_artery(bolus: Bolus, brain: Tensor, dt: float, n_baseline: int) -> Check:
     """q6: whether the arterial input stands out, is narrow, comes before tissue and vein and isn't far too small.
 
     ``brain`` is the mean curve of all, smoothed in time. Half of its rise comes 1.2 to 5.2 s after that of an artery,
@@ -272,8 +279,9 @@ def _arterial(
         "vein_to_artery_area": AREA_RATIO,
     }
     values: dict[str, float | None] = dict.fromkeys((*(name.removeprefix("min_") for name in limits), "veins"))
+    aif, vof = bolus.aif, bolus.vof
     if aif is None:
-        return Check("q6", values, limits, refusal)
+        return Check("q6", values, limits, bolus.refusal)
     curve = ops.smooth_in_time(aif.curve)
     noise = float(aif.curve[:n_baseline].std().clamp(min=1e-6))
     rise, tissue_rise = (float(ops.bolus_onset(rising, dt, fraction=0.5)) for rising in (curve, brain))
@@ -306,5 +314,5 @@ def _advise(broken: list[str], *, no_vein: bool) -> str:
 
 def _thickness(series: CTPSeries) -> float:
     """Slice thickness [mm]: as the headers say, else the distance of the slices."""
-    told = series.notes.get("slice_thickness_mm")
-    return float(told) if isinstance(told, int | float) and told > 0 else series.geometry.spacing[0]
+    thickness = series.provenance.slice_thickness_mm
+    return thickness if thickness is not None and thickness > 0 else series.geometry.spacing[0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from statistics import fmean, median
 from typing import TYPE_CHECKING
+
+from ctp_torch.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +25,13 @@ def calibration_csv(parts: Sequence[tuple[str, str, Sequence[CalibrationRow]]]) 
     parts
         split, name of the thresholds, rows
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     names = ("core_true_ml", "core_ml", "hypoperfusion_true_ml", "hypoperfusion_ml")
-    writer.writerow(("patient", "split", "thresholds", *names))
-    for split, thresholds, rows in parts:
-        for row in rows:
-            writer.writerow((row.name, split, thresholds, *(f"{value:.2f}" for value in row[1:])))
-    return buffer.getvalue()
+    cells = [
+        (row.name, split, thresholds, *(f"{value:.2f}" for value in row[1:]))
+        for split, thresholds, rows in parts
+        for row in rows
+    ]
+    return csv_text([("patient", "split", "thresholds", *names), *cells])
 
 
 def error_summary(rows: Sequence[CalibrationRow]) -> dict[str, float]:

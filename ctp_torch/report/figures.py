@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.data.provenance import MapsProvenance
 
 __all__ = ["comparison_figure", "montage_figure", "to_png", "training_figure"]
 
@@ -37,7 +38,7 @@ def montage_figure(baseline: Tensor, maps: PerfusionMaps, ranges: Mapping[str, t
     """
     names = [name for name in QUANTITIES if name in maps.values and name in ranges]
     shown = _spread(maps.geometry.shape[0], 6)
-    curves = _vessel_curves(maps.notes)
+    curves = _vessel_curves(maps.provenance)
     figure = _figure(2.0 * len(shown) + 1.2, 2.05 * (len(names) + 1) + (2.2 if curves else 0.3))
     heights = [1.0] * (len(names) + 1) + ([1.1] if curves else [])
     grid = figure.add_gridspec(
@@ -45,7 +46,7 @@ def montage_figure(baseline: Tensor, maps: PerfusionMaps, ranges: Mapping[str, t
     )
     for column, z in enumerate(shown):
         axis = _picture(figure, grid[0, column], baseline[z], limits=_BRAIN_WINDOW, title=f"slice {z + 1}")
-        _mark_vessels(axis, maps.notes, z)
+        _mark_vessels(axis, maps.provenance, z)
     for row, name in enumerate(names, start=1):
         pictures = ops.paint(maps[name], ranges[name], maps.mask)
         for column, z in enumerate(shown):
@@ -170,15 +171,13 @@ def _spread(n: int, most: int) -> list[int]:
     return [round(i * (n - 1) / (most - 1)) for i in range(most)]
 
 
-def _vessel_curves(notes: Mapping[str, object]) -> dict[str, list[float]]:
-    """The curves that a deconvolution noted."""
-    found = {}
-    for name, label in (("aif", "AIF (artery)"), ("vof", "VOF (vein)"), ("tissue", "tissue mean x 10")):
-        entry = notes.get(name)
-        if isinstance(entry, dict) and entry.get("curve_hu"):
-            scale = 10.0 if name == "tissue" else 1.0
-            found[label] = [scale * value for value in entry["curve_hu"]]
-    return found
+def _vessel_curves(provenance: MapsProvenance) -> dict[str, list[float]]:
+    """The curves that a deconvolution used, by their label."""
+    vessels = {"AIF (artery)": provenance.aif, "VOF (vein)": provenance.vof}
+    curves = {label: vessel.curve.tolist() for label, vessel in vessels.items() if vessel is not None}
+    if provenance.tissue_curve is not None:
+        curves["tissue mean x 10"] = (10.0 * provenance.tissue_curve).tolist()
+    return curves
 
 
 def _plot_curves(axis: Axes, curves: Mapping[str, Sequence[float]]) -> None:
@@ -194,12 +193,9 @@ def _plot_curves(axis: Axes, curves: Mapping[str, Sequence[float]]) -> None:
     axis.legend(fontsize=8, facecolor=_PAPER, labelcolor=_INK, edgecolor="#55555c")
 
 
-def _mark_vessels(axis: Axes, notes: Mapping[str, object], z: int) -> None:
+def _mark_vessels(axis: Axes, provenance: MapsProvenance, z: int) -> None:
     """Red where the AIF was taken, blue where the VOF was."""
-    for name, color in (("aif", "#ff5252"), ("vof", "#4f9dff")):
-        entry = notes.get(name)
-        voxels = entry.get("voxels_xyz", []) if isinstance(entry, dict) else []
-        here = [(x, y) for x, y, slice_ in voxels if slice_ == z]
-        if here:
-            columns, rows = zip(*here, strict=True)
+    for vessel, color in ((provenance.aif, "#ff5252"), (provenance.vof, "#4f9dff")):
+        if vessel is not None and bool(vessel.mask[z].any()):
+            rows, columns = vessel.mask[z].nonzero().T.tolist()
             axis.scatter(columns, rows, s=14, facecolors="none", edgecolors=color, linewidths=0.9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctp_torch.report.figures import to_png
+from ctp_torch.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,7 +133,4 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
     row: dict[str, object] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
     row |= {f"threshold_{name}": value for name, value in asdict(lesions.thresholds).items()}
     row["warnings"] = "; ".join(lesions.warnings)
-    with (folder / "lesion.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        writer.writeheader()
-        writer.writerow(row)
+    (folder / "lesion.csv").write_text(csv_text([list(row), list(row.values())]), encoding="utf-8")

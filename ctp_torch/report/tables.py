@@ -1,30 +1,31 @@
-"""Scores as tables: a CSV for programs, and Markdown in the layout of the paper's Tables 1 and 2."""
+"""Rows of scores as tables: one maker of all of them, CSV for programs, Markdown in the layout of the paper."""
 
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.learning.evaluate import (
-    Interval,
-    PointScores,
-    SliceScore,
-    bootstrap_mean,
-    paired_difference,
-    patient_means,
-)
+from ctp_torch.io.atomic import whole
+from ctp_torch.learning.evaluate import PointScores, SliceScore
+from ctp_torch.learning.intervals import Interval, mean_over_patients, paired_difference, per_patient, select
+from ctp_torch.report.spreadsheet import csv_text, unquoted
 
 __all__ = [
     "MODEL_LABELS",
+    "Columns",
+    "Lines",
     "Table",
+    "cross_table",
+    "csv_text",
     "difference_table",
     "markdown",
+    "mean_cell",
     "paper_numbers",
     "paper_table",
     "point_table",
@@ -49,14 +50,19 @@ _PAPER = {
 _SCORES = {"ssim_frame": "SSIM, whole frame (the paper's score)", "ssim_brain": "SSIM, brain only"}
 
 
+Cell = Callable[[Sequence[Any]], str]
+"""What a table says of some rows."""
+Lines = dict[tuple[str, ...], dict[str, Any]]
+"""The labels of each line to the fields that its rows share."""
+Columns = dict[str, tuple[dict[str, Any], Cell]]
+"""The header of each column to the fields that its rows share, and what makes a cell of them."""
+
+
 def write_scores(rows: Sequence[SliceScore], path: Path) -> None:
-    """One line per patient, slice, map, model and filter width; an undefined score is left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SliceScore._fields)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    """One line per patient, slice, map, model and filter width, six digits; an undefined score is left empty."""
+    lines = [[f"{v:.6g}" if isinstance(v, float) and not math.isnan(v) else v for v in row] for row in rows]
+    with whole(path, force=True) as partial:
+        partial.write_text(csv_text([SliceScore._fields, *lines]), encoding="utf-8")
 
 
 def read_scores(path: Path) -> list[SliceScore]:
@@ -64,11 +70,11 @@ def read_scores(path: Path) -> list[SliceScore]:
     with path.open(encoding="utf-8", newline="") as file:
         return [
             SliceScore(
-                line["patient"],
+                unquoted(line["patient"]),
                 int(line["slice"]),
                 line["split"],
                 line["map"],
-                line["model"],
+                unquoted(line["model"]),
                 float(line["filter_px"]),
                 *(float(line[name] or "nan") for name in ("ssim_frame", "ssim_brain", "mae", "r")),
             )
@@ -95,6 +101,34 @@ def markdown(table: Table) -> str:
     return "\n".join([padded[0], rule, *padded[1:]])
 
 
+def cross_table(
+    rows: Sequence[Any], down: Lines, across: Columns, *, corner: Sequence[str], caption: str = ""
+) -> Table:
+    """A table whose every cell is made of the rows that its line and its column choose.
+
+    Parameters
+    ----------
+    rows
+        of one kind
+    down, across
+        what chooses the rows of lines and columns
+    corner
+        headers above the labels of the lines
+    caption
+        of the table
+    """
+    body = []
+    for labels, fields in down.items():
+        line = select(rows, **fields)
+        body.append([*labels, *(cell(select(line, **more)) for more, cell in across.values())])
+    return Table(caption, [*corner, *across], body)
+
+
+def mean_cell(score: str, words: Callable[[Interval], str]) -> Cell:
+    """A cell that says the mean of a score over patients, and its interval, in some words."""
+    return lambda rows: words(mean_over_patients(rows, score))
+
+
 def paper_table(
     rows: Sequence[SliceScore], *, split: str, score: str = "ssim_frame", filter_px: float = 0.0, caption: str = ""
 ) -> Table:
@@ -113,18 +147,15 @@ def paper_table(
     caption
         of the table
     """
-    chosen = [row for row in rows if row.split == split and row.filter_px == filter_px]
-    models, maps = list(dict.fromkeys(r.model for r in chosen)), list(dict.fromkeys(r.map for r in chosen))
-    body = []
-    for model in models:
-        means = [
-            patient_means(chosen, model=model, quantity=name, score=score, split=split, filter_px=filter_px)
-            for name in maps
-        ]
-        body.append(
-            [MODEL_LABELS.get(model, model), *(_interval(bootstrap_mean(list(m.values())), score) for m in means)]
-        )
-    return Table(caption, ["model", *(QUANTITIES[name].label for name in maps)], body)
+    chosen = select(rows, split=split, filter_px=filter_px)
+    cell = mean_cell(score, lambda value: _interval(value, score))
+    return cross_table(
+        chosen,
+        {(MODEL_LABELS.get(row.model, row.model),): {"model": row.model} for row in chosen},
+        {QUANTITIES[row.map].label: ({"map": row.map}, cell) for row in chosen},
+        corner=["model"],
+        caption=caption,
+    )
 
 
 def summary(rows: Sequence[SliceScore], *, title: str, facts: Mapping[str, object] | None = None) -> str:
@@ -182,22 +213,38 @@ def paper_numbers(split: str) -> Table:
     return Table("The paper's own patients, whole frame", ["model", "rCBV", "rCBF"], body)
 
 
-def difference_table(rows: Sequence[SliceScore]) -> Table:
-    """Paired differences of the test patients in points of SSIM: kernel ridge and forest against the linear models."""
+def difference_table(
+    rows: Sequence[Any],
+    scores: Mapping[str, str] = MappingProxyType({"ssim_frame": "frame", "ssim_brain": "brain"}),
+    *,
+    unit: str = "difference",
+    caption: str = "Paired differences on the test patients, in points of SSIM",
+) -> Table:
+    """Paired differences of the test patients in points: kernel ridge and forest against the linear models.
+
+    Parameters
+    ----------
+    rows
+        of slices
+    scores
+        which, and what they are called
+    unit
+        header of the differences
+    caption
+        of the table
+    """
+    chosen, body = select(rows, split="test"), []
     widths = sorted({row.filter_px for row in rows})
-    body = []
-    cases = itertools.product(widths, ("ssim_frame", "ssim_brain"), ("cbv", "cbf"), ("krr", "rf"), ("linear", "ridge"))
-    for width, score, name, better, plain in cases:
-        first, second = (
-            patient_means(rows, model=model, quantity=name, score=score, filter_px=width) for model in (better, plain)
-        )
-        gap = paired_difference(first, second)
-        if gap.n:
-            ends = f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
-            where = [f"{width:g} px", score.removeprefix("ssim_"), QUANTITIES[name].label]
-            body.append([*where, f"{better} - {plain}", f"{100 * gap.mean:+.1f}", ends])
-    header = ["filter", "score", "map", "comparison", "difference", "95 % interval"]
-    return Table("Paired differences on the test patients, in points of SSIM", header, body)
+    for width, score, name in itertools.product(widths, scores, ("cbv", "cbf")):
+        part = select(chosen, filter_px=width, map=name)
+        means = {model: per_patient(select(part, model=model), score) for model in MODEL_LABELS}
+        for better, plain in itertools.product(("krr", "rf"), ("linear", "ridge")):
+            gap = paired_difference(means[better], means[plain])
+            if gap.n:
+                where = [f"{width:g} px", scores[score], QUANTITIES[name].label, f"{better} - {plain}"]
+                ends = f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
+                body.append([*where, f"{100 * gap.mean:+.1f}", ends])
+    return Table(caption, ["filter", "score", "map", "comparison", unit, "95 % interval"], body)
 
 
 def _interval(value: Interval, score: str) -> str:
@@ -207,10 +254,3 @@ def _interval(value: Interval, score: str) -> str:
     if score.startswith("ssim"):
         return f"{100 * value.mean:.2f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"
     return f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
-
-
-def _cell(value: object) -> object:
-    """A number with six digits, nothing for NaN."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ctp_torch.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,14 +24,12 @@ def tuning_csv(scores: Tensor, gammas: Sequence[float], alphas: Sequence[float],
     gammas, alphas, targets
         what the axes stand for
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("gamma", "alpha", *(f"r2_{name}" for name in targets), "r2_mean"))
+    cells: list[tuple[str, ...]] = [("gamma", "alpha", *(f"r2_{name}" for name in targets), "r2_mean")]
     for gamma, rows in zip(gammas, scores.tolist(), strict=True):
         for alpha, row in zip(alphas, rows, strict=True):
             values = [*row, sum(row) / len(row)]
-            writer.writerow((f"{gamma:g}", f"{alpha:g}", *(f"{value:.4f}" for value in values)))
-    return buffer.getvalue()
+            cells.append((f"{gamma:g}", f"{alpha:g}", *(f"{value:.4f}" for value in values)))
+    return csv_text(cells)
 
 
 def tuning_figure(scores: Tensor, gammas: Sequence[float], alphas: Sequence[float]) -> Figure:

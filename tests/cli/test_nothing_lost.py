@@ -2,11 +2,9 @@
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import pydicom
 import pytest
-from hostile.crash_points import Forks
 from scenes import write_scan
 
 MAPS = ("--registration", "none", "--no-report")
@@ -50,19 +48,6 @@ def test_no_patient_beside_another(run, scan_folder, tmp_path):
     done = run("maps", other, "-o", out, *MAPS, "--force")
     assert (done.code, "changed since ctp-torch wrote it" in done.err) == (6, True), done.err
     assert {p.name: p.read_bytes() for p in out.iterdir()} == {**before, "cbf.nii.gz": b"changed by hand"}
-
-
-@pytest.mark.slow
-def test_of_two_runs_into_one_new_folder_one_is_refused(scan_folder, tmp_path):
-    """Seen red before: both ended with 0, and the first one's maps were gone."""
-    with Forks(tmp_path / "a") as a, Forks(tmp_path / "b") as b, ThreadPoolExecutor(2) as pool:
-        for forks in (a, b):
-            forks.start("maps", scan_folder, "-o", tmp_path / "out", *MAPS)
-        results = list(pool.map(Forks.result, (a, b)))
-    assert sorted(one.code for one in results) == [0, 6], results
-    (refused,) = (one for one in results if one.code)
-    assert "written to by process" in refused.err or "exists already" in refused.err
-    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"cbf.nii.gz", "run.json"}
 
 
 @pytest.mark.slow

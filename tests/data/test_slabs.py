@@ -8,8 +8,9 @@ import torch
 
 import ctp_torch
 from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
-from ctp_torch.data.slabs import average_slices, slab_geometry, slab_mask, slices_per_slab, spread_slices
+from ctp_torch.data.slabs import Slabs
 
 
 def thin(depth=23, step=0.5, *, frames=3, direction=None, seed=0):
@@ -18,7 +19,7 @@ def thin(depth=23, step=0.5, *, frames=3, direction=None, seed=0):
     times = torch.arange(frames, dtype=torch.float64)[:, None] + 0.01 * torch.arange(depth, dtype=torch.float64)
     geometry = Geometry((depth, 4, 5), (step, 2.0, 1.8), (-10.0, 5.0, 30.0))
     geometry = geometry if direction is None else replace(geometry, direction=direction)
-    return CTPSeries(hu, times, geometry, {"source": "drawn"})
+    return CTPSeries(hu, times, geometry, Provenance(format="drawn"))
 
 
 @pytest.mark.parametrize("depth", [20, 23])
@@ -33,8 +34,8 @@ def test_slabs_are_the_means_of_their_slices(depth):
         expected = sum(series.times[:, z] for z in members) / len(members)
         torch.testing.assert_close(found.times[:, slab], expected)
     assert found.geometry.shape == (math.ceil(depth / 10), 4, 5)
-    assert found.notes["slabs"] == {"slices": 10, "slice_mm": 0.5}
-    assert found.notes["source"] == "drawn"
+    assert found.provenance.slabs == (10, 0.5)
+    assert found.provenance.format == "drawn"
 
 
 @pytest.mark.parametrize("tilt", [0.0, 20.0])
@@ -59,14 +60,14 @@ def test_noise_falls_as_the_root_of_the_slices():
 @pytest.mark.parametrize(
     ("depth", "step", "n"),
     [(320, 0.5, 10), (320, 0.5 + 1e-9, 10), (256, 0.625, 8), (160, 1.0, 5), (200, 0.8, 5), (101, 1.0, 5), (10, 2.5, 2),
-     (10, 2.6, 1), (6, 8.0, 1), (1, 0.5, 1), (3, 0.5, 3)],
+     (10, 2.6, 1), (6, 8.0, 1), (1, 0.5, 1), (3, 0.5, 3), (26, 0.5, 10), (72, 0.5, 9)],
 )  # fmt: skip
 def test_how_many_slices_make_a_slab(depth, step, n):
     """200 of 0.8 mm are 40 slabs of 4 mm with none left over, not 33 of 4.8 mm and two slices.
 
-    Mutation seen red: always the nearest number.
+    Mutations seen red: always the nearest number; half as thick again for none left over (13 of 26); the most slices.
     """
-    assert slices_per_slab(Geometry((depth, 8, 8), (step, 1.0, 1.0))) == n
+    assert Slabs.of(Geometry((depth, 8, 8), (step, 1.0, 1.0))) == (n,)
 
 
 def test_thick_slices_and_slabs_stay_as_they_are():
@@ -80,11 +81,11 @@ def test_thick_slices_and_slabs_stay_as_they_are():
 
 def test_slices_left_over_are_kept_and_said():
     """Mutation seen red: no warning."""
-    found = ctp_torch.slabs(replace(thin(23), notes={"warnings": ["before"], "slice_thickness_mm": 0.5}))
-    assert found.notes["warnings"][0] == "before"
-    assert "the last slab averages 3 slices, the others 10" in found.notes["warnings"][1]
-    assert found.notes["slice_thickness_mm"] == 5.0
-    assert "warnings" not in ctp_torch.slabs(thin(20)).notes
+    found = ctp_torch.slabs(replace(thin(23), provenance=Provenance(warnings=("before",), slice_thickness_mm=0.5)))
+    assert found.provenance.warnings[0] == "before"
+    assert "the last slab averages 3 slices, the others 10" in found.provenance.warnings[1]
+    assert found.provenance.slice_thickness_mm == 5.0
+    assert not ctp_torch.slabs(thin(20)).provenance.warnings
 
 
 def test_a_voxel_that_is_no_number_spoils_its_slab_alone():
@@ -99,23 +100,23 @@ def test_a_mask_decides_what_is_averaged():
     """Mutation seen red: the mean over all slices, whatever the mask."""
     values = torch.tensor([1.0, 2.0, torch.nan, 5.0, 7.0])[:, None, None]
     mask = torch.tensor([True, True, False, False, True])[:, None, None]
-    found = average_slices(values, 2, mask=mask)[:, 0, 0]
+    found = Slabs(2).average(values, mask=mask)[:, 0, 0]
     assert found.tolist() == [1.5, 0.0, 7.0]
 
 
 def test_half_of_a_slab_is_enough_of_a_mask():
     """Mutations seen red: any slice of a slab; more than half."""
     mask = torch.tensor([1, 0, 0, 0, 1, 1, 0, 0, 0, 1]).bool()[:, None, None]
-    assert slab_mask(mask, 4)[:, 0, 0].tolist() == [False, True, True]
+    assert Slabs(4).mask(mask)[:, 0, 0].tolist() == [False, True, True]
 
 
 def test_back_on_the_slices():
     """Averaging what was spread changes nothing, slices left over included."""
     volume = torch.arange(3 * 2 * 2.0).reshape(3, 2, 2)
-    spread = spread_slices(volume, 10, 23)
+    spread = Slabs(10).spread(volume, 23)
     assert spread.shape[0] == 23
-    assert torch.equal(average_slices(spread, 10), volume)
-    assert slab_geometry(Geometry((23, 2, 2), (0.5, 1.0, 1.0)), 10).shape == (3, 2, 2)
+    assert torch.equal(Slabs(10).average(spread), volume)
+    assert Slabs(10).geometry(Geometry((23, 2, 2), (0.5, 1.0, 1.0))).shape == (3, 2, 2)
 
 
 def test_a_negative_thickness_is_refused():

@@ -4,12 +4,14 @@ A server imports the heavy packages once and forks a child for every run; the ch
 to do to the disk, and at the chosen count the process gets SIGKILL, from which nothing can clean up.
 """
 
+import importlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -29,68 +31,91 @@ class Outcome(NamedTuple):
 
 
 class Forks:
-    """Children of a server that has everything imported."""
+    """Children of a server that has everything imported; their temporary files go to ``temporary``."""
 
     def __init__(self, home):
         self.home = Path(home)
-        self.home.mkdir(parents=True, exist_ok=True)
-        settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "TMPDIR": str(self.home / "temporary")}
         self.temporary = self.home / "temporary"
-        self.temporary.mkdir(exist_ok=True)
+        self.temporary.mkdir(parents=True)
+        settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "TMPDIR": str(self.temporary)}
         self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )  # fmt: skip
+        )
 
-    def start(self, *argv, kill_at=None, under=None, code=None, removals=False, file_limit=None, signal_at=None):
-        """Ask for a run; `result` waits for it."""
-        told = {
-            "argv": [str(a) for a in argv], "kill_at": kill_at, "under": str(under or self.home), "code": code,
-            "removals": removals, "file_limit": file_limit, "signal_at": signal_at, "home": str(self.home),
-        }  # fmt: skip
-        self._server.stdin.write(json.dumps(told) + "\n")
+    def together(self, *runs):
+        """The outcomes of runs at the same time, each told as a dictionary of the arguments of `run`."""
+        self._server.stdin.write(json.dumps([{"home": str(self.home), **one} for one in runs]) + "\n")
         self._server.stdin.flush()
-
-    def result(self):
-        return Outcome(**json.loads(self._server.stdout.readline()))
+        return [Outcome(*one) for one in json.loads(self._server.stdout.readline())]
 
     def run(self, *argv, **options):
-        self.start(*argv, **options)
-        return self.result()
+        """The outcome of one run.
 
-    def __enter__(self):
-        return self
+        Parameters
+        ----------
+        argv
+            of ``ctp-torch``
+        kill_at, under
+            SIGKILL before that touch of the disk, counted from 1 below that folder [the server's home]
+        signal_at
+            touch and number of a signal that it may handle
+        removals
+            whether removals count as touches
+        file_limit
+            no file may grow larger [bytes]
+        code
+            Python to run instead of the command
+        """
+        return self.together({"argv": [str(a) for a in argv], **options})[0]
 
-    def __exit__(self, *_):
+    def close(self):
         self._server.stdin.close()
         self._server.stdout.close()
         self._server.wait(60)
 
 
 def serve():
-    """One child a line of standard input."""
-    import tempfile
-
-    import matplotlib.figure  # noqa: F401
-    import SimpleITK  # noqa: F401
+    """Answer every line of standard input."""
     import torch
+
+    import ctp_torch.cli
+    import ctp_torch.pipeline  # noqa: F401
 
     torch.set_num_threads(1)
     tempfile.gettempdir()  # tries the folder once, by a file of its own
     answers = os.fdopen(os.dup(1), "w")
-    for number, line in enumerate(sys.stdin):
-        told = json.loads(line)
-        files = [Path(told["home"]) / f".{number}.{name}" for name in ("out", "err", "count")]
-        child = os.fork()
-        if child == 0:
-            _child(told, files)
-        _, status = os.waitpid(child, 0)
-        texts = [file.read_text() if file.exists() else "" for file in files]
-        for file in files:
-            file.unlink(missing_ok=True)
-        answer = {"code": os.waitstatus_to_exitcode(status), "out": texts[0], "err": texts[1]}
-        answers.write(json.dumps({**answer, "touches": int(texts[2] or 0)}) + "\n")
+    for line in sys.stdin:
+        answer = []
+        children = [_start(told) for told in json.loads(line)]
+        for child, files in children:
+            _, status = os.waitpid(child, 0)
+            out, err, rest = (file.read_text() if file.exists() else "" for file in files)
+            for file in files:
+                file.unlink(missing_ok=True)
+            told = json.loads(rest) if rest else {"touches": 0, "modules": []}
+            for name in told["modules"]:  # the next child finds them imported
+                if name not in sys.modules and name.partition(".")[0] not in ("__main__", "killed"):
+                    try:
+                        importlib.import_module(name)
+                    except (ImportError, AttributeError):
+                        continue
+            answer.append((os.waitstatus_to_exitcode(status), told["touches"], out, err))
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _start(told):
+    """A child, and the files of what it says."""
+    drawn = os.urandom(4).hex()
+    files = [Path(told["home"]) / f".said-{drawn}.{name}" for name in ("out", "err", "rest")]
+    child = os.fork()
+    if child == 0:
+        _child(told, files)
+    return child, files
 
 
 def _child(told, files):
@@ -99,13 +124,13 @@ def _child(told, files):
     try:
         for stream, path in ((1, files[0]), (2, files[1])):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-        if told["file_limit"] is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (told["file_limit"],) * 2)
-        touches = _watch(told)
+        if told.get("file_limit") is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (told["file_limit"], resource.RLIM_INFINITY))
+        seen = _watch(told)
         sys.argv = ["ctp-torch", *told["argv"]]
         try:
-            if told["code"]:
-                exec(told["code"], {"__name__": "killed", "watch": touches})
+            if told.get("code"):
+                exec(told["code"], {"__name__": "killed"})
             else:
                 from ctp_torch.cli import main
 
@@ -113,35 +138,37 @@ def _child(told, files):
             code = 0
         except SystemExit as end:
             code = end.code or 0
-        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1)) if told["file_limit"] is None else None
-        files[2].write_text(str(touches["count"]))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        files[2].write_text(json.dumps({"touches": seen["count"], "modules": sorted(sys.modules)}))
     except BaseException:  # noqa: BLE001 - whatever it is, it belongs to the child's answer
         import traceback
 
         traceback.print_exc()
-        sys.stderr.flush()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
 def _watch(told):
     """Count the touches of the disk below a folder from now on, and die at the chosen one."""
     seen = {"count": 0}
-    events = CHANGES + (REMOVALS if told["removals"] else ())
+    events = CHANGES + (REMOVALS if told.get("removals") else ())
+    under = str(told.get("under") or told["home"])
 
     def hook(event, details):
         if event not in events or (event == "open" and not (details[2] or 0) & OPENING):
             return
         path = details[0]
-        if not isinstance(path, str | bytes | os.PathLike) or not os.fsdecode(path).startswith(told["under"]):
+        if not isinstance(path, str | bytes | os.PathLike) or not os.fsdecode(path).startswith(under):
+            return
+        if "/.said-" in os.fsdecode(path):
             return
         seen["count"] += 1
-        if seen["count"] == told["kill_at"]:
+        if seen["count"] == told.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
-        if told["signal_at"] and seen["count"] == told["signal_at"][0]:
+        if told.get("signal_at") and seen["count"] == told["signal_at"][0]:
             os.kill(os.getpid(), told["signal_at"][1])
 
     sys.addaudithook(hook)

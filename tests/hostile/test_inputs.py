@@ -24,7 +24,7 @@ def what_comes(folder, one):
             series = read_series(path if path is not None and not isinstance(path, dict) else folder, **one.options)
     except CTPError as error:
         return REFUSES, str(error)
-    words = "\n".join(series.notes["warnings"])
+    words = "\n".join(series.provenance.warnings)
     truth = scan(n_slices=series.hu.shape[1], rows=series.hu.shape[2], columns=series.hu.shape[3]).hu
     right = series.hu.shape == truth.shape and np.array_equal(series.hu.numpy(), truth)
     return (READS if right else WARNS if words else "silently wrong"), words

@@ -3,16 +3,14 @@
 import hashlib
 import json
 import os
-import signal
 from pathlib import Path
 
 import pytest
-from hostile.crash_points import Forks
 
 from ctp_torch.errors import OutputExistsError
-from ctp_torch.io.delivery import claim_file, claim_folder, delivered
+from ctp_torch.io.claims import claim_file, claim_folder, delivered
 from ctp_torch.io.listing import LISTING
-from ctp_torch.io.workplace import PREFIX, Workplace, sweep, temporary_folder
+from ctp_torch.io.workplace import PREFIX, Workplace, sweep
 
 
 def contents(root):
@@ -159,50 +157,6 @@ def test_files_of_one_result_come_together(tmp_path):
     with pytest.raises(OutputExistsError, match=r"importance\.png exists already.*--force"):
         claim_file(model, beside)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.importance.png"]
-
-
-DIE = """
-import sys
-from ctp_torch.io.delivery import claim_folder
-from ctp_torch.io.workplace import temporary_folder
-with temporary_folder() as unpacked, claim_folder(sys.argv[1], force=True) as claim, claim.delivered() as folder:
-    for path in (unpacked / "patient.dcm", folder / "cbf.nii", folder / "run.json"):
-        path.write_text("B")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("earlier", ["none", "empty", "first"])
-def test_killed_anywhere_a_delivery_is_gone_on_with(tmp_path, earlier, monkeypatch):
-    """Killed before every change of the disk: whole or marked, and the next run needs no --force and leaves no rest.
-
-    Mutations seen red: the record moved in first; no list of what is under way; leftovers not swept.
-    """
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    number, died = 0, True
-    with Forks(tmp_path) as forks:
-        while died:
-            number += 1
-            out = tmp_path / str(number) / "out"
-            out.parent.mkdir()
-            if earlier == "empty":
-                out.mkdir()
-            elif earlier == "first":
-                deliver(out, FIRST)
-                write(out, {"thesis.txt": "mine"})
-            before = contents(out)
-            after = SECOND | {name: text for name, text in before.items() if text == "mine"}
-            died = forks.run(out, code=DIE, kill_at=number, removals=True).code
-            assert died in (0, -signal.SIGKILL)
-            left = {name: text for name, text in contents(out).items() if not name.startswith(PREFIX)}
-            assert left in (before, after) or "run.json" not in left
-            deliver(out, SECOND, force=left in (before, after))
-            with temporary_folder():
-                pass
-            assert contents(out) == after
-            assert sorted(p.name for p in out.parent.iterdir()) == ["out"]
-            assert not list(forks.temporary.iterdir())
-    assert number > {"none": 15, "empty": 15, "first": 20}[earlier]
 
 
 def test_only_the_dead_are_swept(tmp_path):

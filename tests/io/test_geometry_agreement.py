@@ -142,7 +142,7 @@ def test_nibabels_nifti_in_ours(direction, tmp_path):
     assert torch.equal(again.hu, series.hu)
     assert again.geometry.matches(series.geometry, tolerance_mm=1e-3)
     torch.testing.assert_close(again.times, series.times)
-    assert again.notes["time_source"] == "pixdim[4]"
+    assert again.provenance.time_source == "pixdim[4]"
 
 
 @pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed")
@@ -184,7 +184,7 @@ def test_the_tilted_ge_head(third_party):
     series = read_series(folder)
     assert series.geometry.shape == (12, 512, 512)
     assert series.geometry.spacing == pytest.approx((4.0019, 0.48828, 0.48828), abs=1e-3)
-    assert "leans by 18.5 degrees" in " ".join(series.notes["warnings"])
+    assert "leans by 18.5 degrees" in " ".join(series.provenance.warnings)
     for z in range(12):  # SimpleITK places each slice alone, tilt and all
         image = SimpleITK.ReadImage(str(folder / f"{z + 1:02d}.dcm"))
         flat = SimpleITK.GetArrayFromImage(image)[0].astype("float32")

@@ -29,6 +29,11 @@ def test_everything_can_be_asked_for():
     assert allocate([2, 0, 5], 7) == [2, 0, 5]
 
 
+def test_the_later_cells_give_the_remainder():
+    """Mutation seen red: the first cells."""
+    assert allocate([10] * 4, 6) == [1, 1, 2, 2]
+
+
 def test_more_than_there_is_names_both_numbers():
     with pytest.raises(CTPError, match=r"1,000 samples .* only 7 valid"):
         allocate([3, 4], 1000)
@@ -51,3 +56,4 @@ def test_the_seed_decides():
     first, again, other = (sample_pixels(valid, 50, seed=s)[0] for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert (first[:25].diff() < 0).any()  # in random order within a slice

@@ -9,17 +9,15 @@ import math
 
 import pytest
 import torch
+from oracles.lesions import drawn
 from oracles.vessels import head
-from test_lesion import drawn
 
-from ctp_torch import ops
-from ctp_torch.cli.calibrate import _case
+from ctp_torch.cli.calibrate import calibrate as calibrate_cohort
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
-from ctp_torch.io import write_nifti_series, write_volume
-from ctp_torch.io.cohort.cohort import CohortPatient
+from ctp_torch.io import write_cohort_index, write_nifti_series, write_volume
 from ctp_torch.lesions.calibration import CalibrationCase, calibrate, compare
 from ctp_torch.lesions.find import survey
 from ctp_torch.lesions.thresholds import Thresholds
@@ -163,13 +161,17 @@ def test_truth_of_thin_slices_is_compared_on_their_slabs(tmp_path):
     core = torch.zeros(series.geometry.shape)
     core[1:3, 20:30, 20:30] = 1.0  # half of the first slab
     core[7, 20:30, 20:30] = 1.0  # a quarter of the second
-    write_nifti_series(tmp_path / "scan.nii.gz", series)
-    write_volume(tmp_path / "core.nii.gz", core, series.geometry)
-    patient = CohortPatient("thin", "train", tmp_path / "scan.nii.gz", tmp_path, truth_path=tmp_path)
-    found = _case(patient, ops.csvd, None, 2.0, torch.device("cpu"))
-    assert found.survey.tissue.shape == found.core.shape == (3, 64, 64)
-    assert found.core.sum(dim=(1, 2)).tolist() == [100, 0, 0]
-    assert found.hypoperfusion is None
+    patient = tmp_path / "cohort" / "thin"
+    for name in ("ct", "truth"):
+        (patient / name).mkdir(parents=True)
+    write_nifti_series(patient / "ct" / "ct.nii.gz", series)
+    write_volume(patient / "truth" / "core.nii.gz", core, series.geometry)
+    write_cohort_index(tmp_path / "cohort", {"thin": "train"}, {}, {})
+    calibrate_cohort(tmp_path / "cohort", tmp_path / "out", registration="none")
+    row = (tmp_path / "out" / "calibration.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    slab_ml = 4.0 * made.spacing[1] * made.spacing[2] / 1000.0
+    assert float(row[3]) == pytest.approx(100 * slab_ml, abs=0.01)
+    assert row[5] == "nan"
 
 
 def test_refusals():

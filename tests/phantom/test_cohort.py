@@ -1,6 +1,7 @@
 """Cohorts on disk: what a hospital would hand over, made again bit by bit, and nothing half-made."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,17 +10,19 @@ from ctp_torch import ops
 from ctp_torch.errors import CTPError, OutputExistsError
 from ctp_torch.io import read_cohort, read_color_maps, read_series, read_volume
 from ctp_torch.io.workplace import sweep
+from ctp_torch.learning.teacher import console_teacher
 from ctp_torch.phantom import render_patient
-from ctp_torch.phantom.cohort import split_patients, write_cohort
+from ctp_torch.phantom.cohort import CohortDesign, split_patients, write_cohort
 from ctp_torch.phantom.patient import draw_diagnosis
 
-SMALL = {"patients": 2, "train": 1, "size": 96, "slices": 3, "frames": 40, "seed": 4, "registration": None}
+SMALL = CohortDesign(patients=2, train=1, size=96, slices=3, frames=40, seed=4)
+TEACHER = console_teacher(None)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "cohort"
-    names = list(write_cohort(folder, **SMALL, rejects=1))
+    names = list(write_cohort(folder, replace(SMALL, rejects=1), teacher=TEACHER))
     return folder, names
 
 
@@ -95,31 +98,32 @@ def test_rejects_move_more(made):
 @pytest.mark.slow
 def test_interrupted_cohort_goes_on_and_equals_an_uninterrupted_one(made, tmp_path):
     target = tmp_path / "cohort"
-    steps = write_cohort(target, **SMALL)
+    steps = write_cohort(target, SMALL, teacher=TEACHER)
     assert next(steps) == "P001"
     steps.close()
     assert not target.exists()
     sweep(tmp_path)  # other runs beside it leave it alone
     before = (tmp_path / ".ctp-torch-cohort" / "results" / "P001" / "ct" / "IM00001.dcm").stat().st_mtime_ns
-    assert list(write_cohort(target, **SMALL)) == ["P001", "P002"]
+    assert list(write_cohort(target, SMALL, teacher=TEACHER)) == ["P001", "P002"]
     assert (target / "P001" / "ct" / "IM00001.dcm").stat().st_mtime_ns == before
     pixels = read_series(target / "P002" / "ct").hu
     assert torch.equal(pixels, read_series(made[0] / "P002" / "ct").hu)
     with pytest.raises(OutputExistsError, match="--force"):
-        write_cohort(target, **SMALL)
+        write_cohort(target, SMALL, teacher=TEACHER)
 
 
 def test_other_plan_starts_over(tmp_path):
     work = tmp_path / ".ctp-torch-cohort"
     (work / "results" / "P001").mkdir(parents=True)
     (work / "kept.json").write_text("{}")
-    write_cohort(tmp_path / "cohort", **{**SMALL, "patients": 1, "train": 0}).close()
+    one = replace(SMALL, patients=1, train=0)
+    write_cohort(tmp_path / "cohort", one, teacher=TEACHER).close()
     assert work.exists()  # nothing is touched before the first patient is asked for
-    steps = write_cohort(tmp_path / "cohort", **{**SMALL, "patients": 1, "train": 0, "frames": 36})
+    steps = write_cohort(tmp_path / "cohort", replace(one, frames=36), teacher=TEACHER)
     next(steps)
     assert len(list((work / "results" / "P001" / "ct").iterdir())) == 3 * 36
     with pytest.raises(OutputExistsError, match="being written to by process"):
-        next(write_cohort(tmp_path / "cohort", **SMALL))
+        next(write_cohort(tmp_path / "cohort", SMALL, teacher=TEACHER))
 
 
 @pytest.mark.parametrize(("patients", "train"), [(38, 30), (4, 3), (5, 5), (3, 0)])
@@ -150,7 +154,7 @@ def test_split_is_even_over_diagnoses(patients, train):
 )
 def test_impossible_cohorts_are_refused_at_once(tmp_path, options, message):
     with pytest.raises(CTPError, match=message):
-        write_cohort(tmp_path / "cohort", **{**SMALL, **options})
+        write_cohort(tmp_path / "cohort", replace(SMALL, **options), teacher=TEACHER)
     assert not list(tmp_path.iterdir())
 
 
@@ -159,7 +163,7 @@ def test_taken_place_is_refused(tmp_path):
     (tmp_path / "cohort" / "mine.txt").write_text("keep")
     for force in (False, True):
         with pytest.raises(OutputExistsError, match="--force"):
-            write_cohort(tmp_path / "cohort", **SMALL, force=force)
+            write_cohort(tmp_path / "cohort", SMALL, teacher=TEACHER, force=force)
     assert (tmp_path / "cohort" / "mine.txt").read_text(encoding="utf-8") == "keep"
 
 

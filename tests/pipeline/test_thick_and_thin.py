@@ -11,7 +11,7 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.slabs import slabs
 from ctp_torch.lesions.find import find_lesions
 from ctp_torch.lesions.thresholds import Thresholds
-from ctp_torch.phantom import render_patient
+from ctp_torch.phantom import ScanVariant, render_patient
 
 LIMITS = Thresholds(
     rcbf=0.65, rcbv=0.7, mirror_mm=6.0, tmax=9.5, reduced_tmax=5.0, reduced_rcbf=0.75, severe_tmax=11.0, usual_tmax=2.9
@@ -21,8 +21,8 @@ LIMITS = Thresholds(
 
 def volumes(n_slices, thickness, spacing):
     """Core and penumbra [mL] as measured, and as true."""
-    grid = {"slices": n_slices, "slice_thickness_mm": thickness, "slice_spacing_mm": spacing}
-    scan, truth = render_patient(7700, 1, size=128, motion="none", **grid)
+    variant = ScanVariant(slice_thickness_mm=thickness, slice_spacing_mm=spacing)
+    scan, truth = render_patient(7700, 1, size=128, motion="none", slices=n_slices, variant=variant)
     ml = scan.geometry.voxel_volume_ml
     series = slabs(replace(scan, hu=scan.hu.round_()))
     maps = pipeline.deconvolve(series, ops.csvd)

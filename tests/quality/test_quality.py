@@ -8,18 +8,19 @@ from scenes import scan
 
 from ctp_torch import ops, pipeline
 from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.provenance import LeftOutFiles, Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.ops import RigidMotion, VesselCurve
 from ctp_torch.pipeline import examine
-from ctp_torch.quality import Check, assess, slice_mismatch
-from ctp_torch.quality.checks import _arterial, _truncation, check_frames, check_motion, check_slices
+from ctp_torch.quality import Bolus, Check, assess, slice_mismatch
+from ctp_torch.quality.checks import check_artery, check_frames, check_motion, check_slices, check_truncation
 
 
-def series(times, n_slices=3, notes=None):
+def series(times, n_slices=3, provenance=None):
     """A series of nothing with those frame times."""
     moments = torch.as_tensor(times, dtype=torch.float64)[:, None].expand(-1, n_slices).contiguous()
     hu = torch.zeros(len(times), n_slices, 4, 4)
-    return CTPSeries(hu, moments, Geometry((n_slices, 4, 4), (8.0, 1.0, 1.0)), notes or {})
+    return CTPSeries(hu, moments, Geometry((n_slices, 4, 4), (8.0, 1.0, 1.0)), provenance or Provenance())
 
 
 def motion(rotation=(0.0, 0.0, 0.0), translation=(0.0, 0.0, 0.0), n=20, moving=20):
@@ -41,7 +42,7 @@ def clean():
 
 def flags_of(source, **options):
     ready = pipeline.preprocess(source)
-    return assess(ready, motion(n=source.n_frames), anatomy=pipeline.locate(ready), **options)
+    return pipeline.Scan(ready, motion(n=source.n_frames), pipeline.locate(ready)).assess(**options)
 
 
 def test_a_clean_scan_raises_nothing(clean):
@@ -69,11 +70,11 @@ def test_a_protocol_that_changes_its_pace_misses_nothing():
 
 
 def test_frames_left_out_or_expected_count_as_missing():
-    notes = {"left_out": [{"reason": "its time point lacks a slice", "count": 7, "files": []}]}
-    assert check_frames(series(range(40), notes=notes)).values["missing_frames"] == 3
+    short = Provenance(incomplete_frames=3)
+    assert check_frames(series(range(40), provenance=short)).values["missing_frames"] == 3
     assert check_frames(series(range(40)), expected_frames=45).values["missing_frames"] == 5
-    other = {"left_out": [{"reason": "localizer", "count": 7, "files": []}]}
-    assert check_frames(series(range(40), notes=other)).values["missing_frames"] == 0
+    other = Provenance(left_out=(LeftOutFiles("localizer", 7),))
+    assert check_frames(series(range(40), provenance=other)).values["missing_frames"] == 0
 
 
 @pytest.mark.parametrize(("shift", "raised"), [(0.0, False), (0.6, False), (2.5, True), (4.0, True)])
@@ -92,7 +93,7 @@ def test_a_shuttle_that_comes_back_everywhere_is_no_fault():
 
 
 def test_maps_beside_the_scan_are_flagged():
-    source = replace(series(range(5)), notes={"slice_thickness_mm": 5.0})
+    source = replace(series(range(5)), provenance=Provenance(slice_thickness_mm=5.0))
     for shift, raised in ((0.0, False), (2.0, False), (3.0, True)):
         maps = replace(source.geometry, origin=(0.0, 0.0, shift))
         check = check_slices(source, maps_geometry=maps)
@@ -118,7 +119,7 @@ def test_slice_mismatch_goes_along_the_normal_of_a_tilted_scan():
 )
 def test_each_kind_of_motion_is_flagged_by_its_own_limit(moves, name):
     """Mutation: any of the four limits raised tenfold; red."""
-    source = replace(series(range(20)), notes={"slice_thickness_mm": 5.0})
+    source = replace(series(range(20)), provenance=Provenance(slice_thickness_mm=5.0))
     check = check_motion(source, motion(**moves))
     assert check.broken == [name]
     assert name.split("_")[0] in check.describe()
@@ -166,21 +167,21 @@ def test_an_implausible_artery_is_flagged_by_its_own_limit(aif, vof, noise, name
     ripple = torch.zeros(60, dtype=torch.float64)
     ripple[:10] = noise * torch.tensor([1.0, -1.0] * 5, dtype=torch.float64)
     tissue = gamma(10.5, 4.5, beta=2.0).curve
-    check = _arterial(aif._replace(curve=aif.curve + ripple), vof, "", tissue, 1.0, 10)
+    check = check_artery(Bolus(tissue, aif._replace(curve=aif.curve + ripple), vof, ""), tissue, 1.0, 10)
     assert check.broken == names
     assert ("--aif x,y,z" in check.describe()) == bool(names)
 
 
 def test_what_suffers_is_said_where_an_artery_is_implausible():
     tissue, artery = gamma(10.5, 4.5, beta=2.0).curve, gamma(10, 100)
-    late = _arterial(gamma(14, 100), None, "", tissue, 1.0, 10)
-    low = _arterial(gamma(10, 5), gamma(14, 30), "", tissue, 1.0, 10)
+    late = check_artery(Bolus(tissue, gamma(14, 100), None, ""), tissue, 1.0, 10)
+    low = check_artery(Bolus(tissue, gamma(10, 5), gamma(14, 30), ""), tissue, 1.0, 10)
     assert "it rises like tissue or a vein: Tmax reads too short" in late.describe()
     assert "no vein was found to scale it by; look at its curve and name an artery by --aif x,y,z" in late.describe()
     assert (late.values["veins"], low.values["veins"]) == (0.0, 1.0)
     assert "CBF, CBV, MTT and Tmax all rest on it" in low.describe()
     assert "no vein" not in low.describe()
-    assert not _arterial(artery, None, "", tissue, 1.0, 10).raised
+    assert not check_artery(Bolus(tissue, artery, None, ""), tissue, 1.0, 10).raised
 
 
 def test_a_vein_taken_for_the_artery_is_flagged():
@@ -198,7 +199,7 @@ def test_the_artery_of_a_human_series_is_plausible(third_party):
     curves = torch.tensor(image.get_fdata(), dtype=torch.float32).permute(3, 2, 1, 0).contiguous()
     mask = torch.ones(curves.shape[1:], dtype=torch.bool)
     aif = ops.select_aif(curves, mask, 1.243, spacing=(5.0, 2.0, 2.0))
-    check = _arterial(aif, None, "", ops.smooth_in_time(curves[:, mask].mean(dim=1)), 1.243, 10)
+    check = check_artery(Bolus(curves, aif, None, ""), ops.smooth_in_time(curves[:, mask].mean(dim=1)), 1.243, 10)
     assert not check.raised
     assert check.values["later_than_tissue_s"] < -1.0
 
@@ -210,7 +211,7 @@ def test_the_artery_of_a_human_series_is_plausible(third_party):
 def test_a_scan_that_ends_early_is_flagged_by_what_is_cut(cut, name):
     aif, vof = gamma(10, 100), gamma(14, 200)
     curves = [vessel._replace(curve=vessel.curve[:cut]) for vessel in (aif, vof)]
-    check = _truncation(*curves, [float(t) for t in range(cut)])
+    check = check_truncation(*curves, [float(t) for t in range(cut)])
     assert check.broken == [] if name is None else name in check.broken
 
 
@@ -221,26 +222,31 @@ def test_no_artery_says_why():
     assert "no artery found" in check.describe()
 
 
-def test_the_baseline_is_counted_from_the_onset_itself():
-    """Onsets two seconds apart move the count by two frames."""
-    counts = []
+def test_the_baseline_ends_two_seconds_before_the_arteries_onset():
+    """Mutations seen red: no margin; the onset of the brain's mean for that of its arteries."""
     for onset in (8.0, 10.0, 12.0):
-        source, _ = scan(n=64, frames=60, onset=onset, bolus=1.5)
-        counts.append(flags_of(source).checks[3].values["baseline_frames"])
-    assert counts[1] - counts[0] == pytest.approx(2, abs=1)
-    assert counts[2] - counts[1] == pytest.approx(2, abs=1)
+        source, made = scan(n=64, frames=60, onset=onset, bolus=1.5)
+        found = flags_of(source).checks[3].values
+        assert found["onset_s"] == pytest.approx(float(ops.bolus_onset(made.aif, 1.0)), abs=1.2)
+        assert found["baseline_frames"] == int(found["onset_s"] - 2.0) + 1  # a second apart, from 0
+
+
+@pytest.mark.parametrize(("bolus", "raised"), [(0.1, True), (0.2, False)])
+def test_a_brain_that_hardly_enhances_has_no_bolus(bolus, raised):
+    """Peaks of .9 and 1.8 HU. Mutations seen red: .5 HU are enough; 2.5 HU aren't."""
+    assert ("q7" in flags_of(scan(n=64, frames=60, bolus=bolus)[0]).flags) == raised
 
 
 def test_a_volume_without_a_brain_fails_all_that_needs_one():
     air = CTPSeries(
         torch.full((6, 2, 64, 64), -1000.0), torch.arange(12.0).reshape(6, 2), Geometry((2, 64, 64), (8.0, 3.5, 3.5))
     )
-    assert set(assess(air, anatomy=pipeline.locate(air)).flags) == {"q4", "q5", "q6", "q7"}
+    assert set(pipeline.Scan(air, None, pipeline.locate(air)).quality.flags) == {"q4", "q5", "q6", "q7"}
 
 
 def test_fewer_than_four_frames_are_refused():
     with pytest.raises(ValueError, match=r"3 frame\(s\), at least 4"):
-        assess(series(range(3)), anatomy=None)
+        assess(series(range(3)), anatomy=None, bolus=None)
 
 
 def test_a_value_at_its_limit_passes_and_what_is_not_finite_is_not_told():

@@ -2,13 +2,18 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
+from oracles.lesions import drawn
+from PIL import Image
 from scenes import scan
 
 from ctp_torch import pipeline
 from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.lesions.find import find_lesions
 from ctp_torch.report.figures import comparison_figure, montage_figure, to_png, training_figure
+from ctp_torch.report.lesions import lesion_figure, write_lesions
 from ctp_torch.report.tables import Table, markdown
 from ctp_torch.report.viewer.page import Picture, report_page
 
@@ -39,6 +44,23 @@ def test_comparison_names_every_model():
     )
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[:4] == ["CT, peak frame", "rCBF, teacher", "ridge", "forest"]
+
+
+def test_ct_is_shown_from_0_to_80_hu(tmp_path):
+    """In every picture. Mutations seen red: another window in `figures`; in `write_lesions`; in `lesion_figure`."""
+    maps, _, _ = drawn(48, 2, lesions=0)
+    ct = torch.full(maps.geometry.shape, 40.0)
+    index, brain = torch.zeros(ct.shape[1:]), maps.mask[0]
+    compared = comparison_figure(ct[0], index, {}, brain, quantity="cbf", limits=(0.0, 60.0), captions={})
+    for figure in (montage_figure(ct, maps, {"cbf": (0.0, 60.0)}), compared):
+        assert figure.axes[0].images[0].get_clim() == (0.0, 80.0)
+    lesions = find_lesions(maps)
+    for underlay, grey in ((ct, 128), (2 * ct, 255), (0 * ct, 0)):
+        write_lesions(tmp_path, lesions, maps, baseline=underlay)
+        with Image.open(tmp_path / "lesion.png") as picture:
+            greys = np.bincount(np.asarray(picture.convert("L")).ravel(), minlength=256)
+        assert greys[grey] > 0.3 * greys.sum()
+        assert (lesion_figure(lesions, underlay).axes[0].images[0].get_array() == grey).all()
 
 
 def test_importances_have_a_time_axis():

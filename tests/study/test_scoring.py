@@ -7,15 +7,16 @@ import torch
 
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.series import CTPSeries
-from ctp_torch.learning.evaluate import score_maps
-from ctp_torch.learning.scoring import SCORES, measure, measure_inside, yardstick
+from ctp_torch.learning.intervals import mean_over_patients
+from ctp_torch.learning.scoring import SCORES, measure, measure_inside, reference_of, score_maps
 from ctp_torch.phantom.cohort import MAPS
+from ctp_torch.study.design.rows import ScoreRow
 from ctp_torch.study.design.sources import Drawn, Truth
-from ctp_torch.study.output.rows import ScoreRow, named, over_patients, short
+from ctp_torch.study.output.tables import interval_text
 from ctp_torch.study.work import robustness
-from ctp_torch.study.work.comparison import regions
 from ctp_torch.study.work.floors import one_number, without_baseline
 from ctp_torch.study.work.lesions import dice
+from ctp_torch.study.work.scorecard import regions
 
 
 def scene(*, place, n=96):
@@ -36,7 +37,7 @@ def scene(*, place, n=96):
 def test_the_quick_scores_are_those_of_score_maps(place, width):
     """Mutation seen red: a margin of 5 pixels around the crop."""
     reference, prediction, brain, head = scene(place=place)
-    got = measure(yardstick(reference, brain, head), prediction, filter_px=width)
+    got = measure(reference_of(reference, brain, head), prediction, filter_px=width)
     for m in range(4):
         want = score_maps(prediction[m], reference[m], brain, head, filter_px=width)
         for i, name in enumerate(SCORES):
@@ -46,8 +47,8 @@ def test_the_quick_scores_are_those_of_score_maps(place, width):
 
 def test_a_region_is_scored_like_the_brain_when_it_is_the_brain():
     reference, prediction, brain, head = scene(place=(48, 48))
-    stick = yardstick(reference, brain, head)
-    whole = measure_inside(stick, prediction, [brain, brain & False])
+    prepared = reference_of(reference, brain, head)
+    whole = measure_inside(prepared, prediction, [brain, brain & False])
     a, b = prediction.round()[:, brain].double(), reference[:, brain].double()
     torch.testing.assert_close(whole[0, :, 1].double(), (a - b).abs().mean(1), rtol=1e-5, atol=1e-5)
     r = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(a, b, strict=True)])
@@ -58,7 +59,7 @@ def test_a_region_is_scored_like_the_brain_when_it_is_the_brain():
 def test_a_filter_that_reaches_too_far_is_refused():
     reference, prediction, brain, head = scene(place=(48, 48))
     with pytest.raises(ValueError, match="0 to 5"):
-        measure(yardstick(reference, brain, head), prediction, filter_px=6.0)
+        measure(reference_of(reference, brain, head), prediction, filter_px=6.0)
 
 
 def test_dice():
@@ -92,7 +93,7 @@ def series_of(frames=12, sd=4.0, n=64):
 def test_a_lower_dose_adds_its_noise():
     """Variance goes with one over the dose. Mutation seen red: 1 / dose instead of 1 / dose - 1."""
     series, inside = series_of(frames=40)
-    noisy = robustness.degrade(series, "dose_25", seed=5)
+    noisy = robustness.degrade(series, robustness.VARIANTS["dose_25"], seed=5)
     before, after = (one.hu[:, 0, inside].double().std(dim=0).square().mean() for one in (series, noisy))
     assert 3.6 < float(after / before) < 4.4
     assert noisy.hu.shape == series.hu.shape
@@ -103,7 +104,7 @@ def test_a_lower_dose_adds_its_noise():
 )
 def test_frames_that_are_left_out(variant, kept):
     series, _ = series_of()
-    worse = robustness.degrade(series, variant)
+    worse = robustness.degrade(series, robustness.VARIANTS[variant])
     assert worse.times[:, 0].tolist() == [float(k) for k in kept]
     assert torch.equal(worse.hu, series.hu[list(kept)])
 
@@ -111,16 +112,16 @@ def test_frames_that_are_left_out(variant, kept):
 def test_a_scan_that_ends_early():
     times = torch.arange(60.0, dtype=torch.float64)[:, None]
     series = CTPSeries(torch.zeros(60, 1, 4, 4), times, Geometry((1, 4, 4), (5.0, 1.0, 1.0)))
-    assert robustness.degrade(series, "cut_45").n_frames == 45
-    assert robustness.degrade(series, "cut_30").n_frames == 30
+    assert robustness.degrade(series, robustness.VARIANTS["cut_45"]).n_frames == 45
+    assert robustness.degrade(series, robustness.VARIANTS["cut_30"]).n_frames == 30
 
 
 def test_another_protocol_needs_the_phantom():
     drawn = Drawn(0, 4, 2, 64)
-    assert robustness.possible(drawn, ("dose_50", "dt_2")) == ["reference", "dose_50", "dt_2"]
+    assert robustness.possible_variants(drawn, ("dose_50", "dt_2")) == ["reference", "dose_50", "dt_2"]
     from ctp_torch.study.design.sources import FromFolder
 
-    assert robustness.possible(FromFolder("x", "jet", "0"), ("dose_50", "dt_2")) == ["reference", "dose_50"]
+    assert robustness.possible_variants(FromFolder("x", "jet", "0"), ("dose_50", "dt_2")) == ["reference", "dose_50"]
 
 
 def test_tissue_is_neither_fluid_nor_vessel():
@@ -129,9 +130,9 @@ def test_tissue_is_neither_fluid_nor_vessel():
     core = none.clone()
     core[0, 1, 1] = True
     truth = Truth(torch.zeros(len(MAPS), 1, 3, 3), labels, core, none, {})
-    found = regions(torch.ones(1, 3, 3, dtype=torch.bool), truth)
-    assert labels[found["tissue"]].tolist() == [4, 5, 8]
-    assert int(found["lesion"].sum()) == 1
+    masks = regions(torch.ones(1, 3, 3, dtype=torch.bool), truth)
+    assert labels[masks["tissue"]].tolist() == [4, 5, 8]
+    assert int(masks["lesion"].sum()) == 1
     assert "lesion" not in regions(torch.ones(1, 3, 3, dtype=torch.bool), truth._replace(core=none))
 
 
@@ -139,9 +140,9 @@ def test_means_are_over_patients_not_rows():
     """Mutation seen red: the mean over rows."""
     rows = [["a", "test", z, "cbf", "krr", 0, 10, 0.0, 1.0, 1.0, 1.0, None] for z in range(5)]
     rows.append(["b", "test", 0, "cbf", "krr", 0, 10, 0.0, 0.0, 0.0, 1.0, 0.5])
-    table = named(ScoreRow, rows)
-    assert over_patients(table, lambda row: row.ssim_frame).mean == 0.5
-    found = over_patients(table, lambda row: row.r)
-    assert (found.mean, found.n) == (0.5, 1)
-    assert short(found) == "0.50 (0.50 to 0.50)"
-    assert short(over_patients([], lambda row: row.r)) == "-"
+    table = [ScoreRow.read(row) for row in rows]
+    assert mean_over_patients(table, "ssim_frame").mean == 0.5
+    mean = mean_over_patients(table, "r")
+    assert (mean.mean, mean.n) == (0.5, 1)
+    assert interval_text(mean) == "0.50 (0.50 to 0.50)"
+    assert interval_text(mean_over_patients([], "r")) == "-"

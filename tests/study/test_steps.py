@@ -37,7 +37,7 @@ def many(n=12):
 
 
 def test_a_result_is_read_back_and_not_computed_again(tmp_path):
-    """Mutation seen red: ``_told`` never finding the file."""
+    """Mutation seen red: ``_read_record`` never finding the file."""
     step = Step("deep/one", work, {"number": 4})
     assert load_step(tmp_path, step) is None
     first = perform(tmp_path, step)
@@ -102,5 +102,5 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, processes):
 
 def test_files_are_json_for_others(tmp_path):
     perform(tmp_path, Step("one", work, {"number": 4}))
-    told = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
-    assert set(told) == {"key", "seconds", "settings", "result"}
+    record = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
+    assert set(record) == {"key", "seconds", "settings", "result"}

@@ -11,6 +11,7 @@ from ctp_torch.models import KernelRidge
 from ctp_torch.study.design.patients import load_patient
 from ctp_torch.study.design.plan import cohort_names, external_source, stages
 from ctp_torch.study.design.presets import PRESETS, choose
+from ctp_torch.study.design.rows import ScoreRow
 from ctp_torch.study.design.sources import Drawn, open_folder
 from ctp_torch.study.engine.running import collect
 from ctp_torch.study.engine.steps import load_step
@@ -21,8 +22,7 @@ from ctp_torch.study.work.models import load_pool
 SMALL = PRESETS["quick"]._replace(
     sizes=(100, 150, 200), seeds=1, grid_samples=80, train_scored=1, robust_patients=1, variants=("every_2nd",)
 )
-WANTED = ("patients", "pool", "fits", "scores/linear", "scores/ridge", "scores/krr", "floors/constant", "floors/peak")
-DEAR = ("rf", "forest")
+CHEAP = ("patients", "pool", "fits", "scores/linear", "scores/ridge", "scores/krr", "floors/constant", "floors/peak")
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def study(tmp_path_factory):
     """A study with its cheap steps done; forests are left out."""
     folder = tmp_path_factory.mktemp("study")
     cohort = write_toy_cohort(folder / "cohort", train=3, test=2)
-    found = cohort_names(open_folder(cohort), SMALL)
+    plan = cohort_names(open_folder(cohort), SMALL)
     steps = folder / "steps"
     steps.mkdir()
-    for stage in stages(found, {}):
-        wanted = [step for step in stage.steps if step.name.startswith((*WANTED, "grids/ridge", "grids/kernel-unit-8"))]
-        list(share_out(steps, wanted))
-    return folder, found
+    for stage in stages(plan, {}):
+        chosen = [step for step in stage.steps if step.name.startswith((*CHEAP, "grids/ridge", "grids/kernel-unit-8"))]
+        list(share_out(steps, chosen))
+    return folder, plan
 
 
 @pytest.mark.slow
@@ -45,45 +45,43 @@ def test_the_pool_is_nested_and_kernel_ridge_of_every_size_is_its_own_fit(study)
 
     Mutation seen red: sizes zipped in reverse.
     """
-    folder, found = study
+    folder, plan = study
     pool = load_pool(folder / "steps", 0)
     assert pool.curves.shape == (200, 40)
     counts = torch.bincount(pool.patient[:100], minlength=3)
     assert counts.min() > 15  # shuffled: a prefix holds all patients
-    ready, _ = load_patient(folder / "steps", found.test[0], "test")
-    results = {s.name: load_step(folder / "steps", s) for stage in stages(found, {}) for s in stage.steps}
-    rows = results[f"scores/krr-0-{found.test[0]}"]
+    ready, _ = load_patient(folder / "steps", plan.test[0], "test")
+    results = {s.name: load_step(folder / "steps", s) for stage in stages(plan, {}) for s in stage.steps}
+    rows = results[f"scores/krr-0-{plan.test[0]}"]
     from ctp_torch.study.work.models import score_values
 
     for size in SMALL.sizes:
         model = KernelRidge(alpha=0.1, gamma=8.0).fit(pool.curves[:size], pool.targets[:size])
         widths = SMALL.widths if size == 200 else SMALL.curve_widths
-        again = score_values(
-            folder / "steps", ("krr", 0, size), model.predict(ready.curves), (found.test[0], "test"), widths
-        )
-        mine = [row for row in rows if row[6] == size]
+        again = score_values(("krr", 0, size), model.predict(ready.curves), ready, widths)
+        mine = [row for row in map(ScoreRow.read, rows) if row.size == size]
         assert len(mine) == len(again) == 3 * 4 * len(widths)
-        frame = torch.tensor([[a[8], b[8]] for a, b in zip(mine, again, strict=True)])
+        frame = torch.tensor([[a.ssim_frame, b.ssim_frame] for a, b in zip(mine, again, strict=True)])
         torch.testing.assert_close(frame[:, 0], frame[:, 1], rtol=0, atol=2e-4)
 
 
 @pytest.mark.slow
 def test_what_is_there_is_delivered_and_what_is_missing_is_said(study, tmp_path):
-    folder, found = study
-    known = collect(folder / "steps", found)
+    folder, plan = study
+    known = collect(folder / "steps", plan)
     assert any(name.startswith("scores/rf") for name in known.missing)
     out = tmp_path / "out"
     deliver(folder / "steps", out, known, facts={"machine": "test"})
     summary = (out / "results.md").read_text(encoding="utf-8")
     assert "Missing steps" in summary
     assert "Table 2: testing SSIM [%], whole frame, unfiltered, 2 patients" in summary
-    told = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert "table2_ssim_frame_0px" in told["tables"]
+    record = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert "table2_ssim_frame_0px" in record["tables"]
     assert (out / "tables" / "table2_ssim_frame_0px.csv").is_file()
     assert (out / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     before = (out / "tables" / "floors_0px.csv").read_bytes()
-    deliver(folder / "steps", out, collect(folder / "steps", found), facts={"machine": "test"})
+    deliver(folder / "steps", out, collect(folder / "steps", plan), facts={"machine": "test"})
     assert (out / "tables" / "floors_0px.csv").read_bytes() == before
 
 
@@ -102,9 +100,9 @@ def test_the_parts_of_a_study():
     assert not set(study.train) & set(study.test)
     assert set(study.scored) <= set(study.train)
     assert set(study.robust) <= set(study.test)
-    strangers = external_source(study)
-    assert strangers.seed != 2021
-    assert strangers.bolus_stretch != 1.0
+    external = external_source(study)
+    assert external.seed != 2021
+    assert external.bolus_stretch != 1.0
     names = [step.name for stage in stages(study, {}) for step in stage.steps]
     assert len(set(names)) == len({(s.name, str(s.settings)) for stage in stages(study, {}) for s in stage.steps})
 

@@ -10,6 +10,7 @@ from statistics import median
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
 from ctp_torch.io.dicom.index import ImageHeader
 from ctp_torch.io.dicom.select import along_normal, grids
+from ctp_torch.io.dicom.terms import kernel_term
 
 __all__ = ["Candidate", "candidates", "choose", "stack"]
 
@@ -47,7 +48,7 @@ class Candidate:
         if first.series_number is not None:
             parts.insert(0, f"series {first.series_number}")
         if first.kernel:
-            parts.append(f"kernel {first.kernel}")
+            parts.append(f"kernel {kernel_term(first.kernel)}")
         if first.thickness:
             parts.append(f"{first.thickness:g} mm thick")
         if first.kvp:

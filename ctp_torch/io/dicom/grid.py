@@ -31,6 +31,8 @@ class Grid:
     """``[time][slice]``: what the clock says [s]."""
     left_out: list[LeftOut]
     """Images of dropped frames and second images of cells."""
+    n_incomplete: int
+    """Time points dropped because they lack a slice."""
 
 
 def arrange(
@@ -88,7 +90,7 @@ def arrange(
             raise IncompleteSeriesError(_missing(table, slices, clock))
         for partial, row in zip(full, table, strict=True):
             left_out += [LeftOut(i.path, INCOMPLETE) for i in partial if None in row]
-    return Grid(whole, [[clock.read(image) for image in cells] for cells in whole], left_out)
+    return Grid(whole, [[clock.read(image) for image in cells] for cells in whole], left_out, n_frames - len(whole))
 
 
 def _cells_of_slice(images: list[ImageHeader], clock: Clock) -> list[list[ImageHeader]]:

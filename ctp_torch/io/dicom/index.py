@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 from ctp_torch.io.dicom.amount import too_large_inflated, wrong_amount
 from ctp_torch.io.dicom.lookup import Lookup
 from ctp_torch.io.dicom.moments import moments, orders
+from ctp_torch.io.dicom.terms import uid_term
 from ctp_torch.io.limits import BoundedReader, dicom_damage
 
 if TYPE_CHECKING:
@@ -255,22 +256,18 @@ def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeade
     if pixels.length == 0 and top.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.2"):
         return "broken DICOM file (a CT image that ends before its pixels)"
     if pixels.length == 0 or not top.integer("Rows") or not top.integer("Columns"):
-        return "no pixels (" + (_class_name(dataset) or "unknown object") + ")"
+        return f"no pixels ({uid_term(top.text('SOPClassUID')) or 'unknown object'})"
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     n_frames = max(len(groups) if groups else 1, top.integer("NumberOfFrames") or 1)
     if n_frames > 1 and not groups:
-        return f"{n_frames} frames without per-frame attributes ({_class_name(dataset)})"
+        return (
+            f"{n_frames} frames without per-frame attributes ({uid_term(top.text('SOPClassUID')) or 'unknown object'})"
+        )
     lookups = Lookup.frames(dataset) if groups else [top]
     if groups and len(groups) != (top.integer("NumberOfFrames") or 1):
         return f"broken DICOM header ({len(groups)} frame descriptions for {top.integer('NumberOfFrames')} frames)"
     syntax = _transfer_syntax(dataset)
     return [_image(path, k, n_frames, lookup, pixels, syntax) for k, lookup in enumerate(lookups)]
-
-
-def _class_name(dataset: Dataset) -> str:
-    """The SOP class in words."""
-    uid = dataset.get("SOPClassUID")
-    return str(getattr(uid, "name", "") or "")
 
 
 def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelData, syntax: str) -> ImageHeader:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ctp_torch.data.provenance import LeftOutFiles, Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
 from ctp_torch.io.dicom.grid import INCOMPLETE, Grid, arrange
 from ctp_torch.io.dicom.index import HIDDEN, ImageHeader, LeftOut, index_files
-from ctp_torch.io.dicom.lookup import uid_name
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
+from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
 from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_series", "read_dicom"]
 
-_MOST_NAMES = 100
-"""Names listed for one reason; a study can hold thousands of files of other series."""
+_MOST_FILES = 100
+"""Files listed for one reason; a study can hold thousands of other series."""
 
 
 def find_series(
@@ -73,6 +75,7 @@ def read_dicom(
     series: str | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
+    keep_identity: bool = False,
     lost: Sequence[LeftOut] = (),
 ) -> CTPSeries:
     """The perfusion series that the files hold; the options are those of ``read_series``.
@@ -118,7 +121,9 @@ def read_dicom(
     )
     left_out += grid.left_out
     warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
-    return CTPSeries(hu, told - told.min(), geometry, _notes(grid, source, warnings, left_out))
+    provenance = _provenance(grid, source, warnings, keep_identity=keep_identity)
+    files = _by_reason(left_out, [*paths, *(one.path for one in lost)], names=keep_identity)
+    return CTPSeries(hu, told - told.min(), geometry, replace(provenance, left_out=files))
 
 
 def _first_of(broken: list[LeftOut]) -> str:
@@ -181,24 +186,28 @@ def _remarks(grid: Grid) -> list[str]:
     return said
 
 
-def _notes(grid: Grid, source: str, warnings: list[str], left_out: list[LeftOut]) -> dict[str, object]:
-    """Provenance without identity: file names alone, no folders, no patient, no identifiers."""
+def _provenance(grid: Grid, source: str, warnings: list[str], *, keep_identity: bool) -> Provenance:
+    """Without identity: terms in place of the scanner's free text, no names, no identifiers; unless it is kept."""
     first: ImageHeader = grid.cells[0][0]
-    by_reason: dict[str, list[str]] = {}
+    return Provenance(
+        format="DICOM",
+        vendor=first.vendor if keep_identity else vendor_term(first.vendor),
+        model=first.model if keep_identity else model_term(first.model),
+        kernel=first.kernel if keep_identity else kernel_term(first.kernel),
+        kvp=first.kvp,
+        slice_thickness_mm=first.thickness,
+        time_source=source,
+        transfer_syntax=uid_term(first.pixels.transfer_syntax),
+        n_files=len({image.path for row in grid.cells for image in row}),
+        warnings=tuple(warnings),
+        incomplete_frames=grid.n_incomplete,
+    )
+
+
+def _by_reason(left_out: list[LeftOut], paths: Sequence[Path], *, names: bool) -> tuple[LeftOutFiles, ...]:
+    """Files that are no part of the series, by reason: their numbers from 1 in the order of names, or the names."""
+    number = {path: k for k, path in enumerate(paths, start=1)}
+    files: dict[str, list[str | int]] = {}
     for one in left_out:
-        by_reason.setdefault(one.reason, []).append(one.path.name)
-    return {
-        "format": "DICOM",
-        "vendor": first.vendor,
-        "model": first.model,
-        "kernel": first.kernel,
-        "kvp": first.kvp,
-        "slice_thickness_mm": first.thickness,
-        "time_source": source,
-        "transfer_syntax": uid_name(first.pixels.transfer_syntax),
-        "n_files": len({image.path for row in grid.cells for image in row}),
-        "warnings": warnings,
-        "left_out": [
-            {"reason": reason, "count": len(names), "files": names[:_MOST_NAMES]} for reason, names in by_reason.items()
-        ],
-    }
+        files.setdefault(one.reason, []).append(one.path.name if names else number[one.path])
+    return tuple(LeftOutFiles(reason, len(some), tuple(some[:_MOST_FILES])) for reason, some in files.items())

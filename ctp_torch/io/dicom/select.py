@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ctp_torch.io.dicom.index import ImageHeader, LeftOut
-from ctp_torch.io.dicom.lookup import uid_name
+from ctp_torch.io.dicom.terms import image_type_term, modality_term, photometric_term, uid_term
 
 __all__ = ["along_normal", "ct_images", "grids", "normal"]
 
@@ -68,16 +68,17 @@ def _reason_against(image: ImageHeader, asked: str) -> str:
     """Why an image can't be part of a series; empty when it can."""
     kind = image.image_type
     if image.sop_class not in _CT_CLASSES or image.modality not in ("CT", ""):
-        return f"no CT image ({_class_name(image.sop_class)}, modality {image.modality or 'not told'})"
+        name, modality = uid_term(image.sop_class) or "no SOP class", modality_term(image.modality) or "not told"
+        return f"no CT image ({name}, modality {modality})"
     if image.pixels.samples != 1 or image.pixels.photometric not in ("MONOCHROME2", ""):
-        return f"no CT numbers ({image.pixels.photometric}, {image.pixels.samples} samples a pixel)"
+        return f"no CT numbers ({photometric_term(image.pixels.photometric)}, {image.pixels.samples} samples a pixel)"
     if any("LOCALIZER" in word for word in kind):
         return "localizer"
     if "PERFUSION" in kind:
-        return f"perfusion map, no source image ({'/'.join(kind)})"
+        return f"perfusion map, no source image ({image_type_term(kind)})"
     only_compressed = image.lossy and kind[1:3] == ("PRIMARY", "AXIAL") and len(kind) == 3
     if kind and kind[0] == "DERIVED" and not only_compressed and asked != image.series:
-        return f"derived image ({'/'.join(kind)})"
+        return f"derived image ({image_type_term(kind)})"
     missing = [
         name
         for name, value in (
@@ -106,11 +107,6 @@ def _impossible(image: ImageHeader) -> str:
         if not possible:
             return name
     return ""
-
-
-def _class_name(uid: str) -> str:
-    """The SOP class in words."""
-    return uid_name(uid) if uid else "no SOP class"
 
 
 def grids(images: Iterable[ImageHeader]) -> list[list[ImageHeader]]:

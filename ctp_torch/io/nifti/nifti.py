@@ -193,13 +193,13 @@ def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = Fal
     path = Path(path)
     whole_numbers = series.hu.round()
     fits = bool((whole_numbers == series.hu).all()) and float(series.hu.abs().max()) < 32768
-    notes = {k: v for k, v in series.notes.items() if k not in ("warnings", "time_source")}
+    notes = {k: v for k, v in series.provenance.as_dict().items() if k not in ("warnings", "time_source")}
     told = {
         "FrameTimes": series.times.median(dim=1).values.tolist(),
         "SliceTimes": series.times.tolist(),
         "TimeUnit": "s",
-        "TimeSource": series.notes.get("time_source", "not told"),
-        "Warnings": series.notes.get("warnings", []),
+        "TimeSource": series.provenance.time_source or "not told",
+        "Warnings": list(series.provenance.warnings),
         "Notes": notes,
     }
     write_volume(
@@ -220,6 +220,7 @@ def read_nifti_series(
     """
     import torch
 
+    from ctp_torch.data.provenance import Provenance
     from ctp_torch.data.series import CTPSeries
 
     found = read_nifti_file(path, max_unpacked=max_unpacked)
@@ -236,7 +237,7 @@ def read_nifti_series(
     elif dt is not None:
         told, source = spread(torch.arange(shape[0], dtype=torch.float64) * dt, shape), "given dt"
     elif beside.is_file():
-        told, source = spread(read_times(beside), shape), beside.name
+        told, source = spread(read_times(beside), shape), "JSON beside it"
     else:
         step = nifti_step(path)
         if step is None:
@@ -252,14 +253,8 @@ def read_nifti_series(
     if found.spare >= volumes[0, 0].numel():  # less is padding
         warnings.append(f"{found.spare} bytes follow the last voxel: the file may hold more than its header tells")
     hu, told, geometry = ascending(hu, told, geometry)
-    notes: dict[str, object] = {
-        "format": "NIfTI",
-        "vendor": "",
-        "time_source": source,
-        "warnings": warnings,
-        "left_out": [],
-    }
-    return CTPSeries(hu, told - told.min(), geometry, notes)
+    provenance = Provenance(format="NIfTI", time_source=source, warnings=tuple(warnings))
+    return CTPSeries(hu, told - told.min(), geometry, provenance)
 
 
 def ascending(volumes: Tensor, times: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:

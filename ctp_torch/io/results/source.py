@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.errors import CTPError
 from ctp_torch.io.dicom.uids import make_uid
+from ctp_torch.io.opened import nifti_at, opened
 from ctp_torch.io.results.identity import anonymous_elements, identity_elements
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.io.dicom.index import ImageHeader
 
-__all__ = ["Source", "SourceImage", "anonymous_source", "read_source"]
+__all__ = ["Source", "SourceImage", "anonymous_source", "find_source", "read_source"]
 
 _NO_DATE, _NO_TIME = "19000101", "000000"
 """Of results whose source tells none; the clock would make every run another object."""
@@ -115,13 +116,26 @@ def read_source(path: str | Path, *, series: str | None = None) -> Source:
     """
     from ctp_torch.io.dicom.candidates import choose
     from ctp_torch.io.dicom.read import find_series
-    from ctp_torch.io.opened import opened
 
     place = Path(path)
     with opened(place) as there:
         found, _ = find_series(there.files, place, series=series)
         slices = choose(found, series).slices
         return _source(slices)
+
+
+def find_source(place: str | Path, *, series: str | None = None) -> Source:
+    """The study that results of a series join: its own, or an anonymous one for NIfTI, which tells no patient.
+
+    Parameters
+    ----------
+    place, series
+        as for `read_source`, or a 4-D NIfTI
+    """
+    from ctp_torch.io.results.derivation import file_digest
+
+    volume = nifti_at(Path(place))
+    return read_source(place, series=series) if volume is None else anonymous_source(file_digest(volume))
 
 
 def anonymous_source(key: str) -> Source:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.io.delivery import delivered
+from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
 from ctp_torch.io.results.source import Source, anonymous_source, read_source
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
 
-__all__ = ["FORMATS", "Findings", "Output", "check_formats", "write_formats", "write_maps", "write_masks"]
+__all__ = ["FORMATS", "OF_LESIONS", "Findings", "Output", "check_formats", "write_formats", "write_maps", "write_masks"]
 
 FORMATS: Mapping[str, str] = {
     "nifti": "NIfTI, one file a map",
@@ -33,7 +33,8 @@ FORMATS: Mapping[str, str] = {
     "sr": "volumes and mismatch as a Structured Report",
 }
 """Names of the formats, and what they are for."""
-_OF_LESIONS = ("seg", "sr")
+OF_LESIONS = ("seg", "sr")
+"""Formats of lesions."""
 _Task = Callable[[], list[Path]]
 """Writes something, and tells which files."""
 
@@ -125,7 +126,7 @@ def write_maps(
     >>> ctp_torch.write_maps(maps, "out", formats=("nifti", "ct", "pm"), source="DICOM_FOLDER")  # doctest: +SKIP
     """
     output = Output(maps, lesions, baseline)
-    check_formats(formats, lesions)
+    check_formats(formats, lesions=lesions is not None)
     origin = read_source(source) if isinstance(source, str | Path) else source
     with delivered(folder, force=force) as place:
         written = write_formats(place, output, formats, source=origin, derivation=derivation)
@@ -133,7 +134,7 @@ def write_maps(
     return [Path(folder) / name for name in names]
 
 
-def check_formats(formats: Sequence[str], lesions: Findings | None) -> None:
+def check_formats(formats: Sequence[str], *, lesions: bool = True) -> None:
     """Refuse what can't be written, before anything is.
 
     Raises
@@ -148,8 +149,8 @@ def check_formats(formats: Sequence[str], lesions: Findings | None) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"unknown format {', '.join(unknown) or '(none given)'}; known are {', '.join(FORMATS)}")
-    wanting = [name for name in formats if name in _OF_LESIONS]
-    if wanting and lesions is None:
+    wanting = [name for name in formats if name in OF_LESIONS]
+    if wanting and not lesions:
         raise ValueError(f"{' and '.join(wanting)} need lesions; find them with ctp_torch.lesions.find.find_lesions")
     built = [name for name in formats if name in ("pm", "seg", "sr")]
     if built:
@@ -233,7 +234,7 @@ def _dicom_tasks(
             tasks.append(partial(write_ct_map, *common, folder / "ct", source, derivation, display=ranges[name]))
     if "rgb" in formats:
         tasks.append(partial(_sheets, folder / "rgb", output, ranges, source, derivation))
-    if output.lesions is not None and set(formats) & set(_OF_LESIONS):
+    if output.lesions is not None and set(formats) & set(OF_LESIONS):
         tasks.append(partial(_lesions, folder, output.lesions, maps.geometry, formats, source, derivation))
     return tasks
 

@@ -43,9 +43,9 @@ def quantile_edges(X: Tensor, n_bins: int) -> Tensor:
         rank = last.cumsum(1)  # of the distinct values, from 1; the last of a run holds its own
         few = rank[:, -1] <= n_bins
         edges[columns[~few]] = values[~few][:, quantiles]
-        wanted = last & (rank < rank[:, -1:]) & few[:, None]  # every distinct value but the largest
-        column, _ = wanted.nonzero(as_tuple=True)
-        edges[columns[column], rank[wanted] - 1] = values[wanted]
+        is_edge = last & (rank < rank[:, -1:]) & few[:, None]  # every distinct value but the largest
+        column, _ = is_edge.nonzero(as_tuple=True)
+        edges[columns[column], rank[is_edge] - 1] = values[is_edge]
     return edges
 
 

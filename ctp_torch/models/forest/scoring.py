@@ -56,15 +56,15 @@ def level_splits(samples: Samples, frontier: Frontier, moments: Tensor, rules: S
         return _scored(samples, frontier, moments, rules, None, best_slot)
     index = (hash_bits(frontier.key ^ _SUBSET) & (len(rules.orders) - 1)).long()
     features = rules.orders[index]  # (nodes, features)
-    found = _scored(samples, frontier, moments, rules, features[:, : rules.n_features].contiguous(), best_slot)
-    failed = found.gain < 0
+    splits = _scored(samples, frontier, moments, rules, features[:, : rules.n_features].contiguous(), best_slot)
+    failed = splits.gain < 0
     rest = features[failed, rules.n_features :].contiguous()
     if rest.numel():
         members = failed[frontier.owner()]
         more = _scored(samples, frontier.only(failed), moments[:, members], rules, rest, first_slot)
-        for old, new in zip(found, more, strict=True):
+        for old, new in zip(splits, more, strict=True):
             old[failed] = new
-    return found
+    return splits
 
 
 def _scored(

@@ -60,14 +60,14 @@ def _try_on(device: torch.device) -> None:
     """Every kernel once, on a node of two samples that its one feature tells apart."""
     two = torch.arange(2, device=device)
     order, _ = fused_partition_order(two == 1, two[1:] + 1, torch.zeros_like(two))
-    found = [order.tolist()]
+    results = [order.tolist()]
     moments = 2.0 * two.double()[None] - 1.0
     for m in (2, 2 * _SORTED):  # sorted and counted
         members = Members(two, torch.ones_like(moments[0]), moments, two[:1], two[1:] + 1, m)
         splits = fused_splits(two[:, None].to(torch.uint8), members, n_bins=2)
-        found.append([float(v) for v in splits])
-    if found != [[1, 0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]:
-        raise RuntimeError(f"two samples were split as {found}")
+        results.append([float(v) for v in splits])
+    if results != [[1, 0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]:
+        raise RuntimeError(f"two samples were split as {results}")
 
 
 def fused_splits(

@@ -166,18 +166,17 @@ class KernelRidge(Regressor):
             rank = low_rank.likely_rank(X, alpha=alpha, gamma=gamma, tolerance=tolerance, max_rank=max_rank, seed=seed)
             may_be_smooth, first = rank is not None, rank or 0
         if solver == "pivoted" or may_be_smooth:
-            found = low_rank.grown(
+            result = low_rank.grown(
                 X, Y, alphas=alphas, gamma=gamma, tolerance=tolerance, max_rank=max_rank, seed=seed, first=first
             )
-            smooth = found.residual <= tolerance
+            smooth = result.residual <= tolerance
             if smooth and solver != "pivoted":
-                reason = (
-                    f"the kernel is smooth: {len(found.centers)} pivots solve it to a residual of {found.residual:.0e}"
-                )
-                self.plan_["solver"], self.plan_["reason"] = "pivoted", reason
+                rank, residual = len(result.centers), result.residual
+                self.plan_["reason"] = f"the kernel is smooth: {rank} pivots solve it to a residual of {residual:.0e}"
+                self.plan_["solver"] = "pivoted"
             if smooth or solver == "pivoted":
                 self.plan_["approximate"] = not smooth
-                return found._replace(centers=found.centers.to(X.dtype))  # they are samples
+                return result._replace(centers=result.centers.to(X.dtype))  # they are samples
         if solver == "cholesky":
             return direct.solve(X, Y, alphas=alphas, gamma=gamma, tolerance=tolerance)
         if float(alphas.min()) == 0.0:

@@ -64,10 +64,11 @@ def _cluster(curves: Tensor, dt: float, n_clusters: int, n_rounds: int = 20) -> 
     """First moment of each curve ``(voxels,)`` and its k-means cluster by shape, one-hot ``(voxels, clusters)``."""
     start = max(0, int(float(bolus_onset(curves.mean(dim=0), dt)) / dt) - 1)
     window = curves[:, start : start + max(4, math.ceil(16.0 / dt))].clamp_min(0)
+    # By shape alone: by height, the thin and the thick pieces of one artery would fall into different groups.
     shape = window / window.sum(dim=1, keepdim=True).clamp_min(1e-12)  # (voxels, frames)
     frames = torch.arange(shape.shape[1], device=shape.device, dtype=shape.dtype)
     moment = shape @ frames
-    group = moment.argsort().argsort() * n_clusters // len(moment)  # quintiles
+    group = moment.argsort().argsort() * n_clusters // len(moment)  # from quintiles, not at random: a scan has one AIF
     for _ in range(n_rounds):
         members = torch.nn.functional.one_hot(group, n_clusters).to(shape.dtype)  # (voxels, clusters)
         centres = (members.T @ shape) / members.sum(dim=0)[:, None].clamp_min(1)

@@ -92,26 +92,30 @@ def select_aif(
     """
     _check(enhancement, mask)
     search = erode(mask, margin_mm, spacing)
-    found = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.005, early=True)
-    smooth = found.smooth
-    keep = torch.nonzero((smooth.amax(dim=1) >= 8.0 * found.noise) & (found.likeness >= 0.75)).squeeze(-1)
+    candidates = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.005, early=True)
+    smooth = candidates.smooth
+    # Of thousands of noisy curves some are early or high by chance, which a clustering would take for a group: curves
+    # that can't be an artery go first, by what noise, moving bone, drift and spikes can't imitate.
+    keep = torch.nonzero((smooth.amax(dim=1) >= 8.0 * candidates.noise) & (candidates.likeness >= 0.75)).squeeze(-1)
     if not keep.numel():
         raise QualityError(
-            f"no artery found: none of the brightest curves reaches 8 times the noise ({found.noise:.1f} HU). "
+            f"no artery found: none of the brightest curves reaches 8 times the noise ({candidates.noise:.1f} HU). "
             "Did contrast reach the head within the scan, and is the mask the brain? Name an artery by --aif x,y,z"
         )
-    keep = _unless_few(keep, found.likeness[keep] >= 0.9)  # a bone that jerks when the bolus comes reaches 0.8
-    keep = _unless_few(keep, _roughness(smooth[keep]) <= found.rough)
+    keep = _unless_few(keep, candidates.likeness[keep] >= 0.9)  # a bone that jerks when the bolus comes reaches 0.8
+    keep = _unless_few(keep, _roughness(smooth[keep]) <= candidates.rough)
     width = curve_width(smooth[keep], dt)
     keep = _unless_few(keep, (width >= 3.0) & (width <= 25.0))
     n = _n_voxels(area_mm2, spacing, least=4)
-    group = earliest_cluster(smooth[keep], found.tissue, dt, n_highest=n)
-    weights = _arterial_weights(smooth[keep], group, found.tissue, dt, n_highest=n)
-    return found.mean(keep[weights > 0], mask, weights=weights[weights > 0])
+    group = earliest_cluster(smooth[keep], candidates.tissue, dt, n_highest=n)
+    weights = _arterial_weights(smooth[keep], group, candidates.tissue, dt, n_highest=n)
+    return candidates.mean(keep[weights > 0], mask, weights=weights[weights > 0])
 
 
 def _arterial_weights(curves: Tensor, group: Tensor, tissue: Tensor, dt: float, *, n_highest: int) -> Tensor:
     """How much each curve ``(voxels, time)`` counts in the arterial input, 0..1; ``group`` is the artery's."""
+    # An artery thinner than a voxel is mixed with tissue, which lowers it and delays its centre: height and timing are
+    # what tells pure curves. The weights fall off gradually, for a limit would let noise choose the voxels.
     height, centre = curves.amax(dim=1), first_pass_centre(curves, dt)
     top = height[group].topk(min(n_highest, int(group.sum()))).values.mean()
     off = (centre - centre[group].mean()) / _APART_S
@@ -171,23 +175,27 @@ def select_vof(
     """
     _check(enhancement, mask)
     search = erode(mask, margin_mm, spacing)
-    found = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.02, early=False)
-    centre = first_pass_centre(found.smooth, dt)
+    candidates = _brightest(enhancement, search if bool(search.any()) else mask, dt, share=0.02, early=False)
+    centre = first_pass_centre(candidates.smooth, dt)
     arterial = _quantile(centre, 0.1)
     if aif is not None:
-        arterial = first_pass_centre(smooth_in_time(aif.to(found.smooth))[None], dt)[0]
-    area = found.smooth.sum(dim=1)  # descending
-    late = (centre >= arterial + lag_s) & (found.smooth.amax(dim=1) >= 8.0 * found.noise) & (found.likeness >= 0.9)
+        arterial = first_pass_centre(smooth_in_time(aif.to(candidates.smooth))[None], dt)[0]
+    area = candidates.smooth.sum(dim=1)  # descending
+    late = (
+        (centre >= arterial + lag_s)
+        & (candidates.smooth.amax(dim=1) >= 8.0 * candidates.noise)
+        & (candidates.likeness >= 0.9)
+    )
     late &= area >= 0.5 * area[len(area) // 4]  # a quarter of the brightest 2 % is the 99.5th percentile
     if int(late.sum()) < 3:
         return None
     late = torch.nonzero(late).squeeze(-1)
-    height, misfit = _fit_consensus(found.smooth[late], found.noise)
+    height, misfit = _fit_consensus(candidates.smooth[late], candidates.noise)
     n = _n_voxels(area_mm2, spacing, least=3)
-    for limit in (0.1, 0.05):
+    for limit in (0.1, 0.05):  # where fewer than four pass the fine one, those of the coarse one stay
         keep = _unless_few(torch.arange(len(late), device=late.device), misfit <= limit)
         late, height, misfit = late[keep], height[keep], misfit[keep]
-    return found.mean(late[_largest(height, n)], mask)
+    return candidates.mean(late[_largest(height, n)], mask)
 
 
 def scale_aif(aif: Tensor, vof: Tensor, *, limits: tuple[float, float] = (1.0, 8.0)) -> tuple[Tensor, float]:
@@ -287,6 +295,7 @@ def _brightest(
     sample = volume[:, index[:: math.ceil(len(index) / n_sample)]]
     rough = _quantile(_roughness(smooth_in_time(sample).T), 0.75)
     tissue = smooth_in_time(sample.median(dim=1).values)
+    # Arteries are full when the tissue has risen half way, veins are not; by their whole area, sinuses would lead.
     stop = 1 + math.ceil(float(bolus_onset(tissue, dt, fraction=0.5)) / dt) if early else len(volume)
     area = volume[:stop].sum(dim=0)[index]
     index = index[_largest(area, max(40, math.ceil(share * len(index))))]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.deconvolution.convolution import extended_lags, hat_matrix
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage, finer_aif
-from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, mean_transit_time, settle
-from ctp_torch.ops.deconvolution.units import KH, RHO, flow_per_peak, volume_per_area
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing, finer_aif
+from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, from_peak
 
 __all__ = ["bayesian"]
 
@@ -40,17 +40,12 @@ class _Bank(NamedTuple):
     """By how much the residues are too large."""
 
 
+@deconvolution
 def bayesian(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     delays: tuple[float, float, float] = (-3.0, 10.0, 0.5),
     step: float = 1.0,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion averaged over delay and smoothness of the residue, weighted by the evidence of each.
 
@@ -61,14 +56,10 @@ def bayesian(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     delays
         first, last and step of the grid of delays [s]; beforehand they are normal around 0 with 4 s
     step
         spacing of the lags [s]
-    kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
 
     Returns
     -------
@@ -79,7 +70,7 @@ def bayesian(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or an empty grid of delays
+        for an empty grid of delays
 
     References
     ----------
@@ -88,22 +79,19 @@ def bayesian(
     first, last, spacing = delays
     if not (spacing > 0 and last >= first):
         raise ValueError(f"delays must be (first, last, step) with a positive step, got {delays}")
-    passage = check_passage(curves, aif, dt, times, aif_times)
     fine, fine_times = finer_aif(passage)
-    tried = torch.arange(first, last + spacing / 2, spacing, dtype=torch.float64, device=fine.device)
+    grid = torch.arange(first, last + spacing / 2, spacing, dtype=torch.float64, device=fine.device)
     lags = extended_lags(passage.times, step)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor, ...]:
-        bank = _bank(fine, fine_times, moments, tried, step)
+        bank = _bank(fine, fine_times, moments, grid, step)
         parts = [_average(curves[rows], bank) for rows in chunks(curves, 300)]
         peak, deviation, delay, best = (torch.cat(part) for part in zip(*parts, strict=True))
         return peak, deviation, delay, _likeliest_residue(curves, bank, best, lags)
 
     peak, deviation, delay, k = by_timing(passage, solve)
-    flow = flow_per_peak(kh, rho)
-    cbf, cbv = peak * flow, passage.area_ratio * volume_per_area(kh, rho)
-    mtt = mean_transit_time(cbv, cbf)
-    return settle(Deconvolution(cbf, cbv, mtt, delay.clamp(min=0), delay, k, lags.to(k), deviation * flow), passage)
+    sd = deviation * passage.flow_per_peak
+    return from_peak(peak, delay, passage, k=k, lags=lags.to(k), delay=delay, sd=sd)
 
 
 def _bank(aif: Tensor, aif_times: Tensor, times: Tensor, delays: Tensor, step: float) -> _Bank:
@@ -131,10 +119,10 @@ def _average(curves: Tensor, bank: _Bank) -> tuple[Tensor, Tensor, Tensor, Tenso
     logs = curves.new_empty(n_delays * n_smooth, len(curves))
     peaks = torch.empty_like(logs)
     for i in range(n_delays):
-        seen = curves @ bank.backward[i].to(curves).T  # (voxels, lags): A^T c
+        back = curves @ bank.backward[i].to(curves).T  # (voxels, lags): A^T c
         for j in range(n_smooth):
             k = curves @ bank.filters[i, j].to(curves).T
-            misfit = 1 - torch.linalg.vecdot(seen, k) / energy
+            misfit = 1 - torch.linalg.vecdot(back, k) / energy
             row = i * n_smooth + j
             logs[row] = float(bank.volume[i, j]) - 0.5 * n * misfit.clamp(min=LEAST_MISFIT).log()
             torch.amax(k, dim=1, out=peaks[row])

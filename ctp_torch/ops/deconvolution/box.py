@@ -11,9 +11,9 @@ from torch import Tensor
 from ctp_torch.ops.deconvolution.convolution import aif_integral, extended_lags
 from ctp_torch.ops.deconvolution.dictionary import match_atoms
 from ctp_torch.ops.deconvolution.least_squares import damped_steps
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage, finer_aif
-from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, settle
-from ctp_torch.ops.deconvolution.units import KH, RHO, flow_per_peak, volume_per_area
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing, finer_aif
+from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, finish
 
 __all__ = ["box_nlr"]
 
@@ -24,18 +24,13 @@ TABLE_STEP = 0.05
 """Spacing [s] of the table of the AIF's integral that voxels look their curves up in."""
 
 
+@deconvolution
 def box_nlr(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     mtt_bounds: tuple[float, float] = (3.0, 30.0),
     delay_bounds: tuple[float, float] = (-2.0, 8.0),
     steps: int = 6,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion of a box-shaped residue: ``c = (v / MTT) (I(t - D) - I(t - D - MTT))``, I the integral of the AIF.
 
@@ -44,14 +39,10 @@ def box_nlr(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     mtt_bounds, delay_bounds
         smallest and largest mean transit time and delay [s]; wider bounds cost accuracy where there is noise
     steps
         regression steps; 0 keeps the best match of the grid
-    kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
 
     Returns
     -------
@@ -61,7 +52,7 @@ def box_nlr(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or bounds in the wrong order
+        for bounds in the wrong order
 
     References
     ----------
@@ -69,13 +60,12 @@ def box_nlr(
     """
     if not (0 < mtt_bounds[0] < mtt_bounds[1] and delay_bounds[0] < delay_bounds[1]):
         raise ValueError(f"bounds must ascend, transit times be positive; got {mtt_bounds} and {delay_bounds}")
-    passage = check_passage(curves, aif, dt, times, aif_times)
     fine, fine_times = finer_aif(passage)
     lags = extended_lags(passage.times, 1.0)
     low, high = (math.log10(bound) for bound in mtt_bounds)
     grid = torch.meshgrid(
-        torch.linspace(*delay_bounds, GRID[0], dtype=torch.float64, device=curves.device),
-        torch.logspace(low, high, GRID[1], dtype=torch.float64, device=curves.device),
+        torch.linspace(*delay_bounds, GRID[0], dtype=torch.float64, device=lags.device),
+        torch.logspace(low, high, GRID[1], dtype=torch.float64, device=lags.device),
         indexing="ij",
     )
     delays, mtts = (part.flatten() for part in grid)
@@ -85,20 +75,20 @@ def box_nlr(
         first, second = (aif_integral(fine, fine_times, t) for t in (since, since - mtts[:, None]))
         flat = torch.zeros_like(mtts)
         match = match_atoms(curves, (first - second) / mtts[:, None], flat, flat[:, None], flat[:, None])
-        found = torch.stack((match.amplitude, mtts.to(curves)[match.best], delays.to(curves)[match.best]), dim=1)
+        fit = torch.stack((match.amplitude, mtts.to(curves)[match.best], delays.to(curves)[match.best]), dim=1)
         if steps:
             bounds = ((0.0, math.inf), mtt_bounds, delay_bounds)
             model = _box_model(fine, fine_times, moments, curves)
             for rows in chunks(curves, 8 * curves.shape[1]):
-                found[rows] = damped_steps(model, curves[rows], found[rows], bounds=bounds, steps=steps)
-        return tuple(found.unbind(1))
+                fit[rows] = damped_steps(model, curves[rows], fit[rows], bounds=bounds, steps=steps)
+        return tuple(fit.unbind(1))
 
     volume, mtt, delay = by_timing(passage, solve)
     k = torch.where(
         (lags.to(volume) >= delay[:, None]) & (lags.to(volume) < (delay + mtt)[:, None]), (volume / mtt)[:, None], 0.0
     )
-    cbf, cbv = volume / mtt * flow_per_peak(kh, rho), volume * volume_per_area(kh, rho)
-    return settle(Deconvolution(cbf, cbv, mtt, (delay + mtt / 2).clamp(min=0), delay, k, lags.to(k), None), passage)
+    cbf, cbv = volume / mtt * passage.flow_per_peak, volume * passage.volume_per_area
+    return finish(Deconvolution(cbf, cbv, mtt, (delay + mtt / 2).clamp(min=0), delay, k, lags.to(k)), passage)
 
 
 def _box_model(

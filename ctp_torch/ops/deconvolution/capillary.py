@@ -137,13 +137,13 @@ def maximum_oxygen_extraction(mtt: Tensor, cth: Tensor) -> Tensor:
     """
     times, extraction = _extraction_table(mtt)
     middle = (extraction[1:] + extraction[:-1]) / 2
-    shape, shown = (mtt / cth).square().flatten().double(), mtt.flatten().double()
-    found = torch.empty_like(shape)
+    shape, mean = (mtt / cth).square().flatten().double(), mtt.flatten().double()
+    extracted = torch.empty_like(shape)
     for rows in chunks(shape, 2 * len(times)):
-        scaled = (shape / shown)[rows, None] * times  # (values, times)
+        scaled = (shape / mean)[rows, None] * times  # (values, times)
         edges = torch.special.gammainc(shape[rows, None].expand_as(scaled), scaled)
-        found[rows] = edges.diff(dim=1) @ middle + (1 - edges[:, -1]) * extraction[-1]
-    return found.view(mtt.shape).to(mtt)
+        extracted[rows] = edges.diff(dim=1) @ middle + (1 - edges[:, -1]) * extraction[-1]
+    return extracted.view(mtt.shape).to(mtt)
 
 
 def _extraction_table(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,8 +156,8 @@ def _extraction_table(like: Tensor) -> tuple[Tensor, Tensor]:
         b = _loss(start - step / 2 * a)
         c = _loss(start - step / 2 * b)
         oxygen.append(start - step / 6 * (a + 2 * b + 2 * c + _loss(start - step * c)))
-    left = torch.tensor(oxygen, dtype=torch.float64, device=like.device)
-    return torch.tensor(grid, dtype=torch.float64, device=like.device), 1 - left / ARTERIAL_OXYGEN
+    outflow = torch.tensor(oxygen, dtype=torch.float64, device=like.device)
+    return torch.tensor(grid, dtype=torch.float64, device=like.device), 1 - outflow / ARTERIAL_OXYGEN
 
 
 def _loss(oxygen: float) -> float:

@@ -11,9 +11,10 @@ from ctp_torch.ops.bolus.resample import resample_curves
 from ctp_torch.ops.deconvolution.capillary import gamma_dictionary
 from ctp_torch.ops.deconvolution.convolution import volterra_matrix
 from ctp_torch.ops.deconvolution.dictionary import posterior_of_last
-from ctp_torch.ops.deconvolution.passage import Passage, by_timing, check_passage, finer_aif, on_regular_grid
-from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, peak_of_residue, read_out, settle
-from ctp_torch.ops.deconvolution.units import KH, RHO
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing, finer_aif, on_regular_grid
+from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, read_out
+from ctp_torch.ops.deconvolution.svd import check_threshold
 from ctp_torch.ops.deconvolution.vascular import transit_prior
 
 __all__ = ["delay_corrected_ssvd"]
@@ -36,18 +37,8 @@ TAIL_FRAMES = 3
 """A curve that is moved towards the AIF goes on with the mean of this many last frames."""
 
 
-def delay_corrected_ssvd(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
-    *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
-    threshold: float = 0.2,
-    step: float | None = 1.0,
-    kh: float = KH,
-    rho: float = RHO,
-) -> Deconvolution:
+@deconvolution
+def delay_corrected_ssvd(passage: Passage, *, threshold: float = 0.2, step: float | None = 1.0) -> Deconvolution:
     """Perfusion by standard SVD deconvolution with each voxel's delay behind the AIF taken out.
 
     ``k = sum over d of p(d | c) k_d``: the residue since arrival that :func:`~ctp_torch.ops.ssvd` finds for a delay d,
@@ -61,12 +52,10 @@ def delay_corrected_ssvd(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     threshold
         singular values below this part of the largest are dropped
-    step, kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
+    step
+        curves sampled more coarsely than this [s], or unevenly, are resampled to it; None keeps even frames
 
     Returns
     -------
@@ -77,24 +66,19 @@ def delay_corrected_ssvd(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or a threshold outside 0..1
+        for a threshold outside 0..1
 
     References
     ----------
     Ibaraki et al. 2005, J Cereb Blood Flow Metab 25:378
     """
-    if not 0.0 < threshold < 1.0:
-        raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
-    passage = check_passage(curves, aif, dt, times, aif_times)
+    check_threshold(threshold)
     delays = _delays(passage)
-    posterior = _posterior(passage, delays)
+    posterior = _posterior(passage, delays)  # from the frames as taken: resampling adds nothing to what they know
     passage = on_regular_grid(passage, step)
     lags = passage.dt * torch.arange(len(passage.aif), dtype=torch.float64, device=passage.aif.device)
     k = _average(passage, delays, posterior, threshold)
-    found = read_out(k, lags, passage, kh=kh, rho=rho)
-    _, since = peak_of_residue(k, lags)
-    delay = posterior @ delays.to(k)
-    return settle(found._replace(tmax=(since + delay).clamp(min=0), delay=delay), passage)
+    return read_out(k, lags, passage, delay=posterior @ delays.to(k))
 
 
 def _delays(passage: Passage) -> Tensor:
@@ -134,12 +118,12 @@ def _average(passage: Passage, delays: Tensor, posterior: Tensor, threshold: flo
     )
     of_delay, component = (s >= threshold * s[:, :1]).nonzero(as_tuple=True)
     taps = (u.mT[of_delay, component] / s[of_delay, component, None]).T  # (time, components)
-    seen = _at_arrival(taps, frames.long()[of_delay]).to(posterior)
-    shown = vt[of_delay, component].to(posterior)  # (components, lags)
+    forward = _at_arrival(taps, frames.long()[of_delay]).to(posterior)  # (time, components)
+    backward = vt[of_delay, component].to(posterior)  # (components, lags)
     k = torch.empty_like(passage.curves)
     for rows in chunks(k, 2 * len(of_delay)):
         weights = posterior[rows].index_select(1, of_delay)
-        k[rows] = (passage.curves[rows] @ seen).mul_(weights) @ shown
+        k[rows] = (passage.curves[rows] @ forward).mul_(weights) @ backward
     return k
 
 
@@ -151,6 +135,6 @@ def _at_arrival(taps: Tensor, frames: Tensor) -> Tensor:
     n = len(taps)
     frame = torch.arange(n, device=taps.device)[:, None] + frames  # (time, filters)
     inside = (frame >= 0) & (frame < n)
-    seen = torch.zeros_like(taps).scatter_add_(0, frame.clamp(0, n - 1), taps * inside)
-    seen[-TAIL_FRAMES:] += (taps * (frame >= n)).sum(dim=0) / TAIL_FRAMES
-    return seen
+    filters = torch.zeros_like(taps).scatter_add_(0, frame.clamp(0, n - 1), taps * inside)
+    filters[-TAIL_FRAMES:] += (taps * (frame >= n)).sum(dim=0) / TAIL_FRAMES
+    return filters

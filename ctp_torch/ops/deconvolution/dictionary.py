@@ -44,7 +44,7 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
     log_prior
         ``(atoms,)``
     parameters
-        ``(atoms, parameters)`` quantities of which the expectation is wanted
+        ``(atoms, parameters)`` quantities whose expectation is computed
     rates
         ``(atoms, rates)`` factors of the amplitude, such as 1 for CBV or 1 / MTT for CBF
     """
@@ -87,12 +87,12 @@ def posterior_of_last(curves: Tensor, atoms: Tensor, log_prior: Tensor, values: 
     """
     _, unit = _unit_atoms(atoms, curves)
     prior = log_prior.to(curves)
-    found = curves.new_empty(len(curves), values)
+    posterior = curves.new_empty(len(curves), values)
     for rows in chunks(curves, len(atoms)):
         _, _, misfit = _compare(curves[rows], unit)
         weights = misfit.log_().mul_(-0.5 * curves.shape[1]).add_(prior).softmax(dim=1)
-        torch.sum(weights.unflatten(1, (len(atoms) // values, values)), dim=1, out=found[rows])
-    return found
+        torch.sum(weights.unflatten(1, (len(atoms) // values, values)), dim=1, out=posterior[rows])
+    return posterior
 
 
 def _unit_atoms(atoms: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.deconvolution.convolution import extended_lags, hat_matrix
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing
 from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, read_out
-from ctp_torch.ops.deconvolution.units import KH, RHO
 
 __all__ = ["expectation_maximization"]
 
@@ -25,18 +25,13 @@ LEAST_ENERGY = 0.1
 """Lags whose column of the convolution matrix holds less than this part of the largest hold only noise: left out."""
 
 
+@deconvolution
 def expectation_maximization(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     iterations: int = 40,
     noise_hu: float | None = None,
     step: float = 1.0,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion by ``k <- k A^T((c + B) / (A k + B)) / A^T 1``, starting from a constant.
 
@@ -45,8 +40,6 @@ def expectation_maximization(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     iterations
         updates at most
     noise_hu
@@ -55,8 +48,6 @@ def expectation_maximization(
         a fifth of the peak then), and all updates are made
     step
         spacing of the lags [s]
-    kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
 
     Returns
     -------
@@ -66,7 +57,7 @@ def expectation_maximization(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, fewer than one iteration, or noise that is not positive
+        for fewer than one iteration, or noise that is not positive
 
     References
     ----------
@@ -76,7 +67,6 @@ def expectation_maximization(
         raise ValueError(f"at least one iteration is needed, got {iterations}")
     if noise_hu is not None and not noise_hu > 0:
         raise ValueError(f"noise_hu must be positive or None, got {noise_hu}")
-    passage = check_passage(curves, aif, dt, times, aif_times)
     lags = extended_lags(passage.times, step)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor]:
@@ -90,7 +80,7 @@ def expectation_maximization(
         return (k,)
 
     (k,) = by_timing(passage, solve)
-    return read_out(k, lags, passage, kh=kh, rho=rho)
+    return read_out(k, lags, passage)
 
 
 def _updated(curves: Tensor, matrix: Tensor, iterations: int, noise_hu: float | None) -> Tensor:

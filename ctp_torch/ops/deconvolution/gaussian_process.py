@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.deconvolution.convolution import extended_lags, hat_matrix
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage
-from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, largest_in_window, read_out, settle_part
-from ctp_torch.ops.deconvolution.units import KH, RHO, flow_per_peak
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing
+from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, largest_in_window, read_out
 
 __all__ = ["gaussian_process_deconvolution"]
 
@@ -36,17 +36,12 @@ class _Prior(NamedTuple):
     """``(time, lags)`` modes -> residue."""
 
 
+@deconvolution
 def gaussian_process_deconvolution(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     hyperparameters: Literal["voxel", "study"] = "voxel",
     step: float = 1.0,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion by the posterior mean of a Gaussian process, with the standard deviation of CBF.
 
@@ -56,14 +51,10 @@ def gaussian_process_deconvolution(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     hyperparameters
         one choice for each ``"voxel"``, or one for the whole ``"study"``: then the filter is the same everywhere
     step
         spacing of the lags [s]
-    kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
 
     Returns
     -------
@@ -73,7 +64,7 @@ def gaussian_process_deconvolution(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or an unknown choice
+        for an unknown choice
 
     References
     ----------
@@ -81,7 +72,6 @@ def gaussian_process_deconvolution(
     """
     if hyperparameters not in ("voxel", "study"):
         raise ValueError(f"unknown choice {hyperparameters!r} of hyperparameters; choose 'voxel' or 'study'")
-    passage = check_passage(curves, aif, dt, times, aif_times)
     lags = extended_lags(passage.times, step)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,8 +84,7 @@ def gaussian_process_deconvolution(
         return k, (noise * table[choice, peak]).clamp(min=0).sqrt()
 
     k, sd = by_timing(passage, solve)
-    sd = settle_part(sd * flow_per_peak(kh, rho), passage)
-    return read_out(k, lags, passage, kh=kh, rho=rho)._replace(sd=sd)
+    return read_out(k, lags, passage, sd=sd * passage.flow_per_peak)
 
 
 def _diagonalise(matrix: Tensor, lags: Tensor, length: float) -> _Prior:

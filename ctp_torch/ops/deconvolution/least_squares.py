@@ -53,11 +53,11 @@ def damped_steps(
         size = normal.diagonal(dim1=1, dim2=2)
         extra = torch.where(size > 0, (damping + 1e-7) * size, 1.0)  # a parameter without effect stays where it is
         step = torch.linalg.solve_ex(normal + torch.diag_embed(extra), pull)[0]
-        tried = (now + step).clamp(low, high)
-        new_values, new_slopes = model(tried)
+        trial = (now + step).clamp(low, high)
+        new_values, new_slopes = model(trial)
         new_misfit = (curves - new_values).square().sum(dim=1)
         better = new_misfit < misfit
-        now = torch.where(better[:, None], tried, now)
+        now = torch.where(better[:, None], trial, now)
         values = torch.where(better[:, None], new_values, values)
         slopes = torch.where(better[:, None, None], new_slopes, slopes)
         misfit = torch.where(better, new_misfit, misfit)

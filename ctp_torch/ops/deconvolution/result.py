@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ctp_torch.ops.bolus.curve_numbers import parabola_offset
 from ctp_torch.ops.deconvolution.passage import Passage
-from ctp_torch.ops.deconvolution.units import KH, RHO, SECONDS_PER_MINUTE, flow_per_peak, volume_per_area
+from ctp_torch.ops.deconvolution.units import SECONDS_PER_MINUTE
 
 __all__ = [
     "SEARCH_WINDOW",
     "Deconvolution",
     "chunks",
+    "finish",
+    "from_peak",
     "largest_in_window",
     "mean_transit_time",
     "peak_of_residue",
     "read_filtered",
     "read_out",
-    "settle",
-    "settle_part",
 ]
 
 SEARCH_WINDOW = (-5.0, 25.0)
@@ -37,7 +37,8 @@ ACCELERATOR_VALUES = 2**27
 _LANES = 16  # columns that a processor's product takes at a time
 
 
-class Deconvolution(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Deconvolution:
     """Perfusion of every voxel; None for what a method doesn't give."""
 
     cbf: Tensor
@@ -46,21 +47,33 @@ class Deconvolution(NamedTuple):
     """``(voxels,)`` cerebral blood volume [mL/100 g]."""
     mtt: Tensor
     """``(voxels,)`` mean transit time [s]."""
-    tmax: Tensor | None
+    tmax: Tensor | None = None
     """``(voxels,)`` time of the maximum of the residue function [s], never below 0."""
-    delay: Tensor | None
+    delay: Tensor | None = None
     """``(voxels,)`` arrival of the tissue after the AIF [s]; negative where the tissue is earlier."""
-    k: Tensor | None
+    k: Tensor | None = None
     """``(voxels, lags)`` flow-scaled residue function CBF · R [1/s]."""
-    lags: Tensor | None
+    lags: Tensor | None = None
     """``(lags,)`` ascending [s]; negative ones are residues of tissue that is earlier than the AIF."""
-    sd: Tensor | None
+    sd: Tensor | None = None
     """``(voxels,)`` standard deviation of ``cbf`` [mL/100 g/min]."""
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else a method maps, ``(voxels,)`` by name of the quantity and in its unit: ``cth`` [s], ``oefmax`` [%]."""
+    route: str = "left to the method"
+    """How frames that are uneven or far apart were treated, in words."""
 
     def maps(self) -> dict[str, Tensor]:
         """What a method gives of the quantities that are mapped, by name and in their units."""
-        found = {"cbv": self.cbv, "cbf": self.cbf, "mtt": self.mtt, "tmax": self.tmax}
-        return {name: values for name, values in found.items() if values is not None}
+        usual = {"cbv": self.cbv, "cbf": self.cbf, "mtt": self.mtt, "tmax": self.tmax}
+        return {name: values for name, values in usual.items() if values is not None} | dict(self.extra)
+
+
+def finish(result: Deconvolution, passage: Passage) -> Deconvolution:
+    """The result with 0 for flat curves and NaN for those that weren't finite, and the passage's route."""
+    names = ("cbf", "cbv", "mtt", "tmax", "delay", "k", "sd")
+    parts = {name: passage.blank(part) for name in names if (part := getattr(result, name)) is not None}
+    extra = {name: passage.blank(part) for name, part in result.extra.items()}
+    return replace(result, **parts, extra=extra, route=passage.route)
 
 
 def chunks(like: Tensor, columns: int) -> Iterator[slice]:
@@ -74,10 +87,11 @@ def chunks(like: Tensor, columns: int) -> Iterator[slice]:
         yield slice(first, min(first + size, len(like)))
 
 
-def read_filtered(
-    filters: Tensor, lags: Tensor, passage: Passage, *, residues: bool = True, kh: float = KH, rho: float = RHO
-) -> Deconvolution:
-    """What :func:`read_out` gives for ``k = curves @ filters.T``, found slice by slice while k is in the cache.
+def read_filtered(filters: Tensor, lags: Tensor, passage: Passage, *, residues: bool = True) -> Deconvolution:
+    """What :func:`read_out` gives for ``k = curves @ filters.T``, computed slice by slice.
+
+    The residues of a volume are gigabytes that the readout passes over several times: in slices they are read from the
+    cache, and where nobody wants them they never reach memory at all.
 
     Parameters
     ----------
@@ -89,8 +103,6 @@ def read_filtered(
         the checked curves
     residues
         False leaves ``k`` and ``lags`` None, and doesn't compute lags that are not searched
-    kh, rho
-        hematocrit factor and density [g/mL]
     """
     curves = passage.curves
     peak, tmax = curves.new_empty(len(curves)), curves.new_empty(len(curves))
@@ -108,11 +120,13 @@ def read_filtered(
         torch.mm(curves[rows], transposed, out=part)
         peak[rows], tmax[rows] = peak_of_residue(part[:, :n_lags], lags)
     if not residues:
-        return _maps(peak, tmax, None, None, passage, kh, rho)
-    return _maps(peak, tmax, k, lags.to(curves), passage, kh, rho)
+        return from_peak(peak, tmax, passage)
+    return from_peak(peak, tmax, passage, k=k, lags=lags.to(curves))
 
 
-def read_out(k: Tensor, lags: Tensor, passage: Passage, *, kh: float = KH, rho: float = RHO) -> Deconvolution:
+def read_out(
+    k: Tensor, lags: Tensor, passage: Passage, *, delay: Tensor | None = None, sd: Tensor | None = None
+) -> Deconvolution:
     """CBF, CBV, MTT and Tmax from residue functions.
 
     ``CBF = 6000 (kH / rho) max k`` over the sampled lags in [-5, 25] s, ``CBV = 100 (kH / rho) ∫c / ∫a``,
@@ -126,26 +140,37 @@ def read_out(k: Tensor, lags: Tensor, passage: Passage, *, kh: float = KH, rho: 
     lags
         ``(lags,)`` ascending, evenly spaced [s]
     passage
-        the checked curves that ``k`` came from
-    kh, rho
-        hematocrit factor and density [g/mL]
+        the curves that ``k`` came from
+    delay
+        ``(voxels,)`` arrival [s] that lags count from, where they don't count from the AIF's; added to Tmax
+    sd
+        ``(voxels,)`` standard deviation of CBF [mL/100 g/min]
 
     Returns
     -------
     Deconvolution
-        with ``k`` itself inside; ``delay`` and ``sd`` are None
+        with ``k`` itself inside
     """
     peak, tmax = peak_of_residue(k, lags)
-    return _maps(peak, tmax, k, lags.to(k), passage, kh, rho)
+    if delay is not None:
+        tmax = tmax + delay
+    return from_peak(peak, tmax, passage, k=k, lags=lags.to(k), delay=delay, sd=sd)
 
 
-def _maps(
-    peak: Tensor, tmax: Tensor, k: Tensor | None, lags: Tensor | None, passage: Passage, kh: float, rho: float
+def from_peak(
+    peak: Tensor,
+    tmax: Tensor,
+    passage: Passage,
+    *,
+    k: Tensor | None = None,
+    lags: Tensor | None = None,
+    delay: Tensor | None = None,
+    sd: Tensor | None = None,
 ) -> Deconvolution:
-    """The result of a residue function's peak and its lag."""
-    cbf = peak * flow_per_peak(kh, rho)
-    cbv = passage.area_ratio * volume_per_area(kh, rho)
-    return settle(Deconvolution(cbf, cbv, mean_transit_time(cbv, cbf), tmax.clamp(min=0), None, k, lags, None), passage)
+    """CBF from the maximum ``peak (voxels,)`` [1/s] of k, CBV from the areas, MTT from both; others as handed over."""
+    cbf = peak * passage.flow_per_peak
+    mtt = mean_transit_time(passage.cbv, cbf)
+    return finish(Deconvolution(cbf, passage.cbv, mtt, tmax.clamp(min=0), delay, k, lags, sd), passage)
 
 
 def peak_of_residue(k: Tensor, lags: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,20 +196,6 @@ def _window(lags: Tensor) -> tuple[int, int]:
     slack = 1e-6 * float(lags[-1] - lags[0])
     inside = ((lags >= SEARCH_WINDOW[0] - slack) & (lags <= SEARCH_WINDOW[1] + slack)).nonzero().squeeze(1)
     return int(inside[0]), int(inside[-1])
-
-
-def settle(found: Deconvolution, passage: Passage) -> Deconvolution:
-    """The result with 0 for flat curves and NaN for those that weren't finite."""
-    names = [name for name, part in found._asdict().items() if part is not None and name != "lags"]
-    return found._replace(**{name: settle_part(getattr(found, name), passage) for name in names})
-
-
-def settle_part(part: Tensor, passage: Passage) -> Tensor:
-    """Values ``(voxels, ...)`` with 0 for flat curves and NaN for those that weren't finite."""
-    for voxels, value in ((passage.flat, 0.0), (passage.invalid, torch.nan)):
-        if voxels is not None:
-            part = part.masked_fill(voxels.view(-1, *[1] * (part.ndim - 1)), value)
-    return part
 
 
 def mean_transit_time(cbv: Tensor, cbf: Tensor) -> Tensor:

@@ -8,28 +8,23 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.deconvolution.convolution import circulant_column, circulant_lags, volterra_matrix
-from ctp_torch.ops.deconvolution.passage import Passage, check_passage, on_regular_grid
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, on_regular_grid
 from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, read_filtered, read_out
-from ctp_torch.ops.deconvolution.units import KH, RHO
 
-__all__ = ["csvd", "oscillation_index", "osvd", "ssvd", "truncated_inverse"]
+__all__ = ["check_threshold", "csvd", "oscillation_index", "osvd", "ssvd", "truncated_inverse"]
 
 OSVD_THRESHOLDS = (0.01, *(0.05 * i for i in range(1, 20)))
 """The bank of oSVD: 1 %, 5 %, 10 % .. 95 % of the largest Fourier coefficient of the AIF."""
 
 
+@deconvolution
 def ssvd(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     threshold: float = 0.2,
     step: float | None = 1.0,
     residues: bool = True,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion by standard SVD deconvolution; CBF depends on the delay between AIF and tissue.
 
@@ -38,11 +33,9 @@ def ssvd(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`csvd`
     threshold
         singular values below this part of the largest are dropped
-    step, residues, kh, rho
+    step, residues
         as for :func:`csvd`
 
     Returns
@@ -53,31 +46,26 @@ def ssvd(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or a threshold outside 0..1
+        for a threshold outside 0..1
 
     References
     ----------
     Ostergaard et al. 1996, https://doi.org/10.1002/mrm.1910360510
     """
-    _check_threshold(threshold)
-    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    check_threshold(threshold)
+    passage = on_regular_grid(passage, step)
     lags = passage.dt * torch.arange(len(passage.aif), dtype=torch.float64, device=passage.aif.device)
     inverse = truncated_inverse(passage.aif, passage.dt, threshold)
-    return read_filtered(inverse, lags, passage, residues=residues, kh=kh, rho=rho)
+    return read_filtered(inverse, lags, passage, residues=residues)
 
 
+@deconvolution
 def csvd(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     threshold: float = 0.1,
     step: float | None = 1.0,
     residues: bool = True,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion by block-circulant SVD deconvolution, which doesn't depend on the delay between AIF and tissue.
 
@@ -87,16 +75,6 @@ def csvd(
 
     Parameters
     ----------
-    curves
-        ``(voxels, time)`` enhancement [HU], baseline subtracted
-    aif
-        ``(time,)`` enhancement [HU]
-    dt
-        time between frames [s]
-    times
-        ``(time,)`` or ``(voxels, time)`` [s] where frames are uneven or slices differ; replaces ``dt``
-    aif_times
-        ``(time,)`` [s] of the AIF, where they aren't ``times``
     threshold
         Fourier coefficients of the AIF below this part of the largest are dropped
     step
@@ -104,8 +82,6 @@ def csvd(
         spacing); None keeps even frames as they are
     residues
         False leaves ``k`` and ``lags`` out, for maps of whole volumes: a third of the time and memory
-    kh, rho
-        hematocrit factor and density [g/mL]
 
     Returns
     -------
@@ -115,30 +91,20 @@ def csvd(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or a threshold outside 0..1
+        for a threshold outside 0..1
 
     References
     ----------
     Wu et al. 2003, https://doi.org/10.1002/mrm.10522
     """
-    _check_threshold(threshold)
-    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    check_threshold(threshold)
+    passage = on_regular_grid(passage, step)
     lags, filters = _circulant_inverses(passage, [threshold])
-    return read_filtered(filters[0], lags, passage, residues=residues, kh=kh, rho=rho)
+    return read_filtered(filters[0], lags, passage, residues=residues)
 
 
-def osvd(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
-    *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
-    oscillation: float = 0.095,
-    step: float | None = 1.0,
-    kh: float = KH,
-    rho: float = RHO,
-) -> Deconvolution:
+@deconvolution
+def osvd(passage: Passage, *, oscillation: float = 0.095, step: float | None = 1.0) -> Deconvolution:
     """Perfusion by block-circulant SVD with the smallest threshold whose residue doesn't oscillate, voxel by voxel.
 
     Thresholds 0.01, 0.05, 0.10 .. 0.95 are tried in that order until ``OI < oscillation``; the last is taken in any
@@ -147,12 +113,10 @@ def osvd(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`csvd`
     oscillation
         the limit of the oscillation index; 0.035 is conservative
-    step, kh, rho
-        as for :func:`csvd`; ``step=None`` lets the index see coarse lags, on which the limit means something else
+    step
+        as for :func:`csvd`; None lets the index see coarse lags, on which the limit means something else
 
     Returns
     -------
@@ -162,7 +126,7 @@ def osvd(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or a limit that is not positive
+        for a limit that is not positive
 
     References
     ----------
@@ -170,29 +134,32 @@ def osvd(
     """
     if not oscillation > 0:
         raise ValueError(f"the limit of the oscillation index must be positive, got {oscillation}")
-    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    passage = on_regular_grid(passage, step)
     lags, filters = _circulant_inverses(passage, OSVD_THRESHOLDS)
-    stored = filters.roll(len(lags) // 2 + 1, dims=1)[:, :: max(1, round(1.0 / passage.dt))]  # from lag 0 on
-    bends = stored[:, 2:] - 2 * stored[:, 1:-1] + stored[:, :-2]  # residue -> its second differences
+    # The index is defined on lags as a circulant matrix stores them, 0 first and negative ones last. Second differences
+    # are linear in the curve too: appended to the filters, one product gives a residue together with its oscillation.
+    stored = filters.roll(len(lags) // 2 + 1, dims=1)[:, :: max(1, round(1.0 / passage.dt))]
+    bends = stored[:, 2:] - 2 * stored[:, 1:-1] + stored[:, :-2]
     banks = torch.cat((filters, bends / stored.shape[1]), dim=1).to(passage.curves)
     banks = banks.mT.contiguous()  # (thresholds, time, lags + bends)
     k = passage.curves.new_empty(len(passage.curves), len(lags))
     voxels = torch.arange(len(k), device=k.device)
     for chunk in chunks(k, banks.shape[2]):
-        rows, waiting = voxels[chunk], passage.curves[chunk]
-        buffer = k.new_empty(len(waiting), banks.shape[2])
+        rows, curves = voxels[chunk], passage.curves[chunk]  # those without a residue yet
+        buffer = k.new_empty(len(curves), banks.shape[2])
+        # The lower the threshold, the more of the residue is kept, and of the noise: the first residue that doesn't
+        # oscillate is the least cut. Higher thresholds see only those voxels that lower ones left oscillating.
         for i, bank in enumerate(banks):
-            both = torch.mm(waiting, bank, out=buffer[: len(waiting)])
-            residue = both[:, : len(lags)]
-            peak = residue.amax(dim=1)
-            calm = both[:, len(lags) :].abs().sum(dim=1) < oscillation * peak
+            product = torch.mm(curves, bank, out=buffer[: len(curves)])
+            residue, bent = product[:, : len(lags)], product[:, len(lags) :].abs().sum(dim=1)
+            calm = bent < oscillation * residue.amax(dim=1)  # a residue without a peak is never calm
             if i == len(banks) - 1:
                 calm.fill_(True)
             k[rows[calm]] = residue[calm]
-            rows, waiting = rows[~calm], waiting[~calm]
+            rows, curves = rows[~calm], curves[~calm]
             if len(rows) == 0:
                 break
-    return read_out(k, lags, passage, kh=kh, rho=rho)
+    return read_out(k, lags, passage)
 
 
 def oscillation_index(k: Tensor) -> Tensor:
@@ -215,17 +182,20 @@ def truncated_inverse(aif: Tensor, dt: float, threshold: float) -> Tensor:
 def _circulant_inverses(passage: Passage, thresholds: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Ascending lags ``(lags,)`` [s] and one filter ``(lags, time)`` per threshold, for zero-padded curves."""
     n = len(passage.aif)
-    length = 2 * n
+    length = (
+        2 * n
+    )  # zeros of the curve's own length: what wraps round a circle then falls on them, and not on the bolus
     spectrum = torch.fft.rfft(circulant_column(passage.aif, passage.dt, length))
     size = spectrum.abs()
     kept = size >= torch.tensor(thresholds, dtype=size.dtype, device=size.device)[:, None] * size.max()
     response = torch.fft.irfft(torch.where(kept, 1.0 / torch.where(size > 0, spectrum, 1.0), 0.0), n=length)
     lags, order = circulant_lags(length, passage.dt, like=passage.aif).sort()
+    # Stored as a circle, lag length - 1 is lag -1: sorted, tissue that is earlier than the AIF has a peak of its own.
     shift = (order[:, None] - torch.arange(n, device=order.device)) % length  # (lags, time)
     return lags, response[:, shift]
 
 
-def _check_threshold(threshold: float) -> None:
+def check_threshold(threshold: float) -> None:
     """Refuse a threshold that keeps nothing or everything."""
     if not 0.0 < threshold < 1.0:
         raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")

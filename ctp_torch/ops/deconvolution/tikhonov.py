@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.deconvolution.convolution import extended_lags, hat_matrix
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage, on_regular_grid
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing, on_regular_grid
 from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, read_out
-from ctp_torch.ops.deconvolution.units import KH, RHO
 
 __all__ = ["tikhonov"]
 
@@ -23,18 +23,13 @@ test curves 2 s apart, a bank from 0.1 % gives a correlation of CBF with the tru
 """
 
 
+@deconvolution
 def tikhonov(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
+    passage: Passage,
     *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
     selection: Literal["l_curve", "gcv", "fixed"] = "l_curve",
     strength: float = 0.1,
     step: float | None = 1.0,
-    kh: float = KH,
-    rho: float = RHO,
 ) -> Deconvolution:
     """Perfusion by ``k = argmin |A k - c|^2 + (lambda s_max)^2 |k|^2`` on lags from -6 s on.
 
@@ -44,16 +39,12 @@ def tikhonov(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     selection
         where lambda comes from: ``"l_curve"`` or ``"gcv"`` of each voxel, or ``"fixed"``
     strength
         lambda for ``"fixed"``, as part of the largest singular value
     step
         spacing of the lags [s]; coarser or uneven frames are resampled to it; None keeps even frames
-    kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
 
     Returns
     -------
@@ -63,7 +54,7 @@ def tikhonov(
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, an unknown choice, or a strength that is not positive
+        for an unknown choice, or a strength that is not positive
 
     References
     ----------
@@ -73,7 +64,7 @@ def tikhonov(
         raise ValueError(f"unknown selection {selection!r}; choose 'l_curve', 'gcv' or 'fixed'")
     if not strength > 0:
         raise ValueError(f"strength must be positive, got {strength}")
-    passage = on_regular_grid(check_passage(curves, aif, dt, times, aif_times), step)
+    passage = on_regular_grid(passage, step)
     lags = extended_lags(passage.times, passage.dt if step is None else min(step, passage.dt))
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor]:
@@ -81,7 +72,7 @@ def tikhonov(
         return (_regularised(curves, matrix, selection, strength),)
 
     (k,) = by_timing(passage, solve)
-    return read_out(k, lags, passage, kh=kh, rho=rho)
+    return read_out(k, lags, passage)
 
 
 def _regularised(curves: Tensor, matrix: Tensor, selection: str, strength: float) -> Tensor:
@@ -101,6 +92,8 @@ def _regularised(curves: Tensor, matrix: Tensor, selection: str, strength: float
         if selection == "fixed":
             k[rows] = (part * weights[0]) @ basis
             continue
+        # The norms under every strength follow from the coefficients, so that only the chosen residue is computed. In
+        # double precision: a misfit is the small rest of a large energy, which single precision loses.
         power = part.double().square()
         outside = curves[rows].double().square().sum(dim=1) - power.sum(dim=1)  # what no residue explains
         misfit = power @ ((1 - passed) ** 2).T + outside.clamp(min=0)[:, None]  # (chunk, strengths)
@@ -115,6 +108,9 @@ def _regularised(curves: Tensor, matrix: Tensor, selection: str, strength: float
 
 def _corner(misfit: Tensor, size: Tensor) -> Tensor:
     """Index ``(voxels,)`` of the L-curve's sharpest bend, ends excluded, from squared norms ``(voxels, strengths)``."""
+    # A weaker strength than the corner's lets the residue's norm grow, by noise, for hardly a better fit; a stronger
+    # one spoils the fit for hardly a smaller norm. Derivatives are by the index: curvature doesn't depend on how fast a
+    # curve is walked along. At the ends they are one-sided, which second ones carry further: two are left out.
     tiny = torch.finfo(misfit.dtype).tiny
     x, y = (norm.clamp(min=tiny).log() / 2 for norm in (misfit, size))
     dx, dy = (torch.gradient(v, dim=1)[0] for v in (x, y))

@@ -17,12 +17,12 @@ from ctp_torch.ops.deconvolution.capillary import (
 )
 from ctp_torch.ops.deconvolution.convolution import extended_lags
 from ctp_torch.ops.deconvolution.dictionary import match_atoms
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage, finer_aif
-from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, settle, settle_part
-from ctp_torch.ops.deconvolution.units import KH, RHO, flow_per_peak, volume_per_area
+from ctp_torch.ops.deconvolution.method import deconvolution
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing, finer_aif
+from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, finish
 from ctp_torch.ops.deconvolution.vascular_fit import refine
 
-__all__ = ["VascularDeconvolution", "transit_prior", "vascular_model"]
+__all__ = ["transit_prior", "vascular_model"]
 
 SHAPES = (1.0, 2.0, 4.0, 8.0, 32.0)
 """Shapes of the transit time distribution tried: exponential (1) to nearly a box (32)."""
@@ -43,30 +43,8 @@ PRIOR_DELAY = (0.0, 5.0)
 """Mean and deviation of the prior on the delay [s]."""
 
 
-class VascularDeconvolution(Deconvolution):
-    """A deconvolution with what the capillaries' transit times imply."""
-
-    cth: Tensor
-    """``(voxels,)`` standard deviation of the transit times [s]."""
-    oef_max: Tensor
-    """``(voxels,)`` largest oxygen extraction fraction (0..1) they allow."""
-
-    def maps(self) -> dict[str, Tensor]:
-        """The capillaries' maps besides the usual ones: CTH [s] and OEFmax [%]."""
-        return super().maps() | {"cth": self.cth, "oefmax": 100.0 * self.oef_max}
-
-
-def vascular_model(
-    curves: Tensor,
-    aif: Tensor,
-    dt: float,
-    *,
-    times: Tensor | None = None,
-    aif_times: Tensor | None = None,
-    estimate: Literal["posterior", "refined"] = "posterior",
-    kh: float = KH,
-    rho: float = RHO,
-) -> VascularDeconvolution:
+@deconvolution
+def vascular_model(passage: Passage, *, estimate: Literal["posterior", "refined"] = "posterior") -> Deconvolution:
     """Perfusion of ``c = f a(. - D) * Q(shape, shape t / MTT)``: gamma-distributed transit times behind a delay.
 
     2,940 model curves are compared with every curve at once; weights ``prior · |c - v y|^(-n)`` (white noise,
@@ -75,23 +53,19 @@ def vascular_model(
 
     Parameters
     ----------
-    curves, aif, dt, times, aif_times
-        as for :func:`~ctp_torch.ops.csvd`
     estimate
         ``"posterior"`` means over the dictionary, or the ``"refined"`` least squares (many times slower)
-    kh, rho
-        as for :func:`~ctp_torch.ops.csvd`
 
     Returns
     -------
-    VascularDeconvolution
-        a Deconvolution that also has ``cth`` [s] and ``oef_max``. CBV, MTT and delay are the model's own; ``tmax`` is
-        the delay, cut at 0; ``k`` is the residue of the likeliest (or refined) model; ``sd`` the posterior deviation
+    Deconvolution
+        with ``cth`` [s] and ``oefmax`` [%] in ``extra``. CBV, MTT and delay are the model's own; ``tmax`` is the delay,
+        cut at 0; ``k`` is the residue of the likeliest (or refined) model; ``sd`` the posterior deviation
 
     Raises
     ------
     ValueError
-        for curves or an AIF that cannot be deconvolved, or an unknown estimate
+        for an unknown estimate
 
     References
     ----------
@@ -99,7 +73,6 @@ def vascular_model(
     """
     if estimate not in ("posterior", "refined"):
         raise ValueError(f"unknown estimate {estimate!r}; choose 'posterior' or 'refined'")
-    passage = check_passage(curves, aif, dt, times, aif_times)
     fine, fine_times = finer_aif(passage)
     lags = extended_lags(passage.times, 1.0)
 
@@ -108,29 +81,26 @@ def vascular_model(
         cth = transit_heterogeneity(transit)
         once = len(torch.unique(transit.delay))  # neither depends on the delay, the fastest of the three
         oef = maximum_oxygen_extraction(transit.mtt[::once], cth[::once]).repeat_interleave(once)
-        wanted = torch.stack((transit.mtt, transit.delay, cth, oef), dim=1)
+        parameters = torch.stack((transit.mtt, transit.delay, cth, oef), dim=1)
         rates = torch.stack((1 / transit.mtt, torch.ones_like(transit.mtt)), dim=1)
-        match = match_atoms(curves, atoms, _prior(transit), wanted, rates)
+        match = match_atoms(curves, atoms, _prior(transit), parameters, rates)
         if estimate == "posterior":
             flow = match.amplitude / transit.mtt.to(curves)[match.best]
             k = residue_function(lags, transit).to(curves)[match.best] * flow[:, None]
             return (*match.scaled.unbind(1), *match.means.unbind(1), match.scaled_sd[:, 0], k)
         start = Transit(*(part.to(curves)[match.best] for part in transit))
-        volume, found = refine(curves, fine, fine_times, moments, match.amplitude, start)
-        cth = transit_heterogeneity(found)
-        oef = maximum_oxygen_extraction(found.mtt, cth)
-        flow = volume / found.mtt
-        k = torch.cat(
-            [residue_function(lags, Transit(*(p[rows] for p in found))) for rows in chunks(curves, 4 * len(lags))]
-        )
-        return flow, volume, found.mtt, found.delay, cth, oef, match.scaled_sd[:, 0], k * flow[:, None]
+        volume, fit = refine(curves, fine, fine_times, moments, match.amplitude, start)
+        cth = transit_heterogeneity(fit)
+        oef = maximum_oxygen_extraction(fit.mtt, cth)
+        flow = volume / fit.mtt
+        slices = chunks(curves, 4 * len(lags))
+        k = torch.cat([residue_function(lags, Transit(*(part[rows] for part in fit))) for rows in slices])
+        return flow, volume, fit.mtt, fit.delay, cth, oef, match.scaled_sd[:, 0], k * flow[:, None]
 
     flow, volume, mtt, delay, cth, oef_max, sd, k = by_timing(passage, solve)
-    cbf, cbv = flow * flow_per_peak(kh, rho), volume * volume_per_area(kh, rho)
-    plain = Deconvolution(cbf, cbv, mtt, delay.clamp(min=0), delay, k, lags.to(k), sd * flow_per_peak(kh, rho))
-    found = VascularDeconvolution(*settle(plain, passage))
-    found.cth, found.oef_max = settle_part(cth, passage), settle_part(oef_max, passage)
-    return found
+    cbf, cbv, sd = flow * passage.flow_per_peak, volume * passage.volume_per_area, sd * passage.flow_per_peak
+    extra = {"cth": cth, "oefmax": 100.0 * oef_max}
+    return finish(Deconvolution(cbf, cbv, mtt, delay.clamp(min=0), delay, k, lags.to(k), sd, extra), passage)
 
 
 def transit_prior(transit: Transit) -> Tensor:

@@ -39,12 +39,12 @@ def refine(
     lags = fine_lags(times, BOUNDS[3][0])
     matrix = hat_matrix(aif, aif_times, times, lags).T.to(curves)  # (lags, time)
     edges = torch.cat((lags - FINE_STEP / 2, lags[-1:] + FINE_STEP / 2))
-    found = torch.stack((volume, start.shape.log(), start.mtt.log(), start.delay), dim=1)  # (voxels, 4)
+    fit = torch.stack((volume, start.shape.log(), start.mtt.log(), start.delay), dim=1)  # (voxels, 4)
     for rows in chunks(curves, 12 * len(lags)):
-        found[rows] = damped_steps(
-            lambda p: _model(p, edges, matrix), curves[rows], found[rows], bounds=BOUNDS, steps=steps
+        fit[rows] = damped_steps(
+            lambda p: _model(p, edges, matrix), curves[rows], fit[rows], bounds=BOUNDS, steps=steps
         )
-    return found[:, 0], Transit(found[:, 1].exp(), found[:, 2].exp(), found[:, 3])
+    return fit[:, 0], Transit(fit[:, 1].exp(), fit[:, 2].exp(), fit[:, 3])
 
 
 def _model(parameters: Tensor, edges: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,9 +88,11 @@ def brain_mask(volume: Tensor, spacing: Spacing) -> Tensor:
     head = _head(grid)
     bone = head & (grid.volume > BONE_HU)
     inside = head & _enclosed(bone, head, grid.spacing)
+    # Eyes and muscles may lie inside by direction too, at the skull base and in a slice that cuts the orbit. They hang
+    # together with the brain by thin bridges alone, through foramina and fissures: opened, they fall off.
     tissue = inside & ~bone & (grid.smooth > -15.0) & (grid.smooth < 140.0)
     core = _large_regions(opening(tissue, 2.5, grid.spacing), grid)
-    brain = dilate(core, 2.5, grid.spacing) & inside & ~bone
+    brain = dilate(core, 2.5, grid.spacing) & inside & ~bone  # grown back, up to the inner table
     brain = fill_holes(closing(brain, 4.0, grid.spacing) & ~bone)  # bone within is a calcified plexus, or metal
     return grid.up(brain) > 0.5
 
@@ -156,6 +158,7 @@ def old_infarct_mask(
     smooth = smooth_inside(volume, brain, spacing, 1.5)
     opposite = mirror(smooth, midline, spacing)
     inner = erode(brain, 5.0, spacing)  # the rim of fluid is never quite the same on both sides
+    # Ventricles and sulci are as dark, but on both sides: what only one side has is a loss of tissue.
     dark = inner & (smooth < threshold_hu) & (opposite - smooth > asymmetry_hu)
     cavity = opening(dark, 2.0, spacing)
     voxel_ml = math.prod(spacing) / 1000.0
@@ -242,7 +245,7 @@ def _working_grid(volume: Tensor, spacing: Spacing) -> _Grid:
 def _head(grid: _Grid) -> Tensor:
     """The head on the working grid: the largest dense region of each slice, filled."""
     dense = grid.volume > -300.0
-    solid = opening(dense, 5.0, grid.spacing)
+    solid = opening(dense, 5.0, grid.spacing)  # a head rest touches the skin, in a strip thinner than this
     pixel_cm2 = grid.spacing[1] * grid.spacing[2] / 100.0
     largest = largest_component(remove_small(solid, 5.0 / pixel_cm2, per_slice=True), per_slice=True)
     return fill_holes(closing(dilate(largest, 5.0, grid.spacing) & dense, 3.0, grid.spacing))
@@ -261,11 +264,13 @@ def _enclosed(bone: Tensor, head: Tensor, spacing: Spacing, *, fraction: float =
     height, width = coarse.shape[-2:]
     side = math.ceil(math.hypot(height, width))
     met = torch.zeros_like(coarse)
+    # A running maximum along rows and columns, both ways, looks in four directions from every pixel at once; turned
+    # images give the others. No ray is followed, so that the cost doesn't depend on how far the bone is.
     for turn in range(n_turns):
         angle = turn * math.pi / 2 / n_turns
-        there = _rotation(angle, (side, side), (height, width), coarse)
+        forth = _rotation(angle, (side, side), (height, width), coarse)
         back = _rotation(-angle, (height, width), (side, side), coarse)
-        turned = F.grid_sample(coarse, there, mode="bilinear", align_corners=False) > 0.3
+        turned = F.grid_sample(coarse, forth, mode="bilinear", align_corners=False) > 0.3
         ahead = torch.zeros_like(turned, dtype=coarse.dtype)
         for axis in (-1, -2):
             ahead += turned.to(coarse.dtype).cummax(axis).values
@@ -294,7 +299,7 @@ def _large_regions(mask: Tensor, grid: _Grid) -> Tensor:
     labels = connected_components(remove_small(mask, 3.0 / pixel_cm2, per_slice=True), per_slice=True)
     n = int(labels.max()) + 1
     kept = torch.zeros_like(mask)
-    fullest = int((labels > 0).sum(dim=(1, 2)).argmax())
+    fullest = int((labels > 0).sum(dim=(1, 2)).argmax())  # surely brain: muscles are nowhere as large
     kept[fullest] = labels[fullest] > 0
     upward = [(z, z - 1) for z in range(fullest + 1, len(mask))]
     downward = [(z, z + 1) for z in range(fullest - 1, -1, -1)]

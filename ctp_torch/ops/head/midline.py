@@ -55,6 +55,7 @@ def find_midline(image: Tensor, spacing: Spacing, *, max_angle_deg: float = 45.0
     if image.ndim != 3 or not bool((image != 0).any()):
         raise ValueError(f"a midline needs an image (z, y, x) with a head in it, got {tuple(image.shape)}")
     field, step = _square_grid(image.to(torch.float32), spacing)
+    # From coarse to fine over all turns: a descent from upright would end at the first local peak.
     angles = torch.arange(-max_angle_deg, max_angle_deg + 0.1, 3.0)
     for width in (1.0, 0.25, 0.0):
         scores = torch.stack([_match(_turned(field, float(a))).sum(dim=0).amax() for a in angles])
@@ -62,15 +63,15 @@ def find_midline(image: Tensor, spacing: Spacing, *, max_angle_deg: float = 45.0
         if width:
             angles = best + width * torch.arange(-4.0, 4.1)
     match = _match(_turned(field, best))  # (z, offsets)
-    whole = match.sum(dim=0)
-    n_offsets = whole.numel()
-    centre = (_vertex(whole[None])[0] - (n_offsets - 1) / 2) * step / 2
+    total = match.sum(dim=0)
+    n_offsets = total.numel()
+    centre = (_vertex(total[None])[0] - (n_offsets - 1) / 2) * step / 2  # a sum of two positions: half a pixel a step
     energy = _turned(field, best).square().sum(dim=(1, 2))
-    voters = energy > 0.1 * energy.max()
+    voters = energy > 0.1 * energy.max()  # slices with little head in them match themselves anywhere
     offsets = (_vertex(match) - (n_offsets - 1) / 2) * step / 2
     z = (torch.arange(len(offsets), device=offsets.device) - (len(offsets) - 1) / 2) * spacing[0]
     roll, offset = _line(z[voters], offsets[voters], float(centre))
-    return Midline(best, offset, roll, float(whole.max() / energy.sum().clamp_min(1e-12)))
+    return Midline(best, offset, roll, float(total.max() / energy.sum().clamp_min(1e-12)))
 
 
 def signed_distance(midline: Midline, shape: tuple[int, int, int], spacing: Spacing, device: torch.device) -> Tensor:
@@ -117,12 +118,12 @@ def mirror(volume: Tensor, midline: Midline, spacing: Spacing) -> Tensor:
     distance = signed_distance(midline, shape, spacing, volume.device)
     _, y, x = _coordinates(shape, spacing, volume.device)
     angle = math.radians(midline.angle_deg)
-    there_x = x - 2 * distance * math.cos(angle)
-    there_y = y + 2 * distance * math.sin(angle)
-    grid = torch.stack([there_x * 2 / (width * spacing[2]), there_y * 2 / (height * spacing[1])], dim=-1)
+    mirrored_x = x - 2 * distance * math.cos(angle)
+    mirrored_y = y + 2 * distance * math.sin(angle)
+    grid = torch.stack([mirrored_x * 2 / (width * spacing[2]), mirrored_y * 2 / (height * spacing[1])], dim=-1)
     dtype = volume.dtype if volume.is_floating_point() else torch.float32
-    there: Tensor = F.grid_sample(volume[:, None].to(dtype), grid.to(dtype), align_corners=False)[:, 0]
-    return there
+    opposite: Tensor = F.grid_sample(volume[:, None].to(dtype), grid.to(dtype), align_corners=False)[:, 0]
+    return opposite
 
 
 def _coordinates(shape: tuple[int, int, int], spacing: Spacing, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,6 +156,7 @@ def _match(field: Tensor) -> Tensor:
     n = field.shape[-1]
     size = 1 << (2 * n - 1).bit_length()  # a power of two: lengths with large prime factors take many times as long
     spectrum = torch.fft.rfft(field, n=size)
+    # A row reversed and correlated is the row convolved with itself: its spectrum squared, for all offsets at once.
     match: Tensor = torch.fft.irfft((spectrum * spectrum).sum(dim=1), n=size)[:, : 2 * n - 1]
     return match  # sum_x f(x) f(s - x): s = 0 .. 2 n - 2
 
@@ -171,6 +173,7 @@ def _line(z: Tensor, offsets: Tensor, fallback: float) -> tuple[float, float]:
     """Slope and height at 0 of the line through the votes: medians of pairwise slopes and of what is left."""
     if len(z) < 3:
         return 0.0, fallback
+    # Medians (Theil and Sen): a quarter of the slices may be misled, by a jaw or a cut side, and the line stays.
     i, j = torch.triu_indices(len(z), len(z), offset=1, device=z.device)
     slope = float(((offsets[j] - offsets[i]) / (z[j] - z[i])).median())
     slope = max(-0.7, min(0.7, slope))

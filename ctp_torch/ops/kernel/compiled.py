@@ -8,19 +8,26 @@ import os
 import platform
 import shlex
 import shutil
+import signal
+import stat
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["fused_library"]
+__all__ = ["fused_library", "library_state"]
 
 _SOURCE = Path(__file__).with_name("fused.c")
 _INCLUDED = tuple(_SOURCE.with_name(name) for name in ("fused_kernel.h", "fused_products.h"))
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
 _PATIENCE_S = 60.0
+_OFF = ("0", "no", "off", "false")
+_DIGITS = 32  # of a hash in a file's name
 
 _P, _N = ctypes.c_void_p, ctypes.c_long
 _BLOCK = (_P, _N, _P, _N, _N)  # x, its rows; z, its rows; their columns
@@ -37,13 +44,27 @@ _ARGUMENTS = {
 }
 """Of the functions in fused.c; those of memory return a number."""
 
+_TRIAL = """
+import ctypes, sys
+library, exponents = ctypes.CDLL(sys.argv[1]), (-0.25, -7.75, -31.0)
+for name, real, error in (("float", ctypes.c_float, 1e-6), ("double", ctypes.c_double, 1e-14)):
+    memory, kernel = getattr(library, "memory_" + name), getattr(library, "kernel_" + name)
+    memory.argtypes, memory.restype, kernel.restype = (ctypes.c_long, ctypes.c_long), ctypes.c_long, None
+    n, x, z, out = ctypes.c_long, (real * 3)(*exponents), (real * 1)(1.0), (real * 3)()
+    kernel(x, n(3), z, n(1), n(1), out, n(1), (real * memory(1, 0))())
+    if not all(abs(power / 2.0**exponent - 1.0) < error for power, exponent in zip(out, exponents)):
+        sys.exit("the compiled loops give wrong numbers: " + str(list(out)))
+"""
+"""Run by a process of its own before a new library is loaded: a bad one takes that process along, not ours."""
+
 
 def fused_library(device: torch.device) -> ctypes.CDLL | None:
     """The functions of ``fused.c`` for tensors on the processor; None on other devices, and without a compiler.
 
-    The compiler is ``$CC`` or ``cc``. The library is kept in ``$XDG_CACHE_HOME`` (``~/.cache``), under a name that
-    changes with the source, the compiler and the processor it builds for; where that can't be written, it is built
-    anew in each process.
+    The compiler is ``$CC`` or ``cc``; ``CTP_TORCH_COMPILED=0`` does without. The library is kept in ``$XDG_CACHE_HOME``
+    (``~/.cache``), under a name that changes with the source, the compiler and the processor it builds for, and ends in
+    the hash of its content. It is loaded only if that is so, and if nobody but this user may write it or put another in
+    its place; elsewhere it is built anew in each process.
 
     Parameters
     ----------
@@ -53,40 +74,100 @@ def fused_library(device: torch.device) -> ctypes.CDLL | None:
     return _library() if device.type == "cpu" else None
 
 
-@cache
+def library_state() -> str:
+    """Whether the compiled loops are at hand, where they are kept, and if not why: a line for ``ctp-torch doctor``."""
+    return _found()[1]
+
+
 def _library() -> ctypes.CDLL | None:
-    """The library, or None where no compiler is found or it fails: torch does the same, slower."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
+    """The library, or None where it is not wanted or can't be built: torch does the same, slower."""
+    return _found()[0]
+
+
+@cache
+def _found() -> tuple[ctypes.CDLL | None, str]:
+    """The library, and what there is to say about it."""
+    if os.environ.get("CTP_TORCH_COMPILED", "1").strip().lower() in _OFF:
+        return None, "no: switched off by CTP_TORCH_COMPILED"
+    if os.name != "posix":
+        return None, "no: built only where files have an owner and a mode (Linux, macOS)"
+    try:
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+    except ValueError as error:
+        return None, f"no: CC can't be read ({error})"
     if not compiler or shutil.which(compiler[0]) is None:
-        return None
+        return None, "no: with a C compiler (cc, or the one $CC names) kernel ridge is faster on the CPU"
     try:
-        return _kept(compiler)
-    except (OSError, subprocess.SubprocessError):
-        return None
+        return _kept_or_built(compiler)
+    except (OSError, subprocess.SubprocessError) as error:
+        return None, f"no: {' '.join(compiler)} builds no library to be trusted ({error})"
 
 
-def _kept(compiler: list[str]) -> ctypes.CDLL:
-    """The library from the cache, put there if need be."""
-    program = Path(shutil.which(compiler[0]) or compiler[0]).resolve()
-    facts = [*compiler, *_OPTIONS, str(program), str(program.stat().st_mtime_ns), platform.machine(), _processor()]
+def _kept_or_built(compiler: list[str]) -> tuple[ctypes.CDLL, str]:
+    """The library from the cache, put there if need be; where that isn't ours alone, one for this process."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "ctp_torch"
+        _make_private(folder)
+        return _loaded(_kept(folder, compiler)), f"yes, kept in {folder}"
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        reason = str(error)
+    with tempfile.TemporaryDirectory() as temporary:
+        return _loaded(_build(Path(temporary), compiler)), f"yes, but built anew by each process ({reason})"
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder; an OSError where another user could write to it, or put another folder in its place.
+
+    A home under another name is another's too (root by ``sudo``): what was left there must not run as us.
+    """
+    for parent in reversed(folder.parents):
+        parent.mkdir(mode=0o700, exist_ok=True)
+        found = parent.stat()
+        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+        if shared or found.st_uid not in (0, os.geteuid()):
+            raise PermissionError(f"another user may write to {parent}")
+        if found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IXGRP | stat.S_IXOTH):
+            break  # nobody else comes any deeper
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_private(folder, stat.S_IFDIR):
+        raise PermissionError(f"{folder} is not a folder that this user alone may write to")
+
+
+def _is_private(path: Path, kind: int) -> bool:
+    """Whether a path is itself of this kind, this user's, and no one else's to write."""
+    found = path.lstat()
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_IFMT(found.st_mode) == kind and found.st_uid == os.geteuid() and not others
+
+
+def _kept(folder: Path, compiler: list[str]) -> Path:
+    """The sound library of this source, compiler and processor; the first process builds it, the others wait."""
+    from filelock import FileLock
+
+    name = f"fused-{_facts(compiler)}"
+    with FileLock(folder / f"{name}.lock", timeout=_PATIENCE_S, mode=0o600):
+        for kept in folder.glob(f"{name}-*.so"):
+            if _is_private(kept, stat.S_IFREG) and kept.stem == f"{name}-{_content(kept)}":
+                return kept
+        for left in folder.glob(f"{name}-building-*"):  # by a process that ended early
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{name}-building-") as temporary:
+            built = _build(Path(temporary), compiler)
+            return built.replace(folder / f"{name}-{_content(built)}.so")  # whole or not at all
+
+
+def _facts(compiler: list[str]) -> str:
+    """Hash of what a library depends on: source, options, the programs of the command, the processor."""
+    programs = [Path(found).resolve() for word in compiler if (found := shutil.which(word)) is not None]
+    told = [f"{program} {program.stat().st_mtime_ns} {program.stat().st_size}" for program in programs]
     source = b"".join(path.read_bytes() for path in (_SOURCE, *_INCLUDED))
-    name = hashlib.sha256(source + "\0".join(facts).encode()).hexdigest()[:32]
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    library = cache_home / "ctp_torch" / f"fused-{name}.so"
-    if library.is_file():
-        return _loaded(library)
-    try:
-        library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = library.parent if os.access(library.parent, os.W_OK) else None
-    except OSError:
-        folder = None
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        built = Path(temporary) / library.name
-        command = [*compiler, *_OPTIONS, str(_SOURCE), "-o", str(built)]
-        subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE_S)
-        if folder is not None:
-            built = built.replace(library)  # whole or not at all, whoever else builds it too
-        return _loaded(built)
+    facts = "\0".join((*compiler, *_OPTIONS, *told, platform.machine(), _processor()))
+    return hashlib.sha256(source + facts.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
+
+
+def _content(path: Path) -> str:
+    """Hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
 
 
 def _processor() -> str:
@@ -96,6 +177,33 @@ def _processor() -> str:
         return platform.processor()
     lines = listed.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0].splitlines()
     return "\n".join(line for line in lines if line.startswith(("model", "vendor", "flags", "CPU", "Features")))
+
+
+def _build(folder: Path, compiler: list[str]) -> Path:
+    """A new library in an empty folder, which has stood its trial."""
+    built = folder / "fused.so"
+    _run([*compiler, *_OPTIONS, str(_SOURCE), "-o", str(built)], folder)
+    built.chmod(0o600)
+    _run([sys.executable, "-I", "-c", _TRIAL, str(built)], folder)
+    return built
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run a program in a process group of its own, which ends with it; what it says ends up in the error."""
+    said = folder / "messages"
+    with said.open("wb") as messages:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT, process_group=0
+        )
+        try:
+            code = process.wait(_PATIENCE_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if code != 0:
+        lines = said.read_text(encoding="utf-8", errors="replace").split("\n")
+        raise subprocess.SubprocessError(f"exit status {code} {next(filter(None, lines), '')[:160]}".strip())
 
 
 def _loaded(path: Path) -> ctypes.CDLL:

@@ -55,12 +55,12 @@ def conjugate_gradients(
         active = _norm(R) > goal  # (columns,)
         if mean_over_ranks(float(active.any())) == 0.0:
             return W.mT, iteration
-        KP = product(P.mT).mT + shift * P
+        KP = product(P.mT).mT + shift * P  # the product, nearly all of the cost, serves every column whatever its shift
         curvature = _inner(P, KP)
-        moving = active & (curvature > 0.0)
+        moving = active & (curvature > 0.0)  # not positive: rounding has won, and a step would go anywhere
         step = torch.where(moving, rho / torch.where(moving, curvature, 1.0), 0.0).to(R)[:, None]
         W += step * P
-        R -= step * KP
+        R -= step * KP  # by recurrence, which drifts from B - (K + shift) W: who needs the true one evaluates it
         Z = precondition(R.mT).mT
         rho_next = _inner(R, Z)
         # Fletcher-Reeves' ratio; a column that has stopped keeps its direction at zero step
@@ -71,7 +71,7 @@ def conjugate_gradients(
 
 
 def _inner(A: Tensor, B: Tensor) -> Tensor:
-    """Inner products of the rows, summed in float64."""
+    """Inner products of the rows, summed in float64: directions stay conjugate by their quotients."""
     return (A * B).sum(-1, dtype=torch.float64)
 
 

@@ -54,7 +54,7 @@ def write_powers(out: Tensor, x: Tensor, z: Tensor) -> Tensor:
     """
     x, z, library = x.contiguous(), z.contiguous(), fused_library(out.device)
     if library is None or not _readable(out, x, z):
-        return torch.mm(x, z.mT, out=out).clamp_max_(0.0).exp2_()
+        return torch.mm(x, z.mT, out=out).clamp_max_(0.0).exp2_()  # rounding lifts a sample's with itself above 0
     memory = working_memory(x, *out.shape, features=x.shape[1], columns=0)
     function = getattr(library, f"kernel_{_NAMES[x.dtype]}")
     function(*_block(x, z), out.data_ptr(), out.stride(0), memory.data_ptr())
@@ -78,6 +78,8 @@ def add_growth_products(across: Tensor, x: Tensor, z: Tensor, P: Tensor, *, larg
         from :func:`working_memory`
     """
     x, z, library = x.contiguous(), z.contiguous(), fused_library(x.device)
+    # Compiled, a block is never written down: a strip of it is made in registers, multiplied, and forgotten. torch has
+    # to write it, once for the exponents and once for the powers: memory, not arithmetic, is then what takes the time.
     if library is not None and _readable(x, z, P):  # the other way round: sums down a block are quicker than across it
         ends = P.data_ptr(), None, P.stride(0), None, across.data_ptr(), across.stride(0)
         library.products_growth(*_block(z, x), *ends, len(P), memory.data_ptr())
@@ -86,7 +88,7 @@ def add_growth_products(across: Tensor, x: Tensor, z: Tensor, P: Tensor, *, larg
     if largest < _SMALL:
         across += P @ _small_growth(t, largest, out=_part(memory[t.numel() :], x, z)).mT
     else:
-        across += P @ t.exp2_().sub_(1.0).mT
+        across += P @ t.exp2_().sub_(1.0).mT  # rounded at the scale of 1, near the largest of them
 
 
 def _small_growth(t: Tensor, largest: float, *, out: Tensor) -> Tensor:
@@ -142,7 +144,7 @@ def add_power_products(
         else:
             across += P @ _powers(x, z, memory).mT
     elif library is not None and _readable(across, x, z, P, down, Q):
-        _refuse_apart((P, down), (Q, across))
+        _refuse_apart((P, down), (Q, across))  # the loops step through a pair by one stride
         ends = Q.data_ptr(), across.data_ptr(), Q.stride(0), P.data_ptr(), down.data_ptr(), P.stride(0)
         _products(library, x)(*_block(x, z), *ends, len(P), memory.data_ptr())
     else:

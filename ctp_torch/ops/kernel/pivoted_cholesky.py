@@ -57,18 +57,21 @@ def pivoted_cholesky(
     pivots: list[Tensor] = []
     k, size = 0, min(256, max(32, rank // 8))
     while k < rank and float(residual.mean()) > tolerance:
-        # 1. candidates by the residual diagonal
+        # 1. Candidates by the residual diagonal: where it is largest, the factor explains least. The generator is
+        #    a processor's: every device gets the same draws.
         cumulated = residual.cumsum(0).cpu()
         draws = torch.rand(size, generator=generator, dtype=torch.float64) * cumulated[-1]
         candidates = torch.searchsorted(cumulated, draws).clamp_max(n - 1).to(X.device)  # (block,)
 
-        # 2. keep or reject them one after the other; what they have left is their Schur complement
+        # 2. Keep or reject them one after the other: drawn together, two neighbours may both have come, of which the
+        #    second is explained by the first. What a candidate has left is its entry of the Schur complement.
         rows = factor[:k, candidates]
         schur = gaussian_kernel(X[candidates], X[candidates], gamma=gamma) - rows.mT @ rows
         kept = _accepted(schur.cpu(), residual[candidates].cpu(), generator)[: rank - k]
         chosen = candidates[kept.to(X.device)]
 
-        # 3. their columns of the factor
+        # 3. Their columns of the factor: the small triangle is inverted, as substitution in n columns is slower than
+        #    a product.
         triangle, failed = torch.linalg.cholesky_ex(schur[kept][:, kept])
         if int(failed) or not len(kept):
             residual[candidates] = 0.0  # nothing but rounding left in these
@@ -78,7 +81,7 @@ def pivoted_cholesky(
         columns = torch.mm(inverse, left, out=factor[k : k + len(kept)])
         residual = (residual - torch.einsum("ij,ij->j", columns, columns)).clamp_min(0.0)
         residual[chosen] = 0.0
-        residual[residual < _ROUNDING] = 0.0
+        residual[residual < _ROUNDING] = 0.0  # differences of ones: drawn again, rounding would become pivots
         pivots.append(chosen)
         k += len(kept)
     order = torch.cat(pivots) if pivots else torch.zeros(0, dtype=torch.long, device=X.device)

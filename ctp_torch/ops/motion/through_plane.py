@@ -84,14 +84,17 @@ def remove_through_plane(
     shapes = _enhancement_shapes(curves.mean(dim=1), dt)
     place, square = _places(inside, spacing, frames)  # (4, voxels), (10, voxels)
     path, path_square = _paths(motion)  # (time, 4), (time, 10)
-    known = torch.cat([path, path_square], dim=1).to(frames)
-    apart = known - shapes @ (shapes.T @ known)  # what of them no enhancement explains
-    seen = apart.T @ curves  # (14, voxels)
-    products = torch.stack([(place * seen[:4]).sum(dim=0), (square * seen[4:]).sum(dim=0)])
+    # Every voxel has a path of its own, but all are made of 4 + 10 time courses weighted by where the voxel lies: one
+    # product with the curves serves all, and no path is ever written down.
+    courses = torch.cat([path, path_square], dim=1).to(frames)
+    apart = courses - shapes @ (shapes.T @ courses)  # what of them no enhancement explains (Frisch, Waugh, Lovell)
+    projected = apart.T @ curves  # (14, voxels)
+    products = torch.stack([(place * projected[:4]).sum(dim=0), (square * projected[4:]).sum(dim=0)])
+    # Averaging the right-hand sides over a neighbourhood is averaging its gradients, as places there hardly differ.
     shared = _among_neighbours(products, inside, spacing)
     gradient = _ridge(apart.T @ apart, place, square, shared, _misfit(curves, spacing))
     still = frames if in_place else frames.clone()
-    still[:, inside] = curves.addmm_(known, torch.cat([place * gradient[0], square * gradient[1]]), alpha=-1.0)
+    still[:, inside] = curves.addmm_(courses, torch.cat([place * gradient[0], square * gradient[1]]), alpha=-1.0)
     return still
 
 
@@ -139,12 +142,13 @@ def _among_neighbours(products: Tensor, inside: Tensor, spacing: Spacing) -> Ten
 def _misfit(curves: Tensor, spacing: Spacing) -> float:
     """What may look like a path though it isn't, of a neighbourhood's mean [HU^2]: noise, and contrast at its worst."""
     voxels = 4.0 * math.pi * _SIGMA_MM**2 / (spacing[1] * spacing[2])
-    some = curves[:, :: max(curves.shape[1] // _ENOUGH, 1)]
-    return curve_noise(some.T) ** 2 / max(voxels, 1.0) + len(curves) * _MISSED_HU**2
+    sample = curves[:, :: max(curves.shape[1] // _ENOUGH, 1)]
+    return curve_noise(sample.T) ** 2 / max(voxels, 1.0) + len(curves) * _MISSED_HU**2
 
 
 def _ridge(gram: Tensor, place: Tensor, square: Tensor, products: Tensor, misfit: float) -> Tensor:
     """Gradients ``(2, voxels)``: the normal equations of w and w^2, two unknowns a voxel."""
+    # Penalties are the misfit over the usual gradient squared: the posterior mean of a gradient that is normal about 0.
     linear = (place * (gram[:4, :4] @ place)).sum(dim=0) + misfit / _GRADIENT[0] ** 2
     mixed = (place * (gram[:4, 4:] @ square)).sum(dim=0)
     bent = (square * (gram[4:, 4:] @ square)).sum(dim=0) + misfit / _GRADIENT[1] ** 2
@@ -158,7 +162,7 @@ def _enhancement_shapes(curve: Tensor, dt: float) -> Tensor:
     n = len(curve)
     time = torch.arange(n, dtype=torch.float64, device=curve.device)
     rise = curve.double() - curve[0].double()
-    made = []
+    variants = []
     for shift in _SHIFTS:
         at = (time - shift / dt).clamp(0, n - 1)
         low = at.floor().long().clamp(max=n - 2)
@@ -166,9 +170,10 @@ def _enhancement_shapes(curve: Tensor, dt: float) -> Tensor:
         for width in _DISPERSIONS:
             ages = (time[:, None] - time) * dt
             spread = torch.where(ages >= 0, torch.exp(-ages / max(width, 1e-3)), 0.0)
-            made.append(spread @ moved)
-    shapes = torch.stack(made, dim=1)
+            variants.append(spread @ moved)
+    shapes = torch.stack(variants, dim=1)
     shapes = shapes / torch.linalg.vector_norm(shapes, dim=0).clamp_min(1e-9)
+    # The constant and the mean curve stay whatever happens; only what the others add to them is ranked.
     certain = torch.linalg.qr(torch.stack([torch.ones_like(rise), rise], dim=1)).Q
     others = shapes - certain @ (certain.T @ shapes)
     leading = torch.linalg.svd(others, full_matrices=False).U[:, : _SHAPES - 1]

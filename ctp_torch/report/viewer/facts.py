@@ -15,6 +15,7 @@ from ctp_torch.report.viewer.packing import shrink
 if TYPE_CHECKING:
     from ctp_torch.data.anatomy import Anatomy
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.data.provenance import Vessel
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.lesions.find import Lesions
     from ctp_torch.ops import RigidMotion
@@ -101,10 +102,11 @@ def curves_of(
     series: CTPSeries, maps: Mapping[str, PerfusionMaps], anatomy: Anatomy
 ) -> dict[str, dict[str, object] | None]:
     """Arterial input and venous outflow as the maps used them, else as they are found: curve, times, voxels, source."""
-    for found in maps.values():
-        noted = {name: _noted(found.notes.get(name), series) for name in ("aif", "vof")}
-        if noted["aif"] is not None:
-            return noted
+    for one in maps.values():
+        used = one.provenance
+        if used.aif is not None and len(used.aif.curve) == series.n_frames:
+            vessels = {"aif": used.aif, "vof": used.vof}
+            return {name: None if v is None else _as_used(v, series) for name, v in vessels.items()}
     return _search(series, anatomy)
 
 
@@ -162,12 +164,9 @@ def flat(settings: Mapping[str, object], prefix: str = "") -> list[list[str]]:
     return pairs
 
 
-def _noted(entry: object, series: CTPSeries) -> dict[str, object] | None:
-    """A vessel as a deconvolution noted it."""
-    if not isinstance(entry, Mapping) or len(entry.get("curve_hu", ())) != series.n_frames:
-        return None
-    voxels = [list(map(int, voxel)) for voxel in entry.get("voxels_xyz", ())]
-    return _vessel(list(entry["curve_hu"]), voxels, series, "as used for the maps")
+def _as_used(vessel: Vessel, series: CTPSeries) -> dict[str, object]:
+    """A vessel that maps rest on."""
+    return _vessel(vessel.curve.tolist(), vessel.mask.nonzero().flip(1).tolist(), series, "as used for the maps")
 
 
 def _vessel(curve: list[float], voxels: list[list[int]], series: CTPSeries, source: str) -> dict[str, object]:

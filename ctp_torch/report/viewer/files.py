@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctp_torch.report.spreadsheet import csv_text
 from ctp_torch.report.tables import Table
 from ctp_torch.report.viewer.facts import flat
 from ctp_torch.report.viewer.page import Picture, report_page
@@ -121,5 +121,4 @@ def _together(rows: Iterable[Mapping[str, object]]) -> list[Sequence[object]]:
 
 def _write(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """A CSV file; None is an empty cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    path.write_text(csv_text(rows), encoding="utf-8")

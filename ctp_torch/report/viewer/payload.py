@@ -67,7 +67,7 @@ def patient_view(
         ``(time, z, y, x)`` [HU], aligned
     maps
         label of the set (``"cSVD"``, ``"truth"``, ``"Random forest"``) to maps on the grid of the series; the first is
-        shown first. Arterial and venous curves come from the first set whose notes hold them, else they are found
+        shown first. Arterial and venous curves come from the first set whose provenance holds them, else they are found
     lesions
         label of the set to what `ctp_torch.lesions.find.find_lesions` found in it; sets may be left out
     anatomy
@@ -125,9 +125,8 @@ def patient_view(
 
 def _warnings(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mapping[str, Lesions]) -> list[str]:
     """What reading, maps and lesions warned of, once each."""
-    noted = [notes.get("warnings", ()) for notes in (series.notes, *(found.notes for found in maps.values()))]
-    said = [str(line) for lines in noted if isinstance(lines, list | tuple) for line in lines]
-    return list(dict.fromkeys([*said, *(line for found in lesions.values() for line in found.warnings)]))
+    lines = [*series.provenance.warnings, *(line for one in maps.values() for line in one.provenance.warnings)]
+    return list(dict.fromkeys([*lines, *(line for one in lesions.values() for line in one.warnings)]))
 
 
 def _check(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mapping[str, Lesions]) -> None:

@@ -15,21 +15,21 @@ from torch import Tensor
 from ctp_torch import ops, pipeline
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.geometry import Geometry
-from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
-from ctp_torch.io.atomic import whole
+from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.scale import ColorScale
+from ctp_torch.io.atomic import save_tensors
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.phantom.cohort import MAPS
-from ctp_torch.quality import assess
-from ctp_torch.study.design.sources import Scan, Source, Truth
+from ctp_torch.study.design.sources import PatientSource, RawPatient, Truth
 
 if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops.motion.rigid import RigidMotion
     from ctp_torch.pipeline import Anatomy
 
-__all__ = ["OTHER_TEACHERS", "Surroundings", "index_of", "load_patient", "make_ready", "prepare_patient", "teach"]
+__all__ = ["PatientContext", "index_of", "load_patient", "make_ready", "prepare_patient", "teacher_indices"]
 
-OTHER_TEACHERS: Mapping[str, Callable[..., Any]] = {
+_OTHER_TEACHERS: Mapping[str, Callable[..., Any]] = {
     "csvd_20": partial(ops.csvd, threshold=0.2),
     "osvd": ops.osvd,
     "ssvd": ops.ssvd,
@@ -39,7 +39,7 @@ OTHER_TEACHERS: Mapping[str, Callable[..., Any]] = {
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PatientContext:
     """What the scorecard needs of a patient beside `PreparedPatient`; models never see it."""
 
     geometry: Geometry
@@ -50,25 +50,12 @@ class Surroundings:
     """``(z, y, x)`` the frame in which the brain enhances most [HU]."""
     teachers: dict[str, Tensor]
     """Another deconvolution to its ``(maps, z, y, x)`` int16 indices; test patients only."""
-    truth: Tensor | None
-    """``(maps, z, y, x)`` in physical units."""
-    labels: Tensor | None
-    """``(z, y, x)`` uint8 tissue."""
-    core: Tensor | None
-    """``(z, y, x)`` bool."""
-    penumbra: Tensor | None
-    """``(z, y, x)`` bool."""
-
-    @property
-    def known(self) -> Truth | None:
-        """The truth in one piece, where there is one."""
-        if self.truth is None or self.labels is None or self.core is None or self.penumbra is None:
-            return None
-        return Truth(self.truth, self.labels, self.core, self.penumbra, {})
+    truth: Truth | None
+    """Where it is known."""
 
 
-def prepare_patient(folder: Path, *, source: Source, name: str, split: str) -> dict[str, object]:
-    """Scan, preprocess, teach: the two files of a patient; the facts for the record.
+def prepare_patient(folder: Path, *, source: PatientSource, name: str, split: str) -> dict[str, object]:
+    """The two files of a patient, scanned, preprocessed and deconvolved; the facts for the record.
 
     Parameters
     ----------
@@ -80,39 +67,36 @@ def prepare_patient(folder: Path, *, source: Source, name: str, split: str) -> d
         which
     """
     scan = source.scan(name)
-    motion = pipeline.estimate_motion(scan.series, ops.register_rigid)
-    aligned = pipeline.align(scan.series, motion)
-    targets = teach(aligned, ops.csvd) if scan.targets is None else scan.targets
-    ready, anatomy = make_ready(scan.series, motion, targets, name=name, split=split)
-    others = {} if split == "train" else {label: teach(aligned, how) for label, how in OTHER_TEACHERS.items()}
-    home = folder / "patients" / split
-    _save_surroundings(home / f"{name}.around.safetensors", scan, aligned, ready, others)
-    with whole(home / f"{name}.safetensors", force=True) as partial_file:
-        ready.save(partial_file)
+    aligned = pipeline.prepare(scan.series, slab_mm=0.0)
+    targets = teacher_indices(aligned, ops.csvd) if scan.targets is None else scan.targets
+    ready, anatomy = make_ready(scan.series, aligned.motion, targets, name=name, split=split)
+    others = {} if split == "train" else {n: teacher_indices(aligned, how) for n, how in _OTHER_TEACHERS.items()}
+    file = _patient_file(folder, name, split)
+    _save_context(file.with_suffix(".around.safetensors"), scan, aligned, ready, others)
+    ready.save(file)
     facts = {} if scan.truth is None else scan.truth.facts
     return {"voxels": len(ready.curves), "baseline_frames": anatomy.n_baseline, "flags": list(ready.flags), **facts}
 
 
-def teach(aligned: CTPSeries, method: Callable[..., Any]) -> Tensor:
-    """Colour indices ``(maps, z, y, x)`` int16 of a deconvolution, as read back from its coloured maps; -1 outside."""
+def teacher_indices(aligned: pipeline.Scan, method: Callable[..., Any]) -> Tensor:
+    """Colour indices ``(maps, z, y, x)`` int16 of a deconvolution, as read back from its JET maps; -1 outside."""
     maps = pipeline.deconvolve(aligned, method)
-    return torch.stack([_indices(maps, name) for name in MAPS])
+    pictures = [ops.paint(maps[name], QUANTITIES[name].display, maps.mask) for name in MAPS]
+    return torch.stack([ops.nearest_color_index(picture, ops.jet_lut()) for picture in pictures])
 
 
 def index_of(values: Tensor, name: str) -> Tensor:
     """Unrounded colour indices 0..255 of a map in physical units."""
-    low, high = QUANTITIES[name].display
-    return ((values - low) / (high - low)).clamp(0, 1) * 255
+    return ColorScale(*QUANTITIES[name].display).index(values)
 
 
 def make_ready(
     series: CTPSeries, motion: RigidMotion | None, targets: Tensor, *, name: str, split: str
 ) -> tuple[PreparedPatient, Anatomy]:
     """What a student sees of a series, as `ctp_torch.learning.prepared.prepare` makes it, and where the brain is."""
-    student = pipeline.preprocess(series)
-    student = student if motion is None else pipeline.align(student, motion)
-    anatomy = pipeline.locate(student)
-    tissue = TissueCurves.gather(pipeline.features(student), anatomy.brain, series.geometry, dt=series.dt)
+    student = pipeline.prepare(series, registration=motion, median_size=3, slab_mm=0.0)
+    anatomy = student.anatomy
+    tissue = TissueCurves.gather(pipeline.features(student.series), anatomy.brain, series.geometry, dt=series.dt)
     ready = PreparedPatient(
         name=name,
         split=split,
@@ -122,50 +106,44 @@ def make_ready(
         targets=torch.where(anatomy.head, targets, targets.new_tensor(-1)),
         quantities=MAPS,
         dt=series.dt,
-        flags=tuple(assess(student, motion, anatomy=anatomy).lines()),
+        flags=tuple(student.quality.lines()),
     )
     return ready, anatomy
 
 
-def load_patient(folder: Path, name: str, split: str) -> tuple[PreparedPatient, Surroundings]:
+def load_patient(folder: Path, name: str, split: str) -> tuple[PreparedPatient, PatientContext]:
     """Read back what `prepare_patient` wrote."""
     from safetensors import safe_open
 
-    home = folder / "patients" / split
-    ready = PreparedPatient.load(home / f"{name}.safetensors")
-    with safe_open(home / f"{name}.around.safetensors", framework="pt") as file:
-        told = json.loads(file.metadata()["facts"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    shape, spacing, origin, direction = (tuple(told[k]) for k in ("shape", "spacing", "origin", "direction"))
-    around = Surroundings(
-        geometry=Geometry(shape, spacing, origin, direction),
+    file = _patient_file(folder, name, split)
+    with safe_open(file.with_suffix(".around.safetensors"), framework="pt") as context:
+        grid = json.loads(context.metadata()["facts"])
+        tensors = {key: context.get_tensor(key) for key in context.keys()}  # noqa: SIM118 - not a dict
+    true = {key: tensors[key] for key in ("labels", "core", "penumbra") if key in tensors}
+    return PreparedPatient.load(file), PatientContext(
+        geometry=Geometry(*(tuple(grid[key]) for key in ("shape", "spacing", "origin", "direction"))),
         baseline=tensors["baseline"],
         peak=tensors["peak"],
         teachers={k.removeprefix("teacher_"): v for k, v in tensors.items() if k.startswith("teacher_")},
-        **{key: tensors.get(key) for key in ("truth", "labels", "core", "penumbra")},
+        truth=Truth(tensors["truth"], **true, facts={}) if true else None,
     )
-    return ready, around
 
 
-def _indices(maps: PerfusionMaps, name: str) -> Tensor:
-    """One map painted in JET and read back: exact, black off the brain becomes -1."""
-    return ops.nearest_color_index(ops.paint(maps[name], QUANTITIES[name].display, maps.mask), ops.jet_lut())
+def _patient_file(folder: Path, name: str, split: str) -> Path:
+    """Where a prepared patient lies."""
+    return folder / "patients" / split / f"{name}.safetensors"
 
 
-def _save_surroundings(
-    path: Path, scan: Scan, aligned: CTPSeries, ready: PreparedPatient, others: Mapping[str, Tensor]
+def _save_context(
+    path: Path, scan: RawPatient, aligned: pipeline.Scan, ready: PreparedPatient, others: Mapping[str, Tensor]
 ) -> None:
     """The second file."""
-    from safetensors.torch import save_file
-
-    geometry = aligned.geometry
     peak = int(ready.curves.mean(dim=0).argmax())
-    tensors = {"baseline": pipeline.locate(aligned).baseline, "peak": aligned.hu[peak]}
+    tensors = {"baseline": aligned.anatomy.baseline, "peak": aligned.series.hu[peak]}
     tensors |= {f"teacher_{name}": values for name, values in others.items()}
-    if scan.truth is not None:
-        tensors |= {"truth": scan.truth.maps, "labels": scan.truth.labels}
-        tensors |= {"core": scan.truth.core, "penumbra": scan.truth.penumbra}
-    facts = {name: getattr(geometry, name) for name in ("shape", "spacing", "origin", "direction")}
-    with whole(path, force=True) as partial_file:
-        contiguous = {name: values.cpu().contiguous().clone() for name, values in tensors.items()}
-        save_file(contiguous, partial_file, metadata={"facts": json.dumps(facts)})
+    if (true := scan.truth) is not None:
+        tensors |= {"truth": true.maps, "labels": true.labels, "core": true.core, "penumbra": true.penumbra}
+    geometry = aligned.series.geometry
+    grid = {name: getattr(geometry, name) for name in ("shape", "spacing", "origin", "direction")}
+    contiguous = {name: values.cpu().contiguous().clone() for name, values in tensors.items()}
+    save_tensors(contiguous, path, metadata={"facts": json.dumps(grid)})

@@ -41,35 +41,16 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "quick": Preset(
-        name="quick",
-        patients=12,
-        train=9,
-        size=128,
-        sizes=(1000, 2000, 3000),
-        seeds=2,
-        grid_samples=1000,
-        train_scored=3,
-        robust_patients=2,
-        variants=("dose_25", "every_2nd", "cut_45", "unaligned"),
-        external=0,
+        "quick", patients=12, train=9, size=128, sizes=(1000, 2000, 3000), seeds=2, grid_samples=1000, train_scored=3,
+        robust_patients=2, variants=("dose_25", "every_2nd", "cut_45", "unaligned"), external=0,
     ),
     "paper": Preset(
-        name="paper",
-        patients=38,
-        train=30,
-        size=256,
-        sizes=tuple(range(5000, 25001, 2500)),
-        seeds=3,
-        grid_samples=5000,
-        train_scored=8,
-        robust_patients=4,
-        variants=(
-            *("dose_50", "dose_25", "dose_12", "every_2nd", "every_3rd", "cut_45", "cut_30", "dt_2", "unaligned"),
-            "wide_bolus",
-        ),
-        external=8,
+        "paper", patients=38, train=30, size=256, sizes=tuple(range(5000, 25001, 2500)), seeds=3, grid_samples=5000,
+        train_scored=8, robust_patients=4, external=8,
+        variants=("dose_50", "dose_25", "dose_12", "every_2nd", "every_3rd", "cut_45", "cut_30", "dt_2", "unaligned",
+                  "wide_bolus"),
     ),
-}
+}  # fmt: skip
 
 
 def choose(name: str, *, size: int | None = None, seeds: int | None = None) -> Preset:

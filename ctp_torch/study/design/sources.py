@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,14 +12,17 @@ from torch import Tensor
 
 from ctp_torch.errors import CTPError
 from ctp_torch.phantom.cohort import MAPS, split_patients
-from ctp_torch.phantom.patient import render_patient
+from ctp_torch.phantom.patient import ScanVariant, render_patient
 
 if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.io import CohortPatient
 
-__all__ = ["Drawn", "FromFolder", "Scan", "Source", "Truth", "open_folder"]
+__all__ = ["Drawn", "FromFolder", "PatientSource", "RawPatient", "Truth", "open_folder"]
+
+_FACTS = ("noise_hu", "motion", "stroke")
+"""What of the phantom's truth goes on record, beside the width of the bolus."""
 
 
 class Truth(NamedTuple):
@@ -36,7 +40,7 @@ class Truth(NamedTuple):
     """Width of the bolus, noise, diagnosis."""
 
 
-class Scan(NamedTuple):
+class RawPatient(NamedTuple):
     """A patient as delivered."""
 
     series: CTPSeries
@@ -60,37 +64,20 @@ class Drawn(NamedTuple):
         splits = split_patients(self.seed, self.patients, self.train)
         return [f"P{i + 1:03d}" for i, s in enumerate(splits) if s == split]
 
-    def scan(self, name: str, *, frames: int = 60, dt: float = 1.0, bolus_stretch: float = 1.0) -> Scan:
-        """A patient, rounded to whole HU as files hold it.
+    def scan(self, name: str, *, frames: int = 60, dt: float = 1.0, bolus_stretch: float = 1.0) -> RawPatient:
+        """A patient, rounded to whole HU as files hold it; by another protocol (``frames``, ``dt`` [s]) where asked.
 
-        Parameters
-        ----------
-        name
-            as in ``names``
-        frames, dt
-            another protocol: number of frames and their distance [s]
-        bolus_stretch
-            factor on the width of the bolus, besides the cohort's own
+        ``bolus_stretch`` is a factor on the width of the bolus, besides the cohort's own.
         """
         patient = render_patient(
-            self.seed,
-            int(name[1:]) - 1,
-            size=self.size,
-            frames=frames,
-            dt=dt,
-            noise_hu=self.noise_hu,
-            bolus_stretch=self.bolus_stretch * bolus_stretch,
-        )
-        series, known = patient.series, patient.truth
-        series = type(series)(series.hu.round_(), series.times, series.geometry, series.notes)
-        facts = {
-            "aif_fwhm_s": round(_width(known.aif, dt), 2),
-            "noise_hu": known.facts["noise_hu"],
-            "motion": known.facts["motion"],
-            "stroke": known.facts["stroke"],
-        }
-        maps = torch.stack([known.maps[quantity] for quantity in MAPS])
-        return Scan(series, None, Truth(maps, known.labels, known.core, known.penumbra, facts))
+            self.seed, int(name[1:]) - 1, size=self.size, frames=frames, dt=dt, noise_hu=self.noise_hu,
+            variant=ScanVariant(bolus_stretch=self.bolus_stretch * bolus_stretch),
+        )  # fmt: skip
+        series, true = patient.series, patient.truth
+        series = replace(series, hu=series.hu.round_())
+        facts = {"aif_fwhm_s": _width(true.aif, dt), **{fact: true.facts[fact] for fact in _FACTS}}
+        maps = torch.stack([true.maps[quantity] for quantity in MAPS])
+        return RawPatient(series, None, Truth(maps, true.labels, true.core, true.penumbra, facts))
 
 
 class FromFolder(NamedTuple):
@@ -105,14 +92,14 @@ class FromFolder(NamedTuple):
         """The patients that train or test."""
         return [patient.name for patient in self._patients() if patient.split == split]
 
-    def scan(self, name: str) -> Scan:
+    def scan(self, name: str) -> RawPatient:
         """A patient as its files tell."""
         from ctp_torch.io import read_series, read_target_indices
 
         patient = next(one for one in self._patients() if one.name == name)
         series = read_series(patient.series_path, dt=patient.dt)
         targets = read_target_indices(patient.maps_path, MAPS, series.geometry, patient.ranges, lut=patient.lut)
-        return Scan(series, targets, _read_truth(patient.truth_path, series.geometry))
+        return RawPatient(series, targets, _read_truth(patient.truth_path, series.geometry))
 
     def _patients(self) -> tuple[CohortPatient, ...]:
         """As the cohort lists them."""
@@ -121,7 +108,7 @@ class FromFolder(NamedTuple):
         return read_cohort(self.path, lut=self.lut).patients
 
 
-Source = Drawn | FromFolder
+PatientSource = Drawn | FromFolder
 
 
 def open_folder(path: Path, *, lut: str = "jet") -> FromFolder:
@@ -162,10 +149,10 @@ def _read_truth(folder: Path | None, geometry: Geometry) -> Truth | None:
             raise CTPError(f"{folder / name}.nii.gz doesn't lie on the slices of the series")
     facts: dict[str, object] = {}
     if (folder / "truth.json").is_file():
-        told = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
-        times = told["times_s"]
-        facts["aif_fwhm_s"] = round(_width(torch.tensor(told["aif_hu"]), times[1] - times[0]), 2)
-        facts |= {name: told["patient"].get(name) for name in ("noise_hu", "motion", "stroke")}
+        record = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
+        times = record["times_s"]
+        facts["aif_fwhm_s"] = _width(torch.tensor(record["aif_hu"]), times[1] - times[0])
+        facts |= {name: record["patient"].get(name) for name in _FACTS}
     maps = torch.stack([volumes[name].float() for name in MAPS])
     return Truth(maps, volumes["labels"].to(torch.uint8), volumes["core"] > 0, volumes["penumbra"] > 0, facts)
 
@@ -174,4 +161,4 @@ def _width(aif: Tensor, dt: float) -> float:
     """Full width of the arterial first pass at half its height [s]."""
     from ctp_torch.ops.bolus.first_pass import curve_width
 
-    return float(curve_width(aif.double(), dt))
+    return round(float(curve_width(aif.double(), dt)), 2)

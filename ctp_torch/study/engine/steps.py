@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctp_torch.io.atomic import whole
+from ctp_torch.study.design.rows import Row
 
 __all__ = ["Step", "fingerprint", "load_step", "perform", "seconds_of"]
 
@@ -21,25 +22,25 @@ class Step(NamedTuple):
     name: str
     """Of its file, without suffix; slashes make folders."""
     work: Callable[..., Any]
-    """``work(folder, **settings)`` gives what JSON can hold; larger results it writes to files of its own."""
+    """``work(folder, **settings)`` gives rows, or what JSON can hold; larger results it writes to files of its own."""
     settings: Mapping[str, Any]
     """Everything the result depends on."""
 
 
 def load_step(folder: Path, step: Step) -> Any | None:
     """The result that an earlier run left under the same settings; None when there is none."""
-    told = _told(folder, step)
-    return None if told is None else told["result"]
+    record = _read_record(folder, step)
+    return None if record is None else record["result"]
 
 
 def seconds_of(folder: Path, step: Step) -> float:
     """How long the step took [s]; 0 where it isn't done."""
-    told = _told(folder, step)
-    return 0.0 if told is None else float(told["seconds"])
+    record = _read_record(folder, step)
+    return 0.0 if record is None else float(record["seconds"])
 
 
 def perform(folder: Path, step: Step) -> Any:
-    """The result of a step: an earlier run's where there is one, else computed now and kept.
+    """The result of a step as JSON holds it: an earlier run's where there is one, else computed now and kept.
 
     Parameters
     ----------
@@ -48,20 +49,19 @@ def perform(folder: Path, step: Step) -> Any:
     step
         what to do
     """
-    told = _told(folder, step)
-    if told is not None:
-        return told["result"]
-    started = time.perf_counter()
-    result = _plain(step.work(folder, **step.settings))
-    told = {
-        "key": fingerprint(step.settings),
-        "seconds": round(time.perf_counter() - started, 2),
-        "settings": _plain(step.settings),
-        "result": result,
-    }
-    with whole(_file(folder, step), force=True) as partial:
-        partial.write_text(json.dumps(told) + "\n", encoding="utf-8")
-    return result
+    record = _read_record(folder, step)
+    if record is None:
+        started = time.perf_counter()
+        result = _plain(step.work(folder, **step.settings))
+        record = {
+            "key": fingerprint(step.settings),
+            "seconds": round(time.perf_counter() - started, 2),
+            "settings": _plain(step.settings),
+            "result": result,
+        }
+        with whole(folder / f"{step.name}.json", force=True) as partial:
+            partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return record["result"]
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -69,22 +69,19 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(_plain(settings), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _file(folder: Path, step: Step) -> Path:
-    """Where the result lies."""
-    return folder / f"{step.name}.json"
-
-
-def _told(folder: Path, step: Step) -> dict[str, Any] | None:
-    """What the step's file tells, when it is one of these settings."""
-    file = _file(folder, step)
+def _read_record(folder: Path, step: Step) -> dict[str, Any] | None:
+    """What the step's file holds, when it is one of these settings."""
+    file = folder / f"{step.name}.json"
     if not file.is_file():
         return None
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return told if told.get("key") == fingerprint(step.settings) else None
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return record if record.get("key") == fingerprint(step.settings) else None
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON gives it back: tuples become lists, named tuples objects, NaN null."""
+    """The value as JSON gives it back: tuples and rows become lists, named tuples objects, NaN null."""
+    if isinstance(value, Row):
+        return _plain(value.cells)
     if hasattr(value, "_asdict"):
         return {"kind": type(value).__name__, **{k: _plain(v) for k, v in value._asdict().items()}}
     if isinstance(value, Mapping):

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from ctp_torch.report.tables import MODEL_LABELS
 from ctp_torch.study.design.plan import external_source
 from ctp_torch.study.design.sources import Drawn
-from ctp_torch.study.engine.running import Findings
+from ctp_torch.study.engine.running import StudyResults
+from ctp_torch.study.work.floors import FLOORS
 
-__all__ = ["LEAD", "facts_of", "notes_of"]
+__all__ = ["LEAD", "facts_of", "filtered", "label_of", "notes_of"]
+
+_LABELS = {
+    **MODEL_LABELS,
+    **{f"floor_{name}": knows for name, knows in FLOORS.items()},
+    **{f"subtracted_{name}": f"{label}, baseline subtracted" for name, label in MODEL_LABELS.items()},
+    "teacher": "teacher (cSVD 0.1)",
+    "teacher_csvd_20": "teacher: cSVD 0.2",
+    "teacher_osvd": "teacher: oSVD",
+    "teacher_ssvd": "teacher: sSVD",
+    "teacher_tikhonov": "teacher: Tikhonov",
+}
 
 LEAD = (
     "Four regressors learned the maps of a cSVD deconvolution from single time curves of training patients; here they"
@@ -18,9 +31,19 @@ LEAD = (
 )
 
 
-def facts_of(found: Findings) -> dict[str, object]:
+def label_of(name: str) -> str:
+    """A predictor in words."""
+    return _LABELS.get(name, name)
+
+
+def filtered(width: float, what: str = "all") -> str:
+    """A filter width in words."""
+    return f"{what} filtered, Gaussian {width:g} px" if width else "unfiltered"
+
+
+def facts_of(results: StudyResults) -> dict[str, object]:
     """Settings of the study."""
-    study = found.study
+    study = results.study
     preset, source = study.preset, study.source
     facts: dict[str, object] = {"preset": preset.name}
     if isinstance(source, Drawn):
@@ -30,7 +53,7 @@ def facts_of(found: Findings) -> dict[str, object]:
         )
     else:
         facts["cohort"] = f"{len(study.train)} training and {len(study.test)} test patients of a folder"
-    widths = [one.get("aif_fwhm_s") for name, one in found.results.items() if name.startswith("patients/train")]
+    widths = [one.get("aif_fwhm_s") for name, one in results.results.items() if name.startswith("patients/train")]
     known = [w for w in widths if w is not None]
     if known:
         facts["width of the training patients' boluses [s]"] = f"{min(known):g} to {max(known):g}"
@@ -41,17 +64,17 @@ def facts_of(found: Findings) -> dict[str, object]:
     facts["training scores"] = f"on {len(study.scored)} of {len(study.train)} training patients, first seed"
     facts["scorecard, lesions, robustness"] = "models of the first seed, largest size"
     facts["degraded scans"] = f"{len(study.robust)} test patients"
-    strangers = external_source(study)
-    if strangers is not None:
+    external = external_source(study)
+    if external is not None:
         facts["another cohort"] = (
-            f"{strangers.patients} patients, seed {strangers.seed}, boluses {strangers.bolus_stretch:g} times as wide, "
-            f"{strangers.noise_hu:g} HU of noise; scored once"
+            f"{external.patients} patients, seed {external.seed}, boluses {external.bolus_stretch:g} times as wide, "
+            f"{external.noise_hu:g} HU of noise; scored once"
         )
-    facts["steps"] = f"{len(found.results)} done" + (f", {len(found.missing)} missing" if found.missing else "")
+    facts["steps"] = f"{len(results.results)} done" + (f", {len(results.missing)} missing" if results.missing else "")
     return facts
 
 
-def notes_of(found: Findings) -> list[str]:
+def notes_of(results: StudyResults) -> list[str]:
     """Paragraphs on how to read the tables."""
     notes = [
         "Filter widths are standard deviations of a Gaussian on the predictions of *every* model; the teacher is "
@@ -67,6 +90,6 @@ def notes_of(found: Findings) -> list[str]:
         "Degraded scans reach the students resampled to their 60 frames of 1 s (monotone cubic; what is missing at "
         "the end is held at the last value); the teacher deconvolves them as they are.",
     ]
-    if found.missing:
-        notes += ["", f"**Missing steps ({len(found.missing)})**: {', '.join(sorted(found.missing))}."]
+    if results.missing:
+        notes += ["", f"**Missing steps ({len(results.missing)})**: {', '.join(sorted(results.missing))}."]
     return notes

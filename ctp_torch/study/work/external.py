@@ -7,44 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from ctp_torch.study.design.patients import load_patient, prepare_patient
-from ctp_torch.study.design.sources import Source
+from ctp_torch.study.design.sources import PatientSource
 from ctp_torch.study.work.lesions import outline
 from ctp_torch.study.work.models import MODELS, keep_prediction, score_values, stored_model
-from ctp_torch.study.work.scorecard import card
+from ctp_torch.study.work.scorecard import score_card
 
-__all__ = ["score_stranger"]
+__all__ = ["score_external"]
 
 
-def score_stranger(
-    folder: Path, *, strangers: Source, name: str, size: int, widths: Sequence[float], calibrated: dict[str, Any],
-    **_: Any,
+def score_external(
+    folder: Path, *, external: PatientSource, name: str, size: int, widths: Sequence[float],
+    calibrated: dict[str, Any], **_: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores, card and lesions of one patient of the other cohort.
-
-    Parameters
-    ----------
-    folder
-        of all steps of the study whose models are used; the patient goes to its folder ``external``
-    strangers, name
-        which patient
-    size
-        training pixels of the models
-    widths
-        Gaussians [pixels]
-    calibrated
-        thresholds of the study's training patients
-    """
+    """Scores, card and lesions of one patient of the other cohort."""
     apart = folder / "external"
-    facts = prepare_patient(apart, source=strangers, name=name, split="test")
-    ready, _around = load_patient(apart, name, "test")
+    facts = prepare_patient(apart, source=external, name=name, split="test")
+    patient, _context = load_patient(apart, name, "test")
     rows = []
     for model in MODELS:
-        values = stored_model(folder, model).predict(ready.curves)
+        values = stored_model(folder, model).predict(patient.curves)
         keep_prediction(apart, model, name, values)
-        rows += score_values(apart, (model, 0, size), values, (name, "test"), widths)
-    return {
-        "facts": facts,
-        "scores": rows,
-        "card": card(apart, name=name, widths=widths),
-        "lesions": outline(apart, name=name, calibrated=calibrated),
-    }
+        rows += score_values((model, 0, size), values, patient, widths)
+    card, lesions = score_card(apart, name=name, widths=widths), outline(apart, name=name, calibrated=calibrated)
+    return {"facts": facts, "scores": rows, "card": card, "lesions": lesions}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
+from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.training import paper_model
 from ctp_torch.models import RandomForest
-from ctp_torch.study.design.patients import load_patient
-from ctp_torch.study.work.models import Pool, Scored, keep_prediction, load_pool, made, score_values
+from ctp_torch.models.base import Regressor
+from ctp_torch.study.design.patients import PatientContext, load_patient
+from ctp_torch.study.design.rows import ScoreRow
+from ctp_torch.study.work.models import Pool, Scored, load_pool, score_predictions, score_values
 
-__all__ = ["FLOORS", "one_number", "score_floor", "score_subtracted", "score_teachers"]
+__all__ = ["FLOORS", "one_number", "score_floor", "score_subtracted", "score_teachers", "without_baseline"]
 
 FLOORS = {
     "constant": "one constant",
@@ -28,91 +32,53 @@ FLOORS = {
 _LEAF = 25
 """Samples in a leaf of the forests on one number: a smooth conditional mean."""
 
+Predict = Callable[[PreparedPatient, PatientContext], Tensor]
+
 
 def score_floor(
     folder: Path, *, name: str, size: int, names: Sequence[str], scored: Scored, **_: Any
-) -> list[list[Any]]:
-    """Rows of scores of a floor, learned from the same pixels as the models of the first seed.
+) -> list[ScoreRow]:
+    """Rows of scores of a floor, learned from the same pixels as the models of the first seed."""
+    pool = load_pool(folder, 0).first(size)
+    predict: Predict
+    if name == "constant":
+        mean = pool.targets.mean(dim=0)
 
-    Parameters
-    ----------
-    folder
-        of all steps
-    name
-        one of ``FLOORS``; ``tissue`` has no rows where tissues aren't known
-    size
-        training pixels
-    names
-        training patients
-    scored
-        who is scored
-    """
-    pool = load_pool(folder, 0)
-    pool = Pool(*(values[:size] for values in pool))
-    if name == "tissue" and load_patient(folder, names[0], "train")[1].labels is None:
-        return []
-    if name in ("constant", "tissue"):
-        knows, wanted = _constants(folder, pool, names, per_tissue=name == "tissue"), None
+        def predict(patient: PreparedPatient, _: PatientContext) -> Tensor:
+            return mean.expand(len(patient.curves), -1)
+
+    elif name == "tissue":
+        people = [*((one, "train") for one in names), *((one, "test") for one in scored.test)]
+        if any(load_patient(folder, *person)[1].truth is None for person in people):
+            return []
+        table = _tissue_means(folder, pool, names)
+
+        def predict(patient: PreparedPatient, context: PatientContext) -> Tensor:
+            return table[_tissue(context)[patient.brain]]
+
     else:
-        n_before = torch.tensor([baseline_frames(folder, "train", one) for one in names])
-        feature = torch.empty(len(pool.curves), 1)
-        for patient, n in enumerate(n_before.tolist()):
-            rows = pool.patient == patient
-            feature[rows, 0] = one_number(pool.curves[rows], name, n)
-        knows, wanted = None, RandomForest(30, min_samples_leaf=_LEAF).fit(feature, pool.targets)
-    found = []
-    for one in scored.test:
-        ready, around = load_patient(folder, one, "test")
-        if wanted is not None:
-            number = one_number(ready.curves, name, baseline_frames(folder, "test", one))
-            values = wanted.predict(number[:, None])
-        elif knows is not None:
-            label = torch.zeros(len(ready.curves), dtype=torch.int64)
-            if name == "tissue" and around.labels is not None:
-                label = around.labels[ready.brain].long()
-            values = knows[label]
-        keep_prediction(folder, f"floor_{name}", one, values)
-        found += score_values(folder, (f"floor_{name}", 0, size), values, (one, "test"), scored.widths)
-    return found
+        predict = _learned(folder, RandomForest(30, min_samples_leaf=_LEAF), pool, names,
+                           lambda curves, n: one_number(curves, name, n)[:, None])  # fmt: skip
+    return _score_tests(folder, f"floor_{name}", predict, scored, size)
 
 
 def score_subtracted(
     folder: Path, *, name: str, size: int, names: Sequence[str], scored: Scored, **_: Any
-) -> list[list[Any]]:
-    """Rows of scores of a model that sees curves without their baseline: haemodynamics without anatomy.
-
-    Parameters
-    ----------
-    folder, size, names, scored
-        as in `score_floor`
-    name
-        of the model
-    """
-    pool = load_pool(folder, 0)
-    curves, targets, patient = pool.curves[:size], pool.targets[:size], pool.patient[:size]
-    subtracted = torch.empty_like(curves)
-    for i, one in enumerate(names):
-        rows = patient == i
-        subtracted[rows] = without_baseline(curves[rows], baseline_frames(folder, "train", one))
-    model = made(name, 0).fit(subtracted, targets)
-    found = []
-    for one in scored.test:
-        ready, _around = load_patient(folder, one, "test")
-        values = model.predict(without_baseline(ready.curves, baseline_frames(folder, "test", one)))
-        keep_prediction(folder, f"subtracted_{name}", one, values)
-        found += score_values(folder, (f"subtracted_{name}", 0, size), values, (one, "test"), scored.widths)
-    return found
+) -> list[ScoreRow]:
+    """Rows of scores of a model that sees curves without their baseline: haemodynamics without anatomy."""
+    predict = _learned(folder, paper_model(name), load_pool(folder, 0).first(size), names, without_baseline)
+    return _score_tests(folder, f"subtracted_{name}", predict, scored, size)
 
 
-def score_teachers(folder: Path, *, scored: Scored, **_: Any) -> list[list[Any]]:
+def score_teachers(folder: Path, *, scored: Scored, **_: Any) -> list[ScoreRow]:
     """Rows of scores of other deconvolutions of the same scans against the teacher: the ceiling."""
-    found = []
-    for patient in scored.test:
-        ready, around = load_patient(folder, patient, "test")
-        for name, indices in around.teachers.items():
-            values = indices.clamp_min(0).float()[:, ready.brain].T
-            found += score_values(folder, (f"teacher_{name}", 0, 0), values, (patient, "test"), scored.widths)
-    return found
+    rows = []
+    for name in scored.test:
+        patient, context = load_patient(folder, name, "test")
+        for teacher, indices in context.teachers.items():
+            values = indices.clamp_min(0).float()[:, patient.brain].T
+            rows += score_values((f"teacher_{teacher}", 0, 0), values, patient, scored.widths)
+    return rows
 
 
 def one_number(curves: Tensor, name: str, n_baseline: int) -> Tensor:
@@ -128,24 +94,52 @@ def without_baseline(curves: Tensor, n_baseline: int) -> Tensor:
     return curves - curves[:, :n_baseline].mean(dim=1, keepdim=True)
 
 
-def baseline_frames(folder: Path, split: str, name: str) -> int:
+def _score_tests(folder: Path, name: str, predict: Predict, scored: Scored, size: int) -> list[ScoreRow]:
+    """Rows of the test patients."""
+    people = [(patient, "test") for patient in scored.test]
+
+    def of_size(patient: PreparedPatient, context: PatientContext) -> Mapping[int, Tensor]:
+        return {size: predict(patient, context)}
+
+    return score_predictions(folder, (name, 0), of_size, people, scored, largest=size)
+
+
+def _learned(
+    folder: Path, model: Regressor, pool: Pool, names: Sequence[str], change: Callable[[Tensor, int], Tensor]
+) -> Predict:
+    """The prediction of a model fitted to changed curves; the change needs the number of frames before contrast."""
+    order = pool.patient.argsort(stable=True)
+    parts = [change(pool.curves[pool.patient == i], _baseline_frames(folder, "train", name))
+             for i, name in enumerate(names)]  # fmt: skip
+    features = torch.cat(parts)[order.argsort()]  # back in the order of the pool
+    model.fit(features, pool.targets)
+
+    def predict(patient: PreparedPatient, _: PatientContext) -> Tensor:
+        values: Tensor = model.predict(change(patient.curves, _baseline_frames(folder, "test", patient.name)))
+        return values
+
+    return predict
+
+
+def _baseline_frames(folder: Path, split: str, name: str) -> int:
     """Frames before contrast of a prepared patient."""
-    told = json.loads((folder / "patients" / split / f"{name}.json").read_text(encoding="utf-8"))
-    return int(told["result"]["baseline_frames"])
+    record = json.loads((folder / "patients" / split / f"{name}.json").read_text(encoding="utf-8"))
+    return int(record["result"]["baseline_frames"])
 
 
-def _constants(folder: Path, pool: Pool, names: Sequence[str], *, per_tissue: bool) -> Tensor:
-    """Mean targets ``(tissues, maps)``; of tissues that no sample has, the mean of all."""
-    mean = pool.targets.mean(dim=0)
-    if not per_tissue:
-        return mean[None]
+def _tissue_means(folder: Path, pool: Pool, names: Sequence[str]) -> Tensor:
+    """Mean targets ``(256, maps)`` by tissue; of tissues that no sample has, the mean of all."""
     label = torch.empty(len(pool.patient), dtype=torch.int64)
     for i, name in enumerate(names):
         rows = pool.patient == i
-        labels = load_patient(folder, name, "train")[1].labels
-        if labels is not None:
-            label[rows] = labels.flatten()[pool.pixel[rows]].long()
-    table = mean.repeat(256, 1)
+        label[rows] = _tissue(load_patient(folder, name, "train")[1]).flatten()[pool.pixel[rows]]
+    table = pool.targets.mean(dim=0).repeat(256, 1)
     for tissue in label.unique().tolist():
         table[tissue] = pool.targets[label == tissue].mean(dim=0)
     return table
+
+
+def _tissue(context: PatientContext) -> Tensor:
+    """True labels ``(z, y, x)``, to index with."""
+    assert context.truth is not None  # asked for before
+    return context.truth.labels.long()

@@ -16,73 +16,60 @@ from ctp_torch.lesions.calibration import CalibrationCase, calibrate
 from ctp_torch.lesions.find import Survey, delineate, survey
 from ctp_torch.lesions.thresholds import Thresholds
 from ctp_torch.phantom.cohort import MAPS
-from ctp_torch.study.design.patients import Surroundings, load_patient
-from ctp_torch.study.work.models import MODELS, load_prediction, spread_out
+from ctp_torch.study.design.patients import PatientContext, load_patient
+from ctp_torch.study.design.rows import LesionRow
+from ctp_torch.study.work.models import MODELS, load_prediction
 
-__all__ = ["COLUMNS", "calibrate_teacher", "dice", "outline", "physical"]
-
-COLUMNS = ("patient", "predictor", "thresholds", "part", "volume_ml", "true_ml", "dice_truth", "teacher_ml",
-           "dice_teacher")  # fmt: skip
-"""Of `outline`; the parts are core, penumbra and hypoperfusion (both together)."""
+__all__ = ["calibrate_teacher", "dice", "outline", "physical_maps"]
 
 
 def calibrate_teacher(folder: Path, *, names: Sequence[str], **_: Any) -> dict[str, float]:
     """The thresholds with which the teacher's maps give the true volumes on the training patients."""
     cases = []
     for name in names:
-        ready, around = load_patient(folder, name, "train")
-        if around.core is None or around.penumbra is None:
+        patient, context = load_patient(folder, name, "train")
+        if (truth := context.truth) is None:
             return {}
-        maps = physical(ready.targets.clamp_min(0).float(), ready.brain, around)
-        cases.append(
-            CalibrationCase(name, survey(maps, baseline=around.baseline), around.core, around.core | around.penumbra)
-        )
+        maps = physical_maps(patient.targets, patient.brain, context)
+        surveyed = survey(maps, baseline=context.baseline)
+        cases.append(CalibrationCase(name, surveyed, truth.core, truth.core | truth.penumbra))
     try:
-        found = calibrate(cases, method="csvd").thresholds
+        thresholds = calibrate(cases, method="csvd").thresholds
     except CTPError:
         return {}  # no training patient has a core
-    return {name: value for name, value in asdict(found).items() if isinstance(value, float)}
+    return {name: value for name, value in asdict(thresholds).items() if isinstance(value, float)}
 
 
-def outline(folder: Path, *, name: str, calibrated: dict[str, Any], **_: Any) -> list[list[Any]]:
-    """Rows of one test patient: every set of maps, with the conventional thresholds and the teacher's calibrated ones.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    name
-        test patient
-    calibrated
-        from `calibrate_teacher`; empty when there are none
-    """
-    ready, around = load_patient(folder, name, "test")
-    sets = {"teacher": ready.targets.clamp_min(0).float()}
-    sets |= {model: spread_out(load_prediction(folder, model, name), ready.brain) for model in MODELS}
-    limits = {"conventional": Thresholds()}
-    if calibrated:
-        limits["calibrated"] = Thresholds(**calibrated)
-    found: dict[str, Survey] = {}
-    for predictor, indices in sets.items():
-        found[predictor] = survey(physical(indices, ready.brain, around), baseline=around.baseline)
+def outline(folder: Path, *, name: str, calibrated: dict[str, Any], **_: Any) -> list[LesionRow]:
+    """Rows of one test patient: every set of maps, with the conventional and the calibrated thresholds."""
+    patient, context = load_patient(folder, name, "test")
+    sets = {"teacher": patient.targets, **{model: load_prediction(folder, model, patient) for model in MODELS}}
+    surveys = {
+        predictor: survey(physical_maps(indices, patient.brain, context), baseline=context.baseline)
+        for predictor, indices in sets.items()
+    }
+    limits = {"conventional": Thresholds(), **({"calibrated": Thresholds(**calibrated)} if calibrated else {})}
+    true = {} if context.truth is None else _named_parts(context.truth.core, context.truth.penumbra)
+    ml = context.geometry.voxel_volume_ml
     rows = []
-    for label, chosen in limits.items():
-        drawn = {predictor: _parts(one, chosen) for predictor, one in found.items()}
-        for predictor, parts in drawn.items():
-            for part, mask in (parts or {}).items():
-                true, ml = _true(around, part), around.geometry.voxel_volume_ml
-                taught = (drawn["teacher"] or {}).get(part)
-                rows.append([name, predictor, label, part, *_volumes(mask, true, taught, ml)])
+    for label, thresholds in limits.items():
+        parts = {predictor: _parts(surveyed, thresholds) or {} for predictor, surveyed in surveys.items()}
+        for predictor, masks in parts.items():
+            for part, mask in masks.items():
+                numbers = [int(mask.sum()) * ml]
+                for other in (true.get(part), parts["teacher"].get(part)):
+                    numbers += [float("nan")] * 2 if other is None else [int(other.sum()) * ml, dice(mask, other)]
+                rows.append(LesionRow(name, predictor, label, part, *(round(number, 4) for number in numbers)))
     return rows
 
 
-def physical(indices: Tensor, brain: Tensor, around: Surroundings) -> PerfusionMaps:
+def physical_maps(indices: Tensor, brain: Tensor, context: PatientContext) -> PerfusionMaps:
     """Maps in physical units of colour indices ``(maps, z, y, x)``, as far as their colours tell."""
     values = {}
-    for name, volume in zip(MAPS, indices, strict=True):
+    for name, volume in zip(MAPS, indices.clamp_min(0).float(), strict=True):
         low, high = QUANTITIES[name].display
         values[name] = torch.where(brain, low + volume / 255 * (high - low), torch.zeros_like(volume))
-    return PerfusionMaps(values, brain, around.geometry)
+    return PerfusionMaps(values, brain, context.geometry)
 
 
 def dice(first: Tensor, second: Tensor) -> float:
@@ -91,25 +78,15 @@ def dice(first: Tensor, second: Tensor) -> float:
     return 2.0 * int((first & second).sum()) / total if total else float("nan")
 
 
-def _parts(found: Survey, limits: Thresholds) -> dict[str, Tensor] | None:
+def _parts(surveyed: Survey, limits: Thresholds) -> dict[str, Tensor] | None:
     """Masks by part; None where no tissue is normal, so that nothing can be told."""
     try:
-        lesions = delineate(found, limits)
+        lesions = delineate(surveyed, limits)
     except NoNormalTissueError:
         return None
-    return {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
+    return _named_parts(lesions.core, lesions.penumbra)
 
 
-def _true(around: Surroundings, part: str) -> Tensor | None:
-    """The true mask of a part, where it is known."""
-    if around.core is None or around.penumbra is None:
-        return None
-    return {"core": around.core, "penumbra": around.penumbra, "hypoperfusion": around.core | around.penumbra}[part]
-
-
-def _volumes(mask: Tensor, true: Tensor | None, taught: Tensor | None, ml: float) -> list[float]:
-    """Volumes [mL] and Dice of a mask, in the order of ``COLUMNS``."""
-    numbers = [int(mask.sum()) * ml]
-    for other in (true, taught):
-        numbers += [float("nan")] * 2 if other is None else [int(other.sum()) * ml, dice(mask, other)]
-    return [round(value, 4) for value in numbers]
+def _named_parts(core: Tensor, penumbra: Tensor) -> dict[str, Tensor]:
+    """Masks by the names of `LesionRow`."""
+    return {"core": core, "penumbra": penumbra, "hypoperfusion": core | penumbra}

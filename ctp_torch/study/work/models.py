@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,18 +11,20 @@ from torch import Tensor
 
 from ctp_torch import models
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.io.atomic import whole
-from ctp_torch.learning.scoring import measure, yardstick
-from ctp_torch.learning.training import draw, fingerprint
+from ctp_torch.io.atomic import save_tensors
+from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.scoring import measure, reference_of
+from ctp_torch.learning.training import draw, fingerprint, paper_model
 from ctp_torch.models.base import Regressor
 from ctp_torch.models.load import load_model
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.pipeline.recipe import Recipe
-from ctp_torch.study.design.patients import load_patient
+from ctp_torch.study.design.patients import PatientContext, load_patient
+from ctp_torch.study.design.rows import ScoreRow, six_digits
 
 __all__ = ["MODELS", "Pool", "Scored", "draw_pool", "fit_kernel_ridge", "keep_prediction", "load_pool",
-           "load_prediction", "made", "score_forest", "score_kernel_ridge", "score_linear", "score_values",
-           "spread_out", "stored_model"]  # fmt: skip
+           "load_prediction", "prediction_file", "score_forest", "score_kernel_ridge", "score_linear",
+           "score_predictions", "score_values", "spread_out", "stored_model"]  # fmt: skip
 
 MODELS = ("linear", "ridge", "krr", "rf")
 """In the order of the paper's tables."""
@@ -42,6 +44,10 @@ class Pool(NamedTuple):
     dt: Tensor
     """``(1,)`` time between frames [s]."""
 
+    def first(self, n: int) -> Pool:
+        """The training set of size n."""
+        return self._replace(**{k: getattr(self, k)[:n] for k in ("curves", "targets", "patient", "pixel")})
+
 
 class Scored(NamedTuple):
     """Who is scored, and at which widths."""
@@ -55,21 +61,14 @@ class Scored(NamedTuple):
     curve_widths: Sequence[float]
     """Gaussians [pixels] at the other sizes."""
 
+    @property
+    def people(self) -> list[tuple[str, str]]:
+        """Name and split of everybody."""
+        return [(name, "test") for name in self.test] + [(name, "train") for name in self.train]
+
 
 def draw_pool(folder: Path, *, names: Sequence[str], n_samples: int, seed: int, **_: Any) -> dict[str, object]:
-    """Pixels drawn evenly over the training patients and their slices, then shuffled: prefixes are smaller draws.
-
-    Parameters
-    ----------
-    folder
-        of all steps
-    names
-        training patients
-    n_samples, seed
-        of the draw
-    """
-    from safetensors.torch import save_file
-
+    """Pixels drawn evenly over the training patients and their slices, then shuffled: prefixes are smaller draws."""
     files = [folder / "patients" / "train" / f"{name}.safetensors" for name in names]
     data = draw(files, n_samples, seed=seed)
     sizes = torch.tensor([len(data.pixels[name]) for name in names])
@@ -77,9 +76,8 @@ def draw_pool(folder: Path, *, names: Sequence[str], n_samples: int, seed: int, 
     order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed + 1))
     pixel = torch.cat([data.pixels[name] for name in names])
     tensors = {"curves": data.curves, "targets": data.targets, "patient": patient, "pixel": pixel}
-    with whole(_pool_file(folder, seed), force=True) as partial:
-        shuffled = {name: values[order].contiguous() for name, values in tensors.items()}
-        save_file({**shuffled, "dt": torch.tensor([data.dt], dtype=torch.float64)}, partial)
+    shuffled = {name: values[order].contiguous() for name, values in tensors.items()}
+    save_tensors({**shuffled, "dt": torch.tensor([data.dt], dtype=torch.float64)}, _pool_file(folder, seed))
     return {"samples": n_samples, "pixels": fingerprint(data.pixels), "frames": data.curves.shape[1], "dt": data.dt}
 
 
@@ -92,51 +90,75 @@ def load_pool(folder: Path, seed: int) -> Pool:
 
 def score_linear(
     folder: Path, *, name: str, seed: int, sizes: Sequence[int], scored: Scored, **_: Any
-) -> list[list[Any]]:
+) -> list[ScoreRow]:
     """Rows of scores of a linear model at all sizes; the largest of the first seed is kept."""
-    pool = load_pool(folder, seed)
-    fitted = {n: made(name, seed).fit(pool.curves[:n], pool.targets[:n]) for n in sizes}
-    if seed == 0:
-        _keep(folder, name, fitted[max(sizes)], pool)
-    return _score(folder, name, seed, fitted, scored, max(sizes))
+    return _fit_and_score(folder, (name, seed), sizes, scored, max(sizes))
 
 
-def score_forest(folder: Path, *, seed: int, size: int, largest: int, scored: Scored, **_: Any) -> list[list[Any]]:
+def score_forest(folder: Path, *, seed: int, size: int, largest: int, scored: Scored, **_: Any) -> list[ScoreRow]:
     """Rows of scores of a forest of one size; one forest predicts all maps."""
-    pool = load_pool(folder, seed)
-    forest = made("rf", seed).fit(pool.curves[:size], pool.targets[:size])
-    if seed == 0 and size == largest:
-        _keep(folder, "rf", forest, pool)
-    return _score(folder, "rf", seed, {size: forest}, scored, largest)
+    return _fit_and_score(folder, ("rf", seed), [size], scored, largest)
 
 
 def fit_kernel_ridge(folder: Path, *, seed: int, sizes: Sequence[int], **_: Any) -> dict[str, object]:
     """Kernel ridge of all sizes from one factorisation, in one model file."""
     pool = load_pool(folder, seed)
     model = models.learning_curve(pool.curves, pool.targets, sizes)
-    path = folder / "models" / f"krr-sizes-{seed}.safetensors"
+    path = _sizes_file(folder, seed)
     path.parent.mkdir(exist_ok=True)
     model.save(path)
     if seed == 0:
-        _keep(folder, "krr", _last(model), pool)
+        _keep_model(folder, "krr", _largest_of(model), pool)
     return {"residual": model.residual_, "reason": model.plan_["reason"]}
 
 
 def score_kernel_ridge(
     folder: Path, *, seed: int, sizes: Sequence[int], name: str, split: str, scored: Scored, **_: Any
-) -> list[list[Any]]:
+) -> list[ScoreRow]:
     """Rows of scores of one patient for kernel ridge of all sizes, or of the largest for a training patient."""
-    model = load_model(folder / "models" / f"krr-sizes-{seed}.safetensors")
-    ready, _around = load_patient(folder, name, split)
-    if split == "train" and isinstance(model, models.KernelRidge):
-        fitted = {max(sizes): _last(model).predict(ready.curves)}
-    else:
-        fitted = dict(zip(sizes, model.predict(ready.curves), strict=True))
+    model = load_model(_sizes_file(folder, seed))
+
+    def predict(patient: PreparedPatient, _: PatientContext) -> Mapping[int, Tensor]:
+        if split == "train" and isinstance(model, models.KernelRidge):
+            return {max(sizes): _largest_of(model).predict(patient.curves)}
+        return dict(zip(sizes, model.predict(patient.curves), strict=True))
+
+    return score_predictions(folder, ("krr", seed), predict, [(name, split)], scored, largest=max(sizes))
+
+
+def score_predictions(
+    folder: Path, model: tuple[str, int], predict: Callable[[PreparedPatient, PatientContext], Mapping[int, Tensor]],
+    people: Iterable[tuple[str, str]], scored: Scored, *, largest: int,
+) -> list[ScoreRow]:  # fmt: skip
+    """Rows of many patients; what the first seed predicts of a test patient at the largest size is kept.
+
+    ``model`` is a name and a seed; ``predict`` gives a patient's unrounded indices ``(voxels, maps)`` by training size.
+    """
     rows = []
-    for size, values in fitted.items():
-        if split == "test" and seed == 0 and size == max(sizes):
-            keep_prediction(folder, "krr", name, values)
-        rows += score_values(folder, ("krr", seed, size), values, (name, split), _widths(scored, size, max(sizes)))
+    for name, split in people:
+        patient, context = load_patient(folder, name, split)
+        for size, values in predict(patient, context).items():
+            if split == "test" and model[1] == 0 and size == largest:
+                keep_prediction(folder, model[0], name, values)
+            widths = scored.widths if size == largest else scored.curve_widths
+            rows += score_values((*model, size), values, patient, widths)
+    return rows
+
+
+def score_values(
+    model: tuple[str, int, int], values: Tensor, patient: PreparedPatient, widths: Sequence[float]
+) -> list[ScoreRow]:
+    """Rows of one patient, predicted as ``(voxels, maps)`` indices by a model of that name, seed and training size."""
+    volumes = spread_out(values.clamp(0, 255), patient.brain)
+    reference = reference_of(patient.targets, patient.brain, patient.head)
+    rows = []
+    for width in widths:
+        scores = measure(reference, volumes, filter_px=width).tolist()  # (maps, z, 4)
+        for quantity, slices in zip(MAPS, scores, strict=True):
+            low, high = QUANTITIES[quantity].display
+            for z, (frame, inside, mae, r) in enumerate(slices):
+                numbers = map(six_digits, (frame, inside, mae * (high - low) / 255, r))
+                rows.append(ScoreRow(patient.name, patient.split, z, quantity, *model, width, *numbers))
     return rows
 
 
@@ -145,20 +167,21 @@ def stored_model(folder: Path, name: str) -> Regressor:
     return load_model(folder / "models" / f"{name}.safetensors")
 
 
+def prediction_file(folder: Path, model: str, patient: str) -> Path:
+    """Where a prediction of a test patient lies."""
+    return folder / "predictions" / model / f"{patient}.safetensors"
+
+
 def keep_prediction(folder: Path, model: str, patient: str, values: Tensor) -> None:
     """Write the unrounded indices ``(voxels, maps)`` of a test patient."""
-    from safetensors.torch import save_file
-
-    path = folder / "predictions" / model / f"{patient}.safetensors"
-    with whole(path, force=True) as partial:
-        save_file({"indices": values.clamp(0, 255).float().contiguous()}, partial)
+    save_tensors({"indices": values.clamp(0, 255).float().contiguous()}, prediction_file(folder, model, patient))
 
 
-def load_prediction(folder: Path, model: str, patient: str) -> Tensor:
-    """Read back what `keep_prediction` wrote."""
+def load_prediction(folder: Path, model: str, patient: PreparedPatient) -> Tensor:
+    """Volumes ``(maps, z, y, x)`` of what `keep_prediction` wrote."""
     from safetensors.torch import load_file
 
-    return load_file(folder / "predictions" / model / f"{patient}.safetensors")["indices"]
+    return spread_out(load_file(prediction_file(folder, model, patient.name))["indices"], patient.brain)
 
 
 def spread_out(values: Tensor, brain: Tensor) -> Tensor:
@@ -168,18 +191,23 @@ def spread_out(values: Tensor, brain: Tensor) -> Tensor:
     return volumes
 
 
-def made(name: str, seed: int) -> Regressor:
-    """An unfitted model with the paper's settings."""
-    table: dict[str, Callable[[], Regressor]] = {
-        "linear": models.LinearRegression,
-        "ridge": lambda: models.Ridge(alpha=0.1),
-        "krr": lambda: models.KernelRidge(alpha=0.1, gamma=8.0),
-        "rf": lambda: models.RandomForest(n_estimators=90, max_depth=55, seed=seed),
-    }
-    return table[name]()
+def _fit_and_score(
+    folder: Path, model: tuple[str, int], sizes: Sequence[int], scored: Scored, largest: int
+) -> list[ScoreRow]:
+    """Rows of everybody; training patients at the largest size alone."""
+    (name, seed), pool = model, load_pool(folder, model[1])
+    fitted = {n: paper_model(name, seed=seed).fit(pool.curves[:n], pool.targets[:n]) for n in sizes}
+    if seed == 0 and largest in fitted:
+        _keep_model(folder, name, fitted[largest], pool)
+
+    def predict(patient: PreparedPatient, _: PatientContext) -> Mapping[int, Tensor]:
+        shown = [size for size in sizes if patient.split == "test" or size == largest]
+        return {size: fitted[size].predict(patient.curves) for size in shown}
+
+    return score_predictions(folder, model, predict, scored.people, scored, largest=largest)
 
 
-def _last(model: models.KernelRidge) -> models.KernelRidge:
+def _largest_of(model: models.KernelRidge) -> models.KernelRidge:
     """The model of the largest size out of those of a learning curve."""
     import copy
 
@@ -188,7 +216,7 @@ def _last(model: models.KernelRidge) -> models.KernelRidge:
     return one
 
 
-def _keep(folder: Path, name: str, model: Regressor, pool: Pool) -> None:
+def _keep_model(folder: Path, name: str, model: Regressor, pool: Pool) -> None:
     """Write a model with its recipe, so that ``ctp-torch maps --model`` takes it."""
     recipe = Recipe(
         frames=pool.curves.shape[1],
@@ -201,54 +229,11 @@ def _keep(folder: Path, name: str, model: Regressor, pool: Pool) -> None:
     model.save(path, metadata={"recipe": recipe.as_metadata()})
 
 
-def _widths(scored: Scored, size: int, largest: int) -> Sequence[float]:
-    """Filter widths for a size."""
-    return scored.widths if size == largest else scored.curve_widths
-
-
-def _score(
-    folder: Path, name: str, seed: int, fitted: dict[int, Regressor], scored: Scored, largest: int
-) -> list[list[Any]]:
-    """Rows of all patients and sizes."""
-    rows = []
-    people = [(n, "test") for n in scored.test] + [(n, "train") for n in scored.train]
-    for patient, split in people:
-        ready, _ = load_patient(folder, patient, split)
-        for size, model in fitted.items():
-            if split == "train" and size != largest:
-                continue
-            values = model.predict(ready.curves)
-            if split == "test" and seed == 0 and size == largest:
-                keep_prediction(folder, name, patient, values)
-            rows += score_values(folder, (name, seed, size), values, (patient, split), _widths(scored, size, largest))
-    return rows
-
-
-def score_values(
-    folder: Path, which: tuple[str, int, int], values: Tensor, person: tuple[str, str], widths: Sequence[float]
-) -> list[list[Any]]:
-    """Rows of one patient, model, seed and size."""
-    ready, _ = load_patient(folder, *person)
-    volumes = spread_out(values.clamp(0, 255), ready.brain)
-    against = yardstick(ready.targets, ready.brain, ready.head)
-    rows = []
-    for width in widths:
-        scores = measure(against, volumes, filter_px=width)
-        for m, quantity in enumerate(MAPS):
-            low, high = QUANTITIES[quantity].display
-            for z, (frame, inside, mae, r) in enumerate(scores[m].tolist()):
-                unit = mae * (high - low) / 255
-                rows.append([*person, z, quantity, *which, width, *(_short(v) for v in (frame, inside, unit, r))])
-    return rows
-
-
-def _short(value: float) -> float:
-    """Six digits."""
-    return float(f"{value:.6g}")
+def _sizes_file(folder: Path, seed: int) -> Path:
+    """Where kernel ridge of all sizes lies."""
+    return folder / "models" / f"krr-sizes-{seed}.safetensors"
 
 
 def _pool_file(folder: Path, seed: int) -> Path:
-    """Where the training pixels of a seed are."""
-    path = folder / "pool" / f"{seed}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    return path
+    """Where the training pixels of a seed lie."""
+    return folder / "pool" / f"{seed}.safetensors"

@@ -33,8 +33,8 @@ def test_round_trip_is_exact(slope, intercept, signed, tmp_path):
     assert torch.equal(again.hu, series.hu)
     torch.testing.assert_close(again.times, series.times, atol=1e-6, rtol=0)
     assert again.geometry.matches(series.geometry, tolerance_mm=1e-6)
-    assert again.notes["time_source"] == "AcquisitionDateTime"
-    assert again.notes["left_out"] == []
+    assert again.provenance.time_source == "AcquisitionDateTime"
+    assert again.provenance.left_out == ()
 
 
 def test_pydicom_and_simpleitk_agree(tmp_path):

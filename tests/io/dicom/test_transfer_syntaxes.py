@@ -86,7 +86,7 @@ def test_a_series_compressed_by_dcmtk(name, multi_frame, tmp_path):
         subprocess.run([*COMPRESSORS[name], str(path), packed], check=True, capture_output=True)
     series = read_series(tmp_path / "packed")
     np.testing.assert_array_equal(series.hu.numpy(), scan.hu - np.arange(2)[:, None, None, None])
-    assert "Explicit VR Little Endian" not in series.notes["transfer_syntax"]
+    assert "Explicit VR Little Endian" not in series.provenance.transfer_syntax
 
 
 def test_damaged_pixels_are_named(tmp_path):

@@ -15,7 +15,8 @@ from oracles import naive_reader
 from oracles.traps import TRAPS, Refuses
 
 from ctp_torch.io import read_series
-from ctp_torch.io.dicom import candidates, grid, index, pixels, read, select, times
+from ctp_torch.io.dicom import candidates, grid, index, pixels, read, select
+from ctp_torch.io.dicom import times as moments
 
 
 def _one_time_a_volume(patch):
@@ -34,8 +35,8 @@ def _even_times(patch):
 
 
 def _content_time_first(patch):
-    patch.setattr(times, "TIME_SOURCES", ("ContentTime", *times.TIME_SOURCES))
-    patch.setattr(times, "_LATE", ())
+    patch.setattr(moments, "TIME_SOURCES", ("ContentTime", *moments.TIME_SOURCES))
+    patch.setattr(moments, "_LATE", ())
 
 
 def _strict_about_values(patch):
@@ -112,7 +113,7 @@ def _short_pixels_filled(patch):
 
 
 BROKEN = {
-    "content_time_backwards_and_alone": lambda patch: patch.setattr(times, "_runs_with_numbers", lambda *_: True),
+    "content_time_backwards_and_alone": lambda patch: patch.setattr(moments, "_runs_with_numbers", lambda *_: True),
     "no_times": _any_order_is_a_clock,
     "whole_seconds_twice_a_second": _every_image_a_cell,
     "doubled_cell": _every_image_a_cell,
@@ -187,9 +188,9 @@ def test_trap(name, tmp_path, monkeypatch):
     else:
         series = read_series(path, **expected.options)
         check(expected, series)
-        notes = json.dumps(series.notes)
+        notes = json.dumps(series.provenance.as_dict())
         assert expected.says in notes
-        assert expected.source in ("", series.notes["time_source"])
+        assert expected.source in ("", series.provenance.time_source)
         assert "SECRET" not in notes.upper()
     if name in BROKEN:
         BROKEN[name](monkeypatch)

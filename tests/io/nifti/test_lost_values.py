@@ -57,4 +57,4 @@ def test_a_series_says_what_was_lost(tmp_path):
     values[2, 3, 1, 2] = np.nan
     series = read_series(saved(tmp_path / "a.nii.gz", values))
     assert series.hu.isfinite().all()
-    assert any("1 pixel(s) hold NaN or infinity" in text for text in series.notes["warnings"])
+    assert any("1 pixel(s) hold NaN or infinity" in text for text in series.provenance.warnings)

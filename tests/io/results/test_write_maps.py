@@ -6,6 +6,7 @@ from dataclasses import replace
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 import torch
@@ -47,9 +48,24 @@ def test_round_trip(orientation, form, tmp_path):
         assert form == "nifti" or one.unit == CODES[name][2]
 
 
+@pytest.mark.parametrize("form", ["ct", "pm"])
+def test_a_viewer_opens_a_map_at_its_range(form, tmp_path):
+    """OEFmax, shown from 20 to 60 %. Mutations seen red: half of the top for the middle; the top for the width."""
+    made_scan(tmp_path / "ct")
+    maps, _ = made_maps(tmp_path / "ct", names=("oefmax",))
+    write_maps(maps, tmp_path / "out", formats=(form,), source=tmp_path / "ct")
+    one = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
+    if form == "pm":
+        one = one.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0]
+    assert (float(one.WindowCenter), float(one.WindowWidth)) == (40.0, 40.0)
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_simpleitk_reads_ct_images(orientation, tmp_path):
-    """Physical values and geometry, by the program most others are built on."""
+    """Physical values and geometry, by the program most others are built on; locations along the normal.
+
+    Mutation seen red: locations along the third row of the cosines.
+    """
     made_scan(tmp_path / "ct", orientation=orientation)
     maps, _ = made_maps(tmp_path / "ct", names=("cbf", "tmax"))
     write_maps(maps, tmp_path / "out", formats=("ct",), source=tmp_path / "ct")
@@ -70,6 +86,9 @@ def test_simpleitk_reads_ct_images(orientation, tmp_path):
                 image.TransformIndexToPhysicalPoint(index[::-1]), lps(maps.geometry, *index), atol=1e-3
             )
     assert seen == {"cbf", "tmax"}
+    for one in objects(tmp_path / "out")["ct"]:
+        normal = np.cross(one.ImageOrientationPatient[:3], one.ImageOrientationPatient[3:])
+        assert float(one.SliceLocation) == pytest.approx(float(normal @ np.array(one.ImagePositionPatient)), abs=1e-3)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -106,7 +125,10 @@ def on_grid(volume, geometry):
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_highdicom_reads_maps_segments_and_numbers_back(orientation, tmp_path):
-    """Identical: every voxel of map and segment at its place in the patient, every number with its unit."""
+    """Identical: every voxel of map and segment at its place in the patient, every number with its unit.
+
+    Mutation seen red: segments counted from 0 where the report refers to them.
+    """
     made_scan(tmp_path / "ct", orientation=orientation)
     maps, lesions = made_maps(tmp_path / "ct")
     write_maps(maps, tmp_path / "out", formats=("pm", "seg", "sr"), source=tmp_path / "ct", lesions=lesions)
@@ -136,6 +158,13 @@ def test_highdicom_reads_maps_segments_and_numbers_back(orientation, tmp_path):
         ("mismatch", "CBV index"): (0.7, "{ratio}"),
     }
     assert {g.reference_type.value for g in groups} == {"121191"}  # Referenced Segment
+    referred = {
+        group.tracking_identifier: item.ReferencedSOPSequence[0].ReferencedSegmentNumber
+        for group in groups
+        for item in group[0].ContentSequence
+        if "ReferencedSegmentNumber" in item.get("ReferencedSOPSequence", [{}])[0]
+    }
+    assert referred == {"core": 1, "penumbra": 2}
     assert segmentation.SegmentSequence[0].TrackingUID in {g.tracking_uid for g in groups}
 
 

@@ -12,7 +12,6 @@ from scenes import hemisphere_removed
 
 from ctp_torch import ops
 from ctp_torch.errors import QualityError
-from ctp_torch.ops.bolus import vessels
 
 
 def change(made):
@@ -140,16 +139,16 @@ def test_curves_count_by_their_height_and_by_how_near_they_pass():
     """
     parts = [(20, 80.0, 0.0), (20, 80.0, 0.5), (20, 40.0, 0.0), (20, 80.0, 1.5)]
     moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts, tissue=3.0, noise=0.05)
-    rows = moved[:, 0, 8:16:2, 8:28].permute(1, 2, 0).flatten(0, 1)  # (voxels, time)
-    group = torch.arange(80) < 20
-    weights = vessels._arterial_weights(rows, group, moved[:, 1, 0, 0], 1.0, n_highest=4).view(4, 20)
-    torch.testing.assert_close(weights.mean(dim=1).float(), torch.tensor([1.0, 0.61, 0.25, 0.0]), rtol=0, atol=0.06)
-    sooner = moved[:, 1, 0, 0].roll(-8)  # where the tissue has risen before, the group alone is left
-    weights = vessels._arterial_weights(rows, group, sooner, 1.0, n_highest=4)
-    assert torch.equal(weights > 0, group)
     aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
-    assert aif.mask[0, 8, 8:28].all()
-    assert not aif.mask[1:].any()
+    rows = moved[:, 0, 8:16:2, 8:28].mean(dim=2)  # (time, groups)
+    expected = rows @ torch.tensor([1.0, 0.61, 0.25, 0.0]).to(rows) / 1.86
+    torch.testing.assert_close(aif.curve, expected, rtol=0, atol=1.0, check_dtype=False)
+    assert int(aif.mask[0, 8:14:2, 8:28].sum()) == int(aif.mask.sum()) == 60
+    frames, beside = torch.arange(60.0), brain.clone()
+    beside[0, 8:16:2, 8:28] = False
+    moved[:, beside] += (gamma_variate(frames, 7.25, 3.0) - gamma_variate(frames, 10.0, 3.0))[:, None]
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)  # the tissue has risen before the second group
+    assert int(aif.mask[0, 8:14:4, 8:28].sum()) == int(aif.mask.sum()) == 40
 
 
 @pytest.mark.parametrize(("slice_mm", "n_vof"), [(8.0, 3), (5.0, 3), (0.5, 25)])
@@ -177,6 +176,29 @@ def test_ratio_of_areas(dtype, device):
         torch.testing.assert_close(scaled, expected * aif, rtol=1e-5, atol=1e-5)
     late = gamma_variate(torch.arange(60.0), 14.0, beta=3.0).to(aif)
     assert ops.scale_aif(late / 3.6, late)[1] == pytest.approx(3.6, rel=1e-6)
+
+
+def test_what_has_not_come_out_yet_is_left_out_of_the_ratio():
+    """A vein that is 2.5 times the artery, seven frames late, and both still full when the scan ends.
+
+    Mutation seen red: the artery's area up to the end.
+    """
+    t = torch.arange(50.0)
+    aif = gamma_variate(t, 10.0) + 60.0 * torch.sigmoid((t.double() - 20.0) / 2.0)
+    vof = 2.5 * torch.cat([aif.new_zeros(7), aif[:-7]])
+    assert ops.scale_aif(aif, vof)[1] == pytest.approx(2.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("height", "is_vein"), [(100.0, False), (240.0, True)])
+def test_a_vein_holds_at_least_half_as_much_as_the_fullest_vessels(height, is_vein):
+    """Mutations seen red: an area of any size; that of all the fullest instead of half."""
+    parts = [(60, 300.0, 0.0), (60, 300.0, 0.0), (60, 300.0, 0.0), (60, height, 6.0)]
+    moved, brain, spacing = drawn_curves((4, 80, 80), (5.0, 1.8, 1.8), parts)
+    aif = ops.select_aif(moved, brain, 1.0, spacing=spacing)
+    vof = ops.select_vof(moved, brain, 1.0, spacing=spacing, aif=aif.curve)
+    assert (vof is not None) == is_vein
+    if vof is not None:
+        assert int(vof.mask[0, 14].sum()) == int(vof.mask.sum()) >= 3
 
 
 def test_width_of_the_first_pass():

@@ -1,5 +1,6 @@
 """The laws of deconvolution over all methods, on noise-free analytic curves with tails that have gone."""
 
+from dataclasses import replace
 from functools import partial
 
 import laws
@@ -69,7 +70,6 @@ def test_device_and_dtype(method, device, dtype):
 def test_shapes(method):
     curves, aif = curves_and_aif()
     found = method(curves, aif, 1.0)
-    assert len(found) == 8
     for part in (found.cbf, found.cbv, found.mtt, found.tmax):
         assert part.shape == (12,)
     if found.k is not None:
@@ -100,15 +100,15 @@ def test_a_wrong_method_breaks_the_laws(generator):
 
     def clipped(c, a, dt):
         found = csvd(c, a, dt)
-        return found._replace(cbf=found.cbf.clamp(max=30.0))
+        return replace(found, cbf=found.cbf.clamp(max=30.0))
 
     def normalised(c, a, dt):
         found = csvd(c, a, dt)
-        return found._replace(cbf=found.cbf / found.cbf.mean())
+        return replace(found, cbf=found.cbf / found.cbf.mean())
 
     def numbered(c, a, dt):
         found = csvd(c, a, dt)
-        return found._replace(cbf=found.cbf + torch.arange(len(c)))
+        return replace(found, cbf=found.cbf + torch.arange(len(c)))
 
     with pytest.raises(AssertionError):
         laws.scaling_the_curve_scales_flow(clipped, curves, aif, 1.0)

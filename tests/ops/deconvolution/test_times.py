@@ -1,12 +1,16 @@
 """Uneven frames and slices taken at different moments, over all methods."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from deconvolutions import METHODS
 from oracles.analytic_curves import CLINICAL, GammaVariate, tissue_curve
 
-from ctp_torch.ops.deconvolution.passage import by_timing, check_passage, is_regular, on_regular_grid
+from ctp_torch import ops
+from ctp_torch.ops.bolus.resample import regular_times, resample_curves
+from ctp_torch.ops.deconvolution.passage import Passage, by_timing, is_regular, on_regular_grid
 from ctp_torch.ops.deconvolution.svd import csvd
 
 AIF = GammaVariate(**CLINICAL)
@@ -66,7 +70,7 @@ def test_by_timing_puts_voxels_back(generator):
     shift = torch.tensor([0.5, 0.0, 0.25, 0.0, 0.5], dtype=torch.float64)
     curves = torch.rand(5, 60, generator=generator, dtype=torch.float64)
     curves[:, 30:] *= 0.1
-    passage = check_passage(curves, torch.tensor(AIF(t.numpy())), 1.0, t + shift[:, None], t)
+    passage = Passage(curves, torch.tensor(AIF(t.numpy())), 1.0, times=t + shift[:, None], aif_times=t)
     calls = []
 
     def solve(part, times):
@@ -84,18 +88,56 @@ def test_what_counts_as_even():
     t = torch.arange(60, dtype=torch.float64)
     curves, aif = tissue(t.numpy()), torch.tensor(AIF(t.numpy()))
     jitter = 0.04 * (-1) ** t
-    assert is_regular(check_passage(curves, aif, 1.0, t + jitter))
-    assert not is_regular(check_passage(curves, aif, 1.0, t + 2 * jitter))
-    assert not is_regular(check_passage(curves, aif, 1.0, t + 0.03 * (t - 30).clamp(min=0)))
+    assert is_regular(Passage(curves, aif, 1.0, times=t + jitter))
+    assert not is_regular(Passage(curves, aif, 1.0, times=t + 2 * jitter))
+    assert not is_regular(Passage(curves, aif, 1.0, times=t + 0.03 * (t - 30).clamp(min=0)))
 
 
 def test_step():
     """Coarse frames are resampled to the step, dense ones are kept, None keeps all."""
     t = torch.arange(0, 60, 1.5, dtype=torch.float64)
-    passage = check_passage(tissue(t.numpy()), torch.tensor(AIF(t.numpy())), 1.5)
+    passage = Passage(tissue(t.numpy()), torch.tensor(AIF(t.numpy())), 1.5)
     assert on_regular_grid(passage, 1.0).curves.shape == (2, 59)
     assert on_regular_grid(passage, None) is passage
     assert on_regular_grid(passage, 1.5) is passage
     assert on_regular_grid(passage, 3.0) is passage
     with pytest.raises(ValueError, match="step must be a positive number"):
         csvd(tissue(t.numpy()), torch.tensor(AIF(t.numpy())), 1.5, step=0.0)
+
+
+UNEVEN_2 = torch.tensor(UNEVEN)
+EVEN_2 = torch.arange(0, 60, 2.0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("method", "times", "route"),
+    [
+        (ops.csvd, torch.arange(60.0), "as acquired"),
+        (ops.csvd, EVEN_2, "resampled every 1 s by monotone cubics"),
+        (ops.csvd, UNEVEN_2, "resampled every 1 s by monotone cubics"),
+        (lambda *given, **options: ops.csvd(*given, **options), UNEVEN_2, "resampled every 1 s by monotone cubics"),
+        (partial(ops.csvd, step=None), EVEN_2, "as acquired"),
+        (partial(ops.csvd, step=0.5), torch.arange(60.0), "resampled every 0.5 s by monotone cubics"),
+        (ops.vascular_model, UNEVEN_2, "exact: every curve at its own moments"),
+        (ops.vascular_model, EVEN_2, "as acquired"),
+    ],
+)
+def test_routes(method, times, route):
+    """Mutations seen red: a grid that keeps the passage's route; a route by the method's name, wrong for the lambda."""
+    curves, aif = tissue(times.numpy()), torch.tensor(AIF(times.numpy()))
+    assert method(curves, aif, float(times[1] - times[0]), times=times).route == route
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "delay_corrected_ssvd"])
+def test_the_route_is_the_one_taken(name):
+    """Who says "resampled" gives the flow of frames resampled by hand, who says "exact" doesn't.
+
+    (The delay-corrected method resamples after it has found the delay on the frames as they are.)
+    """
+    curves, aif = tissue(UNEVEN), torch.tensor(AIF(UNEVEN))
+    result = METHODS[name](curves, aif, 1.0, times=UNEVEN_2)
+    even = regular_times(UNEVEN_2, 1.0)
+    by_hand = METHODS[name](*(resample_curves(part, UNEVEN_2, even) for part in (curves, aif)), 1.0, times=even)
+    same = torch.allclose(result.cbf, by_hand.cbf, rtol=1e-9)
+    assert same == result.route.startswith("resampled")
+    assert same != result.route.startswith("exact")

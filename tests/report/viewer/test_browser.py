@@ -13,7 +13,6 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.lesions.find import find_lesions
 from ctp_torch.lesions.thresholds import Thresholds
-from ctp_torch.quality import assess
 from ctp_torch.report.figures import to_png, training_figure
 from ctp_torch.report.tables import Table
 from ctp_torch.report.viewer.packing import MISSING
@@ -32,7 +31,7 @@ def one_patient(name, seed, direction):
     found, anatomy = pipeline.deconvolve(series), pipeline.locate(series)
     cbf, tmax = found["cbf"].clone(), found["tmax"].clone()
     tmax[1:, 50:85, 25:50], cbf[1:, 58:76, 33:46] = 9.0, 1.0
-    teacher = PerfusionMaps({**found.values, "cbf": cbf, "tmax": tmax}, found.mask, grid, found.notes)
+    teacher = PerfusionMaps({**found.values, "cbf": cbf, "tmax": tmax}, found.mask, grid, found.provenance)
     student = PerfusionMaps({n: teacher[n] * 0.8 for n in ("cbf", "tmax")}, found.mask, grid)
     return patient_view(
         name=name,
@@ -43,7 +42,7 @@ def one_patient(name, seed, direction):
             "student": find_lesions(student, baseline=anatomy.baseline),
         },
         anatomy=anatomy,
-        quality=assess(series, anatomy=anatomy),
+        quality=pipeline.Scan(series, None, anatomy).quality,
         motion=ops.RigidMotion(torch.rand(24, 3), torch.rand(24, 3), torch.ones(6, dtype=torch.bool)),
         settings={"method": "csvd", "a long name": "x" * 300},
     )

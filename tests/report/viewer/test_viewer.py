@@ -14,7 +14,6 @@ from ctp_torch import ops, pipeline
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.lesions.find import find_lesions
-from ctp_torch.quality import assess
 from ctp_torch.report.tables import Table
 from ctp_torch.report.viewer.facts import flat, head_box, orientation
 from ctp_torch.report.viewer.files import write_report
@@ -92,7 +91,7 @@ def case():
     tmax[:2, 50:85, 25:50] = 9.0
     cbf[:2, 58:76, 33:46] = 1.0
     tmax[2, 68, 58] = float("nan")
-    maps = PerfusionMaps({**found.values, "cbf": cbf, "tmax": tmax}, found.mask, found.geometry, found.notes)
+    maps = PerfusionMaps({**found.values, "cbf": cbf, "tmax": tmax}, found.mask, found.geometry, found.provenance)
     anatomy = pipeline.locate(series)
     return series, maps, find_lesions(maps, baseline=anatomy.baseline), anatomy
 
@@ -111,7 +110,7 @@ def view(case):
         maps={"cSVD": maps, "forest": model},
         lesions={"cSVD": lesions},
         anatomy=anatomy,
-        quality=assess(series, anatomy=anatomy),
+        quality=pipeline.Scan(series, None, anatomy).quality,
         motion=ops.RigidMotion(torch.rand(40, 3), torch.rand(40, 3), torch.ones(6, dtype=torch.bool)),
         settings={"method": "csvd", "seed": 3},
     )
@@ -158,8 +157,8 @@ def test_the_numbers_are_those_of_the_objects(case, view):
         "lesion": None,
         "values": header["sets"][1]["values"],
     }
-    assert header["curves"]["aif"]["curve_hu"] == pytest.approx(maps.notes["aif"]["curve_hu"])
-    assert header["curves"]["aif"]["voxels_xyz"] == maps.notes["aif"]["voxels_xyz"]
+    assert header["curves"]["aif"]["curve_hu"] == pytest.approx(maps.provenance.aif.curve.tolist(), abs=1e-3)
+    assert header["curves"]["aif"]["voxels_xyz"] == maps.provenance.aif.mask.nonzero().flip(1).tolist()
     assert header["times_s"][1] == series.times[:, 1].tolist()
     assert header["n_baseline"] == anatomy.n_baseline
     rows = {(row["map"], row["region"]): row for row in header["sets"][0]["values"]}
@@ -174,7 +173,7 @@ def test_vessels_are_found_where_the_maps_name_none(case):
     bare = PerfusionMaps(maps.values, maps.mask, maps.geometry)
     curves = patient_view(name="x", series=series, maps={"model": bare}, anatomy=anatomy).header["curves"]
     assert "found for this page" in curves["aif"]["source"]
-    known = torch.tensor(maps.notes["aif"]["curve_hu"])
+    known = maps.provenance.aif.curve
     assert np.corrcoef(known, curves["aif"]["curve_hu"])[0, 1] > 0.98
     x, y, z = curves["aif"]["voxels_xyz"][0]
     assert anatomy.brain[z, y, x]

@@ -25,7 +25,7 @@ def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: floa
         exact = X.double().expand(len(alphas), *X.shape)
         weights = solve_batch(exact, Y.expand(len(alphas), *Y.shape), alphas=alphas, gammas=gammas)
         return Solution(X, weights, float("nan"))
-    found, residuals = [], []
+    solutions, residuals = [], []
     for alpha in alphas:
         factor = factored(X, alpha=float(alpha), gamma=gamma)
         shift = alpha.expand(Y.shape[1])
@@ -34,9 +34,9 @@ def solve(X: Tensor, Y: Tensor, *, alphas: Tensor, gamma: float, tolerance: floa
             return blocked_cholesky_solve(factor, R), 1
 
         W, residual, _ = refined(inner, exact_product(X, gamma=gamma), Y, shift=shift, tolerance=tolerance)
-        found.append(W)
+        solutions.append(W)
         residuals.append(residual)
-    return Solution(X, torch.stack(found), max(residuals), 1)
+    return Solution(X, torch.stack(solutions), max(residuals), 1)
 
 
 def factored(X: Tensor, *, alpha: float, gamma: float) -> Tensor:

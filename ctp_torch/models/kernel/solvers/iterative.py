@@ -139,6 +139,9 @@ def nystrom_preconditioner(
 ) -> Callable[[Tensor], Tensor]:
     """The inverse of ``K(X, C) K(C, C)^-1 K(C, X) + alpha I`` for random centres C, applied to (samples, columns).
 
+    A smooth kernel has few large eigenvalues, all of which the centres see; the others lie below or near alpha. So the
+    product with this inverse has its eigenvalues close together, and conjugate gradients need few iterations.
+
     References
     ----------
     Frangella, Tropp, Udell: Randomized Nystrom preconditioning. doi:10.1137/21M1466244.
@@ -167,6 +170,8 @@ def nystrom_preconditioner(
     first, *others = in_threads(made, [range(k, n_blocks, n) for k in range(min(n, n_blocks))], device=X.device)
     gram = mirrored(sum(others, first))
     sum_over_ranks(gram)
+    # Woodbury: (phi S^-1 phi' + alpha I)^-1 = (I - phi (phi' phi + alpha S)^-1 phi') / alpha, with features phi of all
+    # samples and the penalty S: a new alpha costs a small factor, and no pass over the samples
     factors = torch.linalg.cholesky(gram + alphas[:, None, None] * basis.penalty)  # (alphas, rank, rank)
     # inverted: substitution with a few columns takes ten times as long as products
     identity = torch.eye(rank, dtype=torch.float64, device=X.device)
@@ -201,8 +206,8 @@ def _leading(gram: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
 
     def product(some: Tensor) -> Tensor:
         inside = torch.linalg.solve_triangular(root.mT, some, upper=True)
-        found: Tensor = torch.linalg.solve_triangular(root, gram @ inside, upper=False)
-        return found
+        outside: Tensor = torch.linalg.solve_triangular(root, gram @ inside, upper=False)
+        return outside
 
     basis = torch.linalg.qr(gram[:, : 2 * n]).Q
     for _ in range(8):  # subspace iteration: the leading eigenvalues of kernel matrices lie far apart

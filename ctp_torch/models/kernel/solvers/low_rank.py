@@ -79,12 +79,12 @@ def solve(
         equations = normal_equations(blocks(), basis)
         mean = equations.target_sum / equations.n_samples
         intercept = mean if center else torch.zeros_like(mean)
-        found, dof = weights(equations, equations.centred(intercept), alphas=alphas)
+        coefficients, dof = weights(equations, equations.centred(intercept), alphas=alphas)
         spread = (equations.square_sum / equations.n_samples - mean.square()).clamp_min(0.0).sqrt()
-        largest = float((found.norm(dim=-2) / torch.where(spread > 0.0, spread, 1.0)).max())
+        largest = float((coefficients.norm(dim=-2) / torch.where(spread > 0.0, spread, 1.0)).max())
         if basis.dtype == torch.float64 or largest < _LARGE:
             break
-    return Solution(centers, found, float("nan"), dof=dof), intercept, spread
+    return Solution(centers, coefficients, float("nan"), dof=dof), intercept, spread
 
 
 def drawn(blocks: Iterable[tuple[Tensor, Tensor]], n_centers: int, *, seed: int) -> Tensor:
@@ -127,15 +127,15 @@ def grown(
             equations = equations_of_rows(row_blocks(chosen.factor, Y), basis)
         else:
             equations = normal_equations(row_blocks(X, Y), basis)
-        found, dof = weights(equations, equations.moment, alphas=alphas)
-        columns = found.movedim(0, 1).flatten(1)  # (rank, alphas * targets)
+        coefficients, dof = weights(equations, equations.moment, alphas=alphas)
+        columns = coefficients.movedim(0, 1).flatten(1)  # (rank, alphas * targets)
         if whole:
             fitted = chosen.factor @ (triangle.mT @ columns)
         else:
             fitted = gaussian_kernel_matmul(X.double(), centers, columns, gamma=gamma)
         residual = mean_over_ranks(_sampled_residual(X, Y, fitted, alphas=alphas, gamma=gamma, seed=seed))
         if residual <= tolerance or rank >= max_rank or len(centers) < rank:
-            return Solution(centers, found, residual, dof=dof)
+            return Solution(centers, coefficients, residual, dof=dof)
         rank = min(max(rank + 128, 3 * rank // 2), max_rank)
 
 

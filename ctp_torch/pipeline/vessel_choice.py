@@ -1,4 +1,4 @@
-"""The choice of an artery or a vein by hand: a voxel, a mask file, or a curve file."""
+"""An artery or a vein chosen by hand: a voxel, a mask file, or a curve file."""
 
 from __future__ import annotations
 
@@ -6,76 +6,73 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctp_torch import ops
+from ctp_torch.data.slabs import Slabs
 from ctp_torch.errors import CTPError, UnreadableFileError
+from ctp_torch.io.limits import read_text
+from ctp_torch.io.results.derivation import file_digest
+from ctp_torch.pipeline.scan import Scan, align
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.series import CTPSeries
-    from ctp_torch.ops import RigidMotion, VesselCurve
-    from ctp_torch.pipeline import Anatomy
+    from ctp_torch.ops import VesselCurve
 
-__all__ = ["VESSEL_HELP", "check_choice", "named", "read_mask", "read_vessel"]
+__all__ = ["check_choice", "name_of", "read_mask", "read_vessel"]
 
-VESSEL_HELP = "auto; x,y,z (column, row, slice from 0, slices upwards); a NIfTI mask; or a text file of the curve"
 _VOXEL = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)*")
 
 
-def check_choice(text: str, option: str) -> None:
+def check_choice(choice: str, option: str) -> None:
     """Refuse a choice that is neither a voxel nor a file, before anything is computed."""
-    if text != "auto" and not Path(text).is_file():
-        _voxel(text, option)
+    if choice != "auto" and not Path(choice).is_file():
+        _voxel(choice, option)
 
 
-def named(text: str) -> str:
-    """A choice as results may tell it: of a file the name alone, because folders may be named after people."""
-    return Path(text).name if Path(text).is_file() else text
+def name_of(choice: str | Path) -> str:
+    """A choice as results may tell it: of a file the hash, because files and folders may be named after people."""
+    return f"file, sha256 {file_digest(choice)[:16]}" if Path(choice).is_file() else str(choice)
 
 
-def read_vessel(
-    text: str,
-    option: str,
-    source: CTPSeries,
-    motion: RigidMotion | None,
-    anatomy: Anatomy,
-    n_slices: int,
-    warnings: list[str],
-) -> VesselCurve | None:
-    """The enhancement [HU] of the chosen vessel in the unfiltered series, aligned when the maps are.
+def read_vessel(choice: str, option: str, scan: Scan, source: CTPSeries) -> tuple[VesselCurve | None, list[str]]:
+    """The enhancement [HU] of the chosen vessel in the unfiltered series, aligned when the maps are; and what is odd.
 
     Parameters
     ----------
-    text
+    choice
         ``auto`` (gives None), ``x,y,z``, or a file
     option
-        its name on the command line, for messages
+        its name, for messages
+    scan
+        made ready; its slices may be slabs, on which the place is told
     source
-        the series as read
-    motion
-        what the maps undo; None for nothing
-    anatomy
-        brain and pre-contrast frames, on slabs
-    n_slices
-        of the series that make one slab; 1 where its slices are kept. Voxel, mask and curve are those of the series,
-        the place told is the slab
-    warnings
-        gets what is doubtful
+        the series as read: voxel, mask and curve are those of its grid
     """
-    if text == "auto":
-        return None
-    path = Path(text)
-    from ctp_torch import ops, pipeline
-    from ctp_torch.data.slabs import average_slices, spread_slices
-
+    if choice == "auto":
+        return None, []
+    path, anatomy = Path(choice), scan.anatomy
     if path.is_file() and not path.name.lower().endswith((".nii", ".nii.gz")):
-        return ops.VesselCurve(_from_curve_file(path, source), anatomy.brain.new_zeros(anatomy.brain.shape))
-    where = read_mask(path, source) if path.is_file() else _one_voxel(text, option, source)
-    outside = int((where & ~spread_slices(anatomy.brain, n_slices, len(where))).sum())
-    if outside:
-        warnings.append(f"{option} {named(text)}: {outside} of {int(where.sum())} voxels lie outside the brain")
-    hu = (source if motion is None else pipeline.align(source, motion)).hu
-    curve = hu[:, where].mean(dim=1)
-    return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), average_slices(where, n_slices) > 0)
+        return ops.VesselCurve(_from_curve_file(path, source), anatomy.brain.new_zeros(anatomy.brain.shape)), []
+    where = read_mask(path, source) if path.is_file() else _one_voxel(choice, option, source)
+    slabs = scan.series.provenance.slabs
+    thick = Slabs(1 if slabs is None else slabs.slices)
+    outside = int((where & ~thick.spread(anatomy.brain, len(where))).sum())
+    odd = (
+        [f"{option} {name_of(choice)}: {outside} of {int(where.sum())} voxels lie outside the brain"] if outside else []
+    )
+    curve = _unfiltered(scan, source)[:, where].mean(dim=1)
+    return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), thick.average(where) > 0), odd
+
+
+def _unfiltered(scan: Scan, source: CTPSeries) -> Tensor:
+    """HU ``(time, z, y, x)`` of the series as read, its motion undone."""
+    prepared = scan.series.provenance
+    if scan.motion is None:
+        return source.hu
+    if prepared.slabs is None and prepared.preparation is not None and prepared.preparation.median_size == 1:
+        return scan.series.hu
+    return align(source, scan.motion).hu
 
 
 def read_mask(path: Path, source: CTPSeries) -> Tensor:
@@ -119,9 +116,6 @@ def _one_voxel(text: str, option: str, source: CTPSeries) -> Tensor:
 
 def _from_curve_file(path: Path, source: CTPSeries) -> Tensor:
     """One enhancement [HU] a line, or time [s] and enhancement; a first line of words is passed over."""
-    from ctp_torch import ops
-    from ctp_torch.io.limits import read_text
-
     rows: list[list[float]] = []
     try:
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]

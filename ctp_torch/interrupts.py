@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "raised_signals"]
+__all__ = ["Interrupted", "raised_signals", "undisturbed"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -19,6 +19,29 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.exit_code = 128 + number
+
+
+class _State:
+    """What the main thread is in the middle of."""
+
+    depth = 0
+    waiting: int | None = None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A short piece of work that a signal doesn't cut in two: it is raised at the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _State.depth += 1
+    try:
+        yield
+    finally:
+        _State.depth -= 1
+        if _State.depth == 0 and _State.waiting is not None:
+            number, _State.waiting = _State.waiting, None
+            raise Interrupted(number)
 
 
 @contextmanager
@@ -33,7 +56,10 @@ def raised_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for other in numbers:  # the clean-up is not to be interrupted
             signal.signal(other, signal.SIG_IGN)
-        raise Interrupted(number)
+        if _State.depth:
+            _State.waiting = number
+        else:
+            raise Interrupted(number)
 
     try:
         for number in numbers:

@@ -1,8 +1,9 @@
-"""Seconds per stage, for people."""
+"""Seconds per stage."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 __all__ = ["Stopwatch"]
 
@@ -10,8 +11,10 @@ __all__ = ["Stopwatch"]
 class Stopwatch:
     """Wall-clock seconds of one stage after the other; CUDA work is waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        """``tell`` is called with the name of every stage that ends."""
         self.laps: dict[str, float] = {}
+        self._tell = tell
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
@@ -23,14 +26,5 @@ class Stopwatch:
         now = time.perf_counter()
         self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 3)
         self._last = now
-
-    @property
-    def total(self) -> float:
-        """Seconds of all stages."""
-        return sum(self.laps.values())
-
-    def table(self) -> str:
-        """One line a stage."""
-        width = max(map(len, self.laps), default=0)
-        lines = [f"{name:<{width}}  {seconds:8.3f} s" for name, seconds in self.laps.items()]
-        return "\n".join([*lines, f"{'total':<{width}}  {self.total:8.3f} s"])
+        if self._tell is not None:
+            self._tell(name)

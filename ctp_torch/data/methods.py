@@ -1,0 +1,47 @@
+"""The one table of deconvolution methods: their names, in words and in DICOM, and what they map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ctp_torch.data.maps import OWN_SCHEME
+
+__all__ = ["METHODS", "DeconvolutionMethod"]
+
+_MAPS = ("cbv", "cbf", "mtt", "tmax")
+
+
+class DeconvolutionMethod(NamedTuple):
+    """What a method is called, and what it maps."""
+
+    words: str
+    """For people."""
+    code: tuple[str, str, str]
+    """DICOM code value (CID 4105 where it has one), scheme and meaning."""
+    quantities: tuple[str, ...] = _MAPS
+    """Names in ``QUANTITIES``."""
+
+
+def _svd(words: str) -> DeconvolutionMethod:
+    return DeconvolutionMethod(words, ("126311", "DCM", "SVD Deconvolution"))
+
+
+def _own(value: str, words: str, *more: str) -> DeconvolutionMethod:
+    return DeconvolutionMethod(words, (value, OWN_SCHEME, words), (*_MAPS, *more))
+
+
+METHODS: Mapping[str, DeconvolutionMethod] = {
+    "csvd": _svd("block-circulant SVD"),
+    "osvd": _svd("block-circulant SVD, oscillation-limited"),
+    "ssvd": _svd("standard SVD"),
+    "delay_corrected_ssvd": _svd("standard SVD after shifting each curve's arrival"),
+    "tikhonov": _own("TIKHONOV", "Tikhonov regularisation, L-curve per voxel"),
+    "gaussian_process_deconvolution": _own("GAUSSIAN_PROCESS", "Gaussian process"),
+    "expectation_maximization": _own("EXPECTATION_MAXI", "expectation maximisation"),
+    "bayesian": _own("BAYESIAN", "Bayesian, delay and smoothness integrated out"),
+    "vascular_model": _own("VASCULAR_MODEL", "gamma-distributed transit times, with CTH and OEFmax", "cth", "oefmax"),
+    "box_nlr": _own("BOX_NLR", "box-shaped residue, nonlinear regression"),
+    "max_slope": _own("MAX_SLOPE", "maximum slope, no deconvolution"),
+}
+"""By name on the command line and in ctp_torch.ops."""
