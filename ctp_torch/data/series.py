@@ -14,7 +14,35 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
 
-__all__ = ["CTPSeries"]
+__all__ = ["CTPSeries", "implausible_times"]
+
+
+_SHORTEST_S, _LONGEST_S, _SPAN_S = 0.01, 120.0, 14_400.0
+"""Between frames no gantry turns faster, and no bolus waits longer; a whole scan lasts minutes, never over 4 hours."""
+_MOST_LAGS = 10_000
+"""Usual steps in the whole scan: all that follows works on even steps, and would take memory and time without end."""
+
+
+def implausible_times(times: Tensor) -> str:
+    """Why no scanner takes images at these times ``(time, z)`` [s]; empty where one may."""
+    if not bool(times.isfinite().all()):
+        return "the times of its frames are no numbers"
+    if len(times) < 2:
+        return ""
+    steps = times.diff(dim=0)
+    if bool((steps <= 0).any()):
+        return "the times of its frames must rise from frame to frame"
+    step, span = float(steps.median()), float(times.max() - times.min())
+    if step < _SHORTEST_S:
+        return f"frames {step:g} s apart, faster than any scanner"
+    if step > _LONGEST_S or span > _SPAN_S:
+        return (
+            f"frames {step:g} s apart, {span:,.0f} s in all, where a perfusion scan takes one every few seconds for"
+            f" minutes (if these are milliseconds, {step / 1000:g} s are meant)"
+        )
+    if span > _MOST_LAGS * step:
+        return f"frames {step:g} s apart with a gap of {float(steps.max()):,.0f} s, after which they are of no use"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -42,8 +70,8 @@ class CTPSeries:
             )
         if str(self.hu.dtype) not in ("torch.float32", "torch.float64"):
             raise TypeError(f"CTPSeries.hu must be float32 or float64, got {self.hu.dtype}: convert it with .float()")
-        if not bool(self.times.isfinite().all()) or bool((self.times.diff(dim=0) <= 0).any()):
-            raise ValueError("CTPSeries.times must be finite and rise from frame to frame, in seconds")
+        if amiss := implausible_times(self.times):
+            raise ValueError(f"CTPSeries.times: {amiss}; give seconds")
 
     @property
     def n_frames(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -39,19 +40,28 @@ def unpack(place: Path, folder: Path, *, most: float | None = None) -> list[Path
             members = [member for member in archive.infolist() if not member.is_dir()]
             _check(place, members, unpack_limit(most))
             for member in members:
+                target = folder / _name_within(member)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    archive.extract(member, folder)
+                    with archive.open(member) as source, target.open("wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
                 except DAMAGE:
                     if len(members) == len(damaged) + 1:
                         raise
-                    damaged.append(folder / member.filename)
-                    damaged[-1].unlink(missing_ok=True)
+                    damaged.append(target)
+                    target.unlink(missing_ok=True)
     except (*DAMAGE, OSError, zipfile.LargeZipFile) as error:
         reason = str(error) or type(error).__name__
         raise UnreadableFileError(
             f"{place} can't be unpacked ({reason}); copy it again, or unpack it yourself"
         ) from error
     return damaged
+
+
+def _name_within(member: zipfile.ZipInfo) -> str:
+    """The name of a member below the folder, whatever root or parent it asks for."""
+    parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(parts) or "unnamed"
 
 
 def _check(place: Path, members: list[zipfile.ZipInfo], limit: int) -> None:
@@ -69,7 +79,7 @@ def _check(place: Path, members: list[zipfile.ZipInfo], limit: int) -> None:
             f" {min(limit, max(_SMALL, _MOST_DENSE * there)) / 1e9:,.2f} GB: if you trust it, unpack it yourself and"
             " give the folder (--max-unpacked GB moves the limit of size alone)"
         )
-    counted = Counter(member.filename.replace("\\", "/").casefold() for member in members)
+    counted = Counter(_name_within(member).casefold() for member in members)
     twice = [name for name, n in counted.items() if n > 1]
     if twice:
         raise UnreadableFileError(

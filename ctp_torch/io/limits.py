@@ -6,6 +6,7 @@ import io
 import shutil
 import struct
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def dicom_damage() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """A block that reads DICOM elements; what breaks in it is the file's fault.
+    """A block that reads DICOM elements; what breaks in it is the file's fault, and odd values are not spoken of.
 
     Raises
     ------
@@ -76,7 +77,9 @@ def parsing(path: Path) -> Iterator[None]:
         naming the path
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except dicom_damage() as error:
         if isinstance(error, CTPError):
             raise

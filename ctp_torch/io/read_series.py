@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.errors import OptionError
 from ctp_torch.io.dicom.read import read_dicom
-from ctp_torch.io.nifti.frame_times import check_times, read_times
+from ctp_torch.io.nifti.frame_times import read_times
 from ctp_torch.io.opened import nifti_at, opened
 
 if TYPE_CHECKING:
@@ -84,15 +84,12 @@ def read_series(
     if volume is not None:
         from ctp_torch.io.nifti.nifti import read_nifti_series
 
-        read = read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked)
-    else:
-        with opened(place, max_unpacked=max_unpacked) as there:
-            read = read_dicom(
-                there.files, place, times=clock, dt=dt, series=series, drop_incomplete=drop_incomplete,
-                duplicates=duplicates, keep_identity=keep_identity, lost=there.left_out,
-            )  # fmt: skip
-    check_times(read.times, volume or place)
-    return read
+        return read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked)
+    with opened(place, max_unpacked=max_unpacked) as there:
+        return read_dicom(
+            there.files, place, times=clock, dt=dt, series=series, drop_incomplete=drop_incomplete,
+            duplicates=duplicates, keep_identity=keep_identity, lost=there.left_out,
+        )  # fmt: skip
 
 
 def _check_options(times: object, dt: float | None, duplicates: str, max_unpacked: float | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_floats", "check_kernel", "check_state", "check_trees"]
+__all__ = ["check_floats", "check_kernel", "check_recipe", "check_state", "check_trees"]
 
 
 def check_state(state: Mapping[str, object], n_targets: int) -> None:
@@ -94,3 +95,39 @@ def check_trees(roots: Tensor, feature: Tensor, left: Tensor, n_features: int) -
     within = bool((roots >= 0).all() and (roots < n_nodes).all() and (feature < n_features).all())
     if not within or not bool(((child > parent) & (child + 1 < n_nodes)).all()):
         raise ValueError("a tree leads out of the forest, back to its root, or to a feature that no sample has")
+
+
+def check_recipe(recipe: Mapping[str, Any], *, n_features: int | None = None, n_targets: int | None = None) -> None:
+    """Refuse numbers that no training writes, and with them features and targets that aren't the model's.
+
+    Parameters
+    ----------
+    recipe
+        frames, dt [s], targets and window (low, high), median_size [pixels], feature_mean and feature_sd
+    n_features, n_targets
+        of the model; None doesn't ask
+
+    Raises
+    ------
+    ValueError
+        naming what is wrong
+    """
+    frames, dt, targets = recipe["frames"], recipe["dt"], recipe["targets"]
+    for low, high in [*targets.values(), recipe["window"]]:
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"ranges must be finite and rise, got {low} to {high}")
+    if not 0 < dt < math.inf or type(frames) is not int or frames < 1 or not targets:
+        raise ValueError(f"{frames} frames {dt} s apart to {len(targets)} maps")
+    if recipe["median_size"] < 1 or recipe["median_size"] % 2 != 1:
+        raise ValueError(f"a median of {recipe['median_size']} pixels")
+    means, deviations = recipe["feature_mean"], recipe["feature_sd"]
+    if (
+        len(means) != len(deviations)
+        or not all(map(math.isfinite, means))
+        or not all(0 < v < math.inf for v in deviations)
+    ):
+        raise ValueError(f"features of mean {means} and deviation {deviations}")
+    if n_features not in (None, frames) or (n_features is not None and len(means) not in (0, frames)):
+        raise ValueError(f"{frames} frames and {len(means)} means for {n_features} features")
+    if n_targets not in (None, len(targets)):
+        raise ValueError(f"{len(targets)} maps for {n_targets} targets")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ctp_torch.errors import ModelMismatchError, UnreadableFileError
 from ctp_torch.models.base import FILE_FORMAT, FILE_HEADER, Regressor, is_state
-from ctp_torch.models.file_checks import check_state
+from ctp_torch.models.file_checks import check_recipe, check_state
 
 __all__ = ["load_model"]
 
@@ -62,7 +62,10 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
         )
     model = _restored(path, text, tensors)
     try:
-        check_state(vars(model), model._check_fit())
+        n_targets = model._check_fit()
+        check_state(vars(model), n_targets)
+        if "recipe" in model.metadata_:
+            check_recipe(model.metadata_["recipe"], n_features=model.n_features_in_, n_targets=n_targets)
     except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, OverflowError) as error:
         raise ModelMismatchError(f"{path}: the model is damaged ({error}); copy it again or train it again") from error
     return model.to(device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.errors import ModelMismatchError
+from ctp_torch.models.file_checks import check_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,36 +69,13 @@ class Recipe:
                 feature_mean=tuple(float(v) for v in stored["feature_mean"]),
                 feature_sd=tuple(float(v) for v in stored["feature_sd"]),
             )
-            recipe._check_numbers()
-            recipe._check_model(model)
+            check_recipe(recipe.as_metadata())
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelMismatchError(f"the model's recipe is not readable ({error}); train the model again") from error
         unknown = [name for name in recipe.targets if name not in QUANTITIES]
         if unknown:
             raise ModelMismatchError(f"the model predicts unknown maps {', '.join(unknown)}; update ctp_torch")
         return recipe
-
-    def _check_numbers(self) -> None:
-        """Refuse numbers that no training writes."""
-        ends = [*self.targets.values(), self.window]
-        if not all(math.isfinite(low) and math.isfinite(high) and low < high for low, high in ends):
-            raise ValueError(f"ranges must be finite and rise, got {ends}")
-        if not 0 < self.dt < math.inf or self.frames < 1:
-            raise ValueError(f"{self.frames} frames {self.dt} s apart")
-        if self.median_size < 1 or self.median_size % 2 == 0:
-            raise ValueError(f"a median of {self.median_size} pixels")
-        if len(self.feature_mean) not in (0, self.frames) or len(self.feature_mean) != len(self.feature_sd):
-            raise ValueError(f"{len(self.feature_mean)} means and {len(self.feature_sd)} deviations")
-        if not all(map(math.isfinite, self.feature_mean)) or not all(0 < v < math.inf for v in self.feature_sd):
-            raise ValueError("means must be finite, deviations positive")
-
-    def _check_model(self, model: Regressor) -> None:
-        """Refuse a recipe that tells other features or maps than the model learned."""
-        if model.n_features_in_ != self.frames or model.n_targets != len(self.targets):
-            raise ValueError(
-                f"it tells {self.frames} frames and {len(self.targets)} maps, the model takes {model.n_features_in_}"
-                f" and gives {model.n_targets}"
-            )
 
     def as_metadata(self) -> dict[str, object]:
         """JSON-able form, for the model file."""

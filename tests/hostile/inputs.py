@@ -560,6 +560,22 @@ def zip_with_a_hidden_file(folder):
     return zipped(folder, more=[(".x.dcm", other.read_bytes())])
 
 
+@hostile(WARNS, says="2 broken .*damaged in the zip")
+def zip_whose_damaged_members_climb(folder):
+    """What is damaged is removed from the folder it was unpacked to, not from where its name leads."""
+    kept = folder / "kept.txt"
+    folder.mkdir()
+    kept.write_text("mine")
+
+    noise = np.random.default_rng(0).bytes(500)
+
+    def change(content):
+        for at in list(every(content, noise[:50])):  # deflate stores what it can't pack
+            content[at + 100 : at + 110] = b"\0" * 10
+
+    return zipped(folder, change, more=[("../../kept.txt", noise), (str(kept), noise)])
+
+
 # --- media
 
 

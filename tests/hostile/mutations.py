@@ -279,8 +279,8 @@ def outcome(read, good=None):
         text = str(error)
         assert len(text) > 20, text
         return "refused"
-    usual = [] if good is None else good.notes["warnings"]
-    if set(series.notes["warnings"]) - set(usual):
+    usual = [] if good is None else good.provenance.warnings
+    if set(series.provenance.warnings) - set(usual):
         return "warned"
     return "same" if good is not None and same(series, good) else "otherwise"
 

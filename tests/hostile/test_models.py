@@ -211,10 +211,14 @@ def test_hu_of_other_types_are_refused_by_name(dtype):
         )
 
 
-@pytest.mark.parametrize("times", [[0.0, NAN], [0.0, INF], [1.0, 0.0], [0.0, 0.0]])
-def test_times_of_a_series_rise(times):
-    with pytest.raises(ValueError, match="must be finite and rise"):
-        CTPSeries(torch.zeros(2, 1, 2, 2), torch.tensor(times)[:, None], Geometry((1, 2, 2), (1.0, 1.0, 1.0)))
+@pytest.mark.parametrize(
+    "times", [[0.0, NAN], [0.0, INF], [1.0, 0.0], [0.0, 0.0], [0.0, 2e-9], [0.0, 1500.0], [0.0, 0.02, 0.04, 900.0]]
+)
+def test_times_of_a_series_rise_and_leave_no_lags_without_end(times):
+    """Mutation seen red: the number of lags not looked at; 2 ns then run for minutes, 1,500 s ask for 7 GB."""
+    hu = torch.zeros(len(times), 1, 2, 2)
+    with pytest.raises(ValueError, match=r"no numbers|must rise|apart"):
+        CTPSeries(hu, torch.tensor(times)[:, None], Geometry((1, 2, 2), (1.0, 1.0, 1.0)))
 
 
 # --- the command line

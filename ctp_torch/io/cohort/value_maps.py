@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,8 +142,7 @@ def _display(image: ImageHeader) -> tuple[float | None, float, str, Tensor | Non
 
     from ctp_torch.io.dicom.lookup import Lookup
 
-    with parsing(image.path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with parsing(image.path):
         dataset = dcmread(image.path, stop_before_pixels=True, force=True)
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         get = Lookup.frames(dataset)[image.pixels.frame] if groups else Lookup([dataset])

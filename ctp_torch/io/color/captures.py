@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,9 +170,11 @@ def read_color_maps(folder: str | Path) -> ColorMaps:
     folder = Path(folder)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []:
         try:
-            dataset = dcmread(path)
-            name = _quantity(dataset)
-            colored = dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                dataset = dcmread(path)
+                name, samples = _quantity(dataset), dataset.get("SamplesPerPixel")
+                colored = samples == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
         except dicom_damage():  # a map that lacks a slice for it is refused where it meets its series
             continue
         if name and colored:

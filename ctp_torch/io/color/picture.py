@@ -25,7 +25,7 @@ def read_picture(path: str | Path) -> Tensor:
     import torch
     from PIL import Image
 
-    from ctp_torch.io.limits import dicom_damage
+    from ctp_torch.io.limits import dicom_damage, parsing
 
     picture_damage: tuple[type[Exception], ...] = (*dicom_damage(), SyntaxError, Image.DecompressionBombError)
     path = Path(path)
@@ -33,7 +33,8 @@ def read_picture(path: str | Path) -> Tensor:
         with path.open("rb") as stream:
             is_dicom = stream.read(132)[128:] == b"DICM"
         if is_dicom:
-            return _dicom_picture(path)
+            with parsing(path):
+                return _dicom_picture(path)
         with Image.open(path) as image:
             colored = image.convert("RGBA")
             black = Image.new("RGBA", colored.size, (0, 0, 0, 255))

@@ -14,16 +14,22 @@ __all__ = ["too_large_inflated", "wrong_amount"]
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
-def too_large_inflated(stream: BoundedReader) -> int:
-    """The limit, where a deflated data set holds more than that; 0 where all is well."""
+def too_large_inflated(stream: BoundedReader, head: bytes) -> int:
+    """The limit, where a deflated data set holds more than that; 0 where all is well.
+
+    Parameters
+    ----------
+    stream
+        the file
+    head
+        its first bytes
+    """
     from pydicom.filereader import read_file_meta_info
     from pydicom.uid import DeflatedExplicitVRLittleEndian as deflated
 
-    beginning = stream.read(2048)
-    if deflated.encode() not in beginning or read_file_meta_info(stream.name).get("TransferSyntaxUID") != deflated:
+    if deflated.encode() not in head[:4096] or read_file_meta_info(stream.name).get("TransferSyntaxUID") != deflated:
         return 0
-    length = int.from_bytes(beginning[8:12], "little")  # of the file meta information, uncompressed
-    stream.seek(144 + length)
+    stream.seek(144 + int.from_bytes(head[140:144], "little"))  # behind the file meta information
     limit = min(free_memory() // 4, MOST_SQUEEZED * stream.size)
     return limit if inflated_size(stream, limit) > limit else 0
 
@@ -47,6 +53,8 @@ def wrong_amount(pixels: PixelLayout, stream: BoundedReader) -> tuple[str, str] 
     if pixels.length - told >= max(2, frame // pixels.rows):  # less is padding
         detail = f"{pixels.length} bytes for {told}"
         return "holds more pixels than Rows and Columns tell", detail
+    if file_size == pixels.offset + pixels.length:
+        return None
     stream.seek(pixels.offset + pixels.length)
     behind = stream.read(64)
     group = int.from_bytes(behind[:2], "big" if pixels.transfer_syntax == _BIG_ENDIAN else "little")

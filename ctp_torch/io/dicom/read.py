@@ -19,6 +19,7 @@ from ctp_torch.io.dicom.select import ct_images
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
+from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def read_dicom(
         if other is not chosen:
             left_out += [LeftOut(image.path, f"another series ({other.describe()})") for image in other.images]
     told, source = _times(grid, clock, times, dt)
+    check_times(told, place)
     odd = odd_images(hu)
     first = grid.cells[0]
     hu, told, geometry, resampled = straighten(

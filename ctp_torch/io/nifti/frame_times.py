@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctp_torch.data.series import implausible_times
 from ctp_torch.errors import IncompleteSeriesError, OptionError, UnreadableFileError
 from ctp_torch.io.limits import DAMAGE, read_text
 
@@ -14,11 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["check_times", "read_times", "spread"]
-
-_SHORTEST_S, _LONGEST_S, _SPAN_S = 0.01, 120.0, 14_400.0
-"""Between frames no gantry turns faster, and no bolus waits longer; a whole scan lasts minutes, never over 4 hours."""
-_MOST_LAGS = 10_000
-"""Usual steps in the whole scan: everything later works on even steps."""
 
 
 def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
@@ -105,22 +101,5 @@ def check_times(times: Tensor, place: Path) -> None:
     IncompleteSeriesError
         naming the steps found and what may be meant
     """
-    remedy = "give the true ones with --times FILE (seconds, one a frame) or --dt S"
-    if not bool(times.isfinite().all()):
-        raise IncompleteSeriesError(f"{place}: the times of its frames are no numbers; {remedy}")
-    if len(times) < 2:
-        return
-    steps = times.diff(dim=0)
-    step, span = float(steps.median()), float(times.max() - times.min())
-    if step < _SHORTEST_S:
-        raise IncompleteSeriesError(f"{place}: frames {step:g} s apart, faster than any scanner; {remedy}")
-    if step > _LONGEST_S or span > _SPAN_S:
-        raise IncompleteSeriesError(
-            f"{place}: frames {step:g} s apart, {span:,.0f} s in all; a perfusion scan takes a frame every few seconds,"
-            f" for minutes. If these are milliseconds ({step / 1000:g} s apart), {remedy}"
-        )
-    if span > _MOST_LAGS * step:
-        raise IncompleteSeriesError(
-            f"{place}: frames {step:g} s apart with a gap of {float(steps.max()):,.0f} s; leave out the frames after,"
-            f" or {remedy}"
-        )
+    if amiss := implausible_times(times):
+        raise IncompleteSeriesError(f"{place}: {amiss}; give the true times with --times FILE or --dt S, in seconds")

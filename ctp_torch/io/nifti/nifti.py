@@ -12,7 +12,7 @@ from ctp_torch.data.geometry import Geometry
 from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
 from ctp_torch.io.atomic import expect_size, whole
 from ctp_torch.io.limits import check_memory, check_regular
-from ctp_torch.io.nifti.frame_times import read_times, spread
+from ctp_torch.io.nifti.frame_times import check_times, read_times, spread
 from ctp_torch.io.nifti.lost_values import fill_lost
 from ctp_torch.io.nifti.nifti_file import is_nifti, nifti_step, read_nifti_file
 from ctp_torch.io.odd_images import odd_images
@@ -246,6 +246,7 @@ def read_nifti_series(
             )
         told, source = spread(torch.arange(shape[0], dtype=torch.float64) * step, shape), "pixdim[4]"
         warnings.append(f"times are even steps of {step:g} s from the NIfTI header; real frames often aren't even")
+    check_times(told, path)
     hu, lost = fill_lost(volumes.float())
     warnings += [lost] if lost else []
     warnings += odd_images(hu)

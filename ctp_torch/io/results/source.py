@@ -150,7 +150,6 @@ def anonymous_source(key: str) -> Source:
 def _source(slices: list[list[ImageHeader]]) -> Source:
     """The study of a chosen series."""
     import hashlib
-    import warnings
 
     from pydicom import dcmread
 
@@ -158,8 +157,7 @@ def _source(slices: list[list[ImageHeader]]) -> Source:
     from ctp_torch.io.limits import parsing
 
     first = min((image for images in slices for image in images), key=lambda i: (i.uid, i.pixels.frame))
-    with parsing(first.path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with parsing(first.path):
         header = dcmread(first.path, stop_before_pixels=True, force=True)
         identity = identity_elements(header)
         moment = _moment(header)
