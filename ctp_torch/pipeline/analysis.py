@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -132,8 +132,13 @@ class Analysis:
     """Quantity to display range, where a model knows it."""
     source: Path | None
     """What was read; None for a series in memory."""
-    timings: Mapping[str, float] = field(default_factory=dict)
-    """Stage to seconds."""
+    watch: Stopwatch
+    """Runs on while results are written."""
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Stage to seconds, so far."""
+        return dict(self.watch.laps)
 
     @property
     def aif(self) -> VesselCurve | None:
@@ -217,7 +222,7 @@ def analyse(
         warnings=(*flags, *doubts, *refusals, *scan.series.provenance.warnings, *maps.provenance.warnings),
         ranges=None if recipe is None else recipe.targets,
         source=Path(source) if isinstance(source, str | Path) else None,
-        timings=watch.laps,
+        watch=watch,
     )
 
 

@@ -89,9 +89,11 @@ def write_analysis(
         output = Output(analysis.maps, analysis.lesions, analysis.scan.anatomy.baseline, analysis.ranges)
         write_results(place, output, formats, study=study, derivation=derivation, bids=name)
         _write_pictures(place, analysis)
+        analysis.watch.lap("write")
         if report:
             facts = versions()
             write_report(place, title="CT perfusion of the brain", facts=facts, patients=[_view(analysis)])
+            analysis.watch.lap("report")
         kept = None if study is None or not analysis.settings.keep_identity else identity_record(study.identity)
         record = {
             "command": "maps",
@@ -260,5 +262,5 @@ def _record(analysis: Analysis) -> dict[str, object]:
             **analysis.maps.provenance.as_dict(),
         },
         "quality": analysis.scan.quality.as_dict(),
-        "timings_s": dict(analysis.timings),
+        "timings_s": analysis.timings,
     }

@@ -33,8 +33,8 @@ def test_every_method_is_there():
 
     for name in choices.METHODS:
         assert choices.pick_method(name) is getattr(ops, name)
-    for name, function in choices.REGISTRATIONS.items():
-        assert choices.pick_registration(name) is (getattr(ops, function) if function else None)
+    known = {"torch": ops.register_rigid, "simpleitk": ops.register_simpleitk, "none": None}
+    assert {name: choices.pick_registration(name) for name in choices.REGISTRATIONS} == known
 
 
 def test_info_tells_what_a_series_is(run, scan_folder):
