@@ -94,6 +94,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping
         try:
             save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:
-            found = re.search(r"os error (\d+)", str(error))
-            number = int(found[1]) if found else errno.EIO
-            raise OSError(number, os.strerror(number) if found else str(error), str(path)) from error
+            match = re.search(r"os error (\d+)", str(error))
+            number = int(match[1]) if match else errno.EIO
+            raise OSError(number, os.strerror(number) if match else str(error), str(path)) from error

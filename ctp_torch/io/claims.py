@@ -95,9 +95,9 @@ def _replaceable(
     if not force and not begun:
         raise OutputExistsError(f"{place} exists already: choose another place, or replace it with --force")
     there = [name for name in before.names if os.path.lexists(root / name)]
-    for given in _real(inputs):
-        if given.is_relative_to(root) and any((root / name).is_relative_to(given) for name in there):
-            raise OutputExistsError(f"{given} is read by this run, which would replace it: choose another place")
+    for input_path in _real(inputs):
+        if input_path.is_relative_to(root) and any((root / name).is_relative_to(input_path) for name in there):
+            raise OutputExistsError(f"{input_path} is read by this run, which would replace it: choose another place")
     changed = [name for name in there if not before.wrote(root, name)]
     if changed:
         raise OutputExistsError(
@@ -137,15 +137,15 @@ def claim_file(
         for name in there:
             if (root / name).is_dir():
                 raise OutputExistsError(f"{path.with_name(name)} exists already and is a folder: choose another name")
-            if any(given.exists() and given.samefile(root / name) for given in _real(inputs)):
+            if any(input_path.exists() and input_path.samefile(root / name) for input_path in _real(inputs)):
                 raise OutputExistsError(f"{path.with_name(name)} is read by this run: choose another name")
         begun = read_listing(claim.listing)
         if begun is None or begun.untouched(root, path.name):
             begun = Listing({})
-        taken = [name for name in there if not begun.wrote(root, name)]
-        if taken and not force:
+        existing = [name for name in there if not begun.wrote(root, name)]
+        if existing and not force:
             raise OutputExistsError(
-                f"{path.with_name(taken[0])} exists already: choose another name, or replace it with --force"
+                f"{path.with_name(existing[0])} exists already: choose another name, or replace it with --force"
             )
         links = {name: (0, "") for name in there if (root / name).is_symlink()}
         claim.before = Listing(links | fingerprints(root, [name for name in there if name not in links]))
@@ -166,4 +166,4 @@ def delivered(
 
 def _real(inputs: Sequence[str | Path | None]) -> list[Path]:
     """Where the inputs really lie."""
-    return [Path(os.path.realpath(given)) for given in inputs if given is not None]
+    return [Path(os.path.realpath(input_path)) for input_path in inputs if input_path is not None]

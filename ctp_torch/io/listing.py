@@ -38,7 +38,7 @@ class Listing:
 
     def wrote(self, root: Path, name: str) -> bool:
         """Whether the file of that name is, byte for byte, one that a run of ours wrote there."""
-        return any(name in told and _matches(root, name, told[name]) for told in (self.files, self.earlier))
+        return any(name in listed and _matches(root, name, listed[name]) for listed in (self.files, self.earlier))
 
     def untouched(self, root: Path, mark: str) -> bool:
         """Whether an interrupted delivery hasn't begun to take the results of the run before away."""
@@ -48,12 +48,12 @@ class Listing:
 def read_listing(path: Path) -> Listing | None:
     """The list in a file; None where there is none, or nothing that could be one."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
         parts = [
-            {str(name): (int(size), str(digest)) for name, (size, digest) in told.get(key, {}).items()}
+            {str(name): (int(size), str(digest)) for name, (size, digest) in record.get(key, {}).items()}
             for key in ("files", "earlier")
         ]
-        unfinished = bool(told.get("unfinished", False))
+        unfinished = bool(record.get("unfinished", False))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     # a list that points outside its folder is none of ours
@@ -64,14 +64,14 @@ def read_listing(path: Path) -> Listing | None:
 
 def write_listing(path: Path, listing: Listing, *, workplace: Path) -> None:
     """The list into a file, whole and on the disk before it has its name; ``workplace`` lies on the same disk."""
-    told: dict[str, object] = {
+    record: dict[str, object] = {
         "about": "files that ctp-torch wrote here: size and SHA-256; --force removes these and no others",
         "files": dict(listing.files),
     }
     if listing.unfinished:
-        told |= {"unfinished": True, "earlier": dict(listing.earlier)}
+        record |= {"unfinished": True, "earlier": dict(listing.earlier)}
     partial = workplace / "listing.json"
-    partial.write_text(json.dumps(told, indent=0) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
     flush(partial)
     partial.replace(path)
 

@@ -34,14 +34,14 @@ def odd_images(hu: Tensor) -> list[str]:
     if bool(even.all()) and hu[0, 0].numel() > 1:
         return ["every image holds one value alone: there is nothing to see in this series"]
     empty = even & ~even.all(dim=0)
-    said = _sentence(empty, "hold one value alone", "nothing was measured there")
+    warnings = _sentence(empty, "hold one value alone", "nothing was measured there")
     if len(hu) >= _FEWEST:
         curves = some.permute(1, 2, 0).contiguous()  # (z, pixels, time): the median is quickest along the last
         away = (curves - curves.median(dim=2, keepdim=True).values).abs().mean(dim=1).T  # (time, z)
         usual = away.median(dim=0).values
         far = (away > _FAR_HU) & (away > _FAR * usual) & ~empty
-        said += _sentence(far, "look like no other image of their slice", "damaged pixels, or another place")
-    return said
+        warnings += _sentence(far, "look like no other image of their slice", "damaged pixels, or another place")
+    return warnings
 
 
 def _sentence(odd: Tensor, what: str, meaning: str) -> list[str]:

@@ -132,7 +132,7 @@ def sweep(place: Path, *, kept: bool = False) -> list[Path]:
         entries = [Path(entry) for entry in os.scandir(place) if entry.name.startswith(PREFIX)]
     except OSError:
         return []
-    gone = []
+    removed = []
     for folder in entries:
         try:
             information = folder.lstat()
@@ -143,8 +143,8 @@ def sweep(place: Path, *, kept: bool = False) -> list[Path]:
         except (HeldError, OSError):
             continue
         dead.close()
-        gone.append(folder)
-    return gone
+        removed.append(folder)
+    return removed
 
 
 def sweep_below(place: Path, *, kept: bool = False) -> list[Path]:
@@ -155,9 +155,9 @@ def sweep_below(place: Path, *, kept: bool = False) -> list[Path]:
     list
         what was removed
     """
-    gone = []
+    removed = []
     for folder, below, files in os.walk(place):
-        gone += sweep(Path(folder), kept=kept)
+        removed += sweep(Path(folder), kept=kept)
         below[:] = [name for name in below if not name.startswith(PREFIX)]
         for name in files:
             note = Path(folder) / name
@@ -165,8 +165,8 @@ def sweep_below(place: Path, *, kept: bool = False) -> list[Path]:
                 continue
             with suppress(HeldError, OSError), Workplace(note.with_suffix(""), patience_s=0.0, strict=True):
                 note.unlink()
-                gone.append(note)
-    return gone
+                removed.append(note)
+    return removed
 
 
 def fixed_name(name: str) -> str:
@@ -247,23 +247,23 @@ def _boot() -> str:
 
 def _of_this_machine(owner: str) -> bool:
     """Whether a lock taken from this owner means that it is dead: over a network disk it might not."""
-    told = _read(owner)
+    note = _read(owner)
     boot = _boot()
-    return not told or (boot != "" and told.get("boot") == boot) or told.get("host") == socket.gethostname()
+    return not note or (boot != "" and note.get("boot") == boot) or note.get("host") == socket.gethostname()
 
 
 def _named(owner: str) -> str:
     """The holder in words."""
-    told = _read(owner)
-    if not told:
+    note = _read(owner)
+    if not note:
         return "another process"
-    return f"process {told.get('pid')} on {told.get('host')}, started {told.get('started')}"
+    return f"process {note.get('pid')} on {note.get('host')}, started {note.get('started')}"
 
 
 def _read(owner: str) -> dict[str, object]:
     """The holder's note; nothing when it isn't whole."""
     try:
-        told = json.loads(owner)
+        note = json.loads(owner)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return note if isinstance(note, dict) else {}

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
 from ctp_torch.io.atomic import whole
-from ctp_torch.io.cohort.layouts import Found, find_patients
+from ctp_torch.io.cohort.layouts import PatientPaths, find_patients
 from ctp_torch.io.limits import DAMAGE, read_text
 from ctp_torch.io.nifti.nifti import sidecar
 from ctp_torch.io.nifti.nifti_file import is_nifti, nifti_step
@@ -103,7 +103,7 @@ def write_cohort_index(
     unknown = sorted(set(ranges) - set(QUANTITIES))
     if unknown:
         raise ValueError(f"unknown quantities {', '.join(unknown)}; known are {', '.join(QUANTITIES)}")
-    told = {
+    record = {
         "format": COHORT_FORMAT,
         "patients": [{"name": name, "split": split} for name, split in splits.items()],
         "ranges": {name: list(limits) for name, limits in ranges.items()},
@@ -111,7 +111,7 @@ def write_cohort_index(
     }
     index = Path(path) / "cohort.json"
     with whole(index, force=force) as partial:
-        partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return index
 
 
@@ -144,19 +144,19 @@ def read_cohort(path: str | Path, *, lut: str = "jet") -> Cohort:
 
 def _other_layout(folder: Path, lut: str) -> Cohort:
     """A public data set as published, or a folder of patients: the last fifth of the names test."""
-    layout, found = find_patients(folder)
-    if not found:
+    layout, cases = find_patients(folder)
+    if not cases:
         raise NoSeriesError(
             f"{folder} is no cohort: it holds no cohort.json, and no folders of patients with a series and maps"
             " (ctp-torch phantom cohort makes a cohort)"
         )
-    n_test = max(1, round(len(found) / 5)) if len(found) > 1 else 0
+    n_test = max(1, round(len(cases) / 5)) if len(cases) > 1 else 0
     ranges = {name: quantity.display for name, quantity in QUANTITIES.items()}
 
-    def patient(one: Found, split: Split) -> CohortPatient:
+    def patient(one: PatientPaths, split: Split) -> CohortPatient:
         return CohortPatient(one.name, split, one.series, one.maps, None, ranges, lut, _step(one.series))
 
-    patients = tuple(patient(one, "test" if k >= len(found) - n_test else "train") for k, one in enumerate(found))
+    patients = tuple(patient(one, "test" if k >= len(cases) - n_test else "train") for k, one in enumerate(cases))
     settings = {"layout": layout, "split": "the last fifth of the names test"}
     return Cohort(folder, patients, ranges, settings)
 
@@ -171,17 +171,17 @@ def _step(series: Path) -> float | None:
 def _own_layout(folder: Path, index: Path, lut: str) -> Cohort:
     """Our layout, as its index tells."""
     try:
-        told = json.loads(read_text(index))
-        version = told["format"]
+        record = json.loads(read_text(index))
+        version = record["format"]
         if not isinstance(version, int) or version > COHORT_FORMAT:
             raise UnreadableFileError(
                 f"{index} has format {version}, this version reads up to {COHORT_FORMAT}: update ctp-torch"
             )
-        ranges = {str(name): (float(low), float(high)) for name, (low, high) in told["ranges"].items()}
+        ranges = {str(name): (float(low), float(high)) for name, (low, high) in record["ranges"].items()}
         if not all(math.isfinite(high - low) and low < high for low, high in ranges.values()):
             raise ValueError(f"ranges must be finite and rise, got {ranges}")
-        patients = tuple(_patient(folder, one["name"], one["split"], ranges, lut) for one in told["patients"])
-        settings = dict(told.get("settings", {}))
+        patients = tuple(_patient(folder, one["name"], one["split"], ranges, lut) for one in record["patients"])
+        settings = dict(record.get("settings", {}))
     except (*DAMAGE, OSError) as error:
         raise UnreadableFileError(
             f"{index} is broken or foreign ({type(error).__name__}: {error}); make the cohort again"

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from ctp_torch.io.cohort.quantity_names import quantity_in
 
-__all__ = ["Found", "find_patients"]
+__all__ = ["PatientPaths", "find_patients"]
 
 
-class Found(NamedTuple):
+class PatientPaths(NamedTuple):
     """Where the data of a patient lie."""
 
     name: str
@@ -20,7 +20,7 @@ class Found(NamedTuple):
     maps: Path
 
 
-def find_patients(folder: Path) -> tuple[str, list[Found]]:
+def find_patients(folder: Path) -> tuple[str, list[PatientPaths]]:
     """The layout of a folder, and its patients in the order of their names; an empty list when it is none.
 
     ISLES'24 (``sub-strokeXXXX/ses-01/*_ctp.nii.gz`` with ``perfusion-maps``, also split over ``raw_data`` and
@@ -34,15 +34,15 @@ def find_patients(folder: Path) -> tuple[str, list[Found]]:
         ("UniToBrain", _unitobrain),
         ("folders", _folders),
     ):
-        found = sorted(
+        cases = sorted(
             search(folder), key=lambda one: [int(w) if w.isdigit() else w for w in re.split(r"(\d+)", one.name)]
         )
-        if found:
-            return layout, found
+        if cases:
+            return layout, cases
     return "", []
 
 
-def _isles24(folder: Path) -> Iterator[Found]:
+def _isles24(folder: Path) -> Iterator[PatientPaths]:
     """Subjects with a 4-D series and a folder of maps; maps in the space of the plain CT need a series in it."""
     for subject in sorted({path.name for path in folder.rglob("sub-*") if path.is_dir()}):
         homes = [path for path in sorted(folder.rglob(subject)) if path.is_dir()]
@@ -52,39 +52,39 @@ def _isles24(folder: Path) -> Iterator[Found]:
             moved = any("space-ncct" in path.name for path in one.iterdir())
             fitting = [path for path in series if ("space-ncct" in path.name) == moved]
             if fitting:
-                yield Found(subject, fitting[0], one)
+                yield PatientPaths(subject, fitting[0], one)
                 break
 
 
-def _isles18(folder: Path) -> Iterator[Found]:
+def _isles18(folder: Path) -> Iterator[PatientPaths]:
     """Cases with a 4-D series and at least one map beside it."""
     for case in folder.rglob("case_*"):
         series = sorted(case.rglob("*CT_4DPWI*.nii*"))
         if case.is_dir() and series and any(quantity_in(path.name) for path in case.rglob("*.nii*")):
-            yield Found(case.name, series[0], case)
+            yield PatientPaths(case.name, series[0], case)
 
 
-def _unitobrain(folder: Path) -> Iterator[Found]:
+def _unitobrain(folder: Path) -> Iterator[PatientPaths]:
     """Patients with a folder of maps; the registered and filtered series where it is there, else the raw one."""
     for maps in folder.rglob("MOL-*_Maps"):
         name = maps.name.split("_")[0]
         choices = (maps.with_name(maps.name.removesuffix("_Maps")), maps.with_name(name))
         series = next((choice for choice in choices if choice.is_dir()), None)
         if maps.is_dir() and series:
-            yield Found(name, series, maps)
+            yield PatientPaths(name, series, maps)
 
 
-def _folders(folder: Path) -> Iterator[Found]:
+def _folders(folder: Path) -> Iterator[PatientPaths]:
     """A folder for each patient."""
     for home in folder.iterdir():
         if not home.is_dir() or home.name.startswith("."):
             continue
         if (home / "ct").is_dir() and (home / "maps").is_dir():
-            yield Found(home.name, home / "ct", home / "maps")
+            yield PatientPaths(home.name, home / "ct", home / "maps")
         elif (volumes := sorted(home.glob("*.nii*"))) and (series := [p for p in volumes if _is_series(p)]):
-            yield Found(home.name, series[0], home)
+            yield PatientPaths(home.name, series[0], home)
         elif not volumes and any(path.is_file() for path in home.rglob("*")):
-            yield Found(home.name, home, home)
+            yield PatientPaths(home.name, home, home)
 
 
 def _is_series(path: Path) -> bool:

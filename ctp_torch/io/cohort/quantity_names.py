@@ -22,5 +22,7 @@ def quantity_in(text: str) -> str | None:
 
     A name counts where no letter touches it: ``sub-1_cbf.nii.gz``, ``CT_Tmax.123``, ``NLR_CBF012``.
     """
-    found = [name for name, word in _WORDS.items() if re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE)]
-    return found[0] if len(found) == 1 else None
+    quantities = [
+        name for name, word in _WORDS.items() if re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE)
+    ]
+    return quantities[0] if len(quantities) == 1 else None

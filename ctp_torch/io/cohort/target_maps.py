@@ -83,8 +83,8 @@ def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry,
     from ctp_torch.io.color.luts import read_lut
 
     stack = maps[name]
-    told = maps.grids.get(name)
-    if tuple(stack.shape[:3]) != geometry.shape or (told and not told.matches(geometry, tolerance_mm=_TOLERANCE_MM)):
+    grid = maps.grids.get(name)
+    if tuple(stack.shape[:3]) != geometry.shape or (grid and not grid.matches(geometry, tolerance_mm=_TOLERANCE_MM)):
         raise IncompleteSeriesError(
             f"{path}: the {name} map {tuple(stack.shape[:3])} doesn't lie on the slices of the series {geometry.shape};"
             " mismatched slice locations can't be learned from, leave this patient out"

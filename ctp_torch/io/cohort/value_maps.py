@@ -58,21 +58,21 @@ def read_value_maps(place: str | Path) -> dict[str, ValueMap]:
     """
     place = Path(place)
     paths = find_files(place) if place.is_dir() else [place] if place.is_file() else []
-    found: dict[str, ValueMap] = {}
+    maps: dict[str, ValueMap] = {}
     others: list[Path] = []
     for path in paths:
         if path.name.lower().endswith((".nii", ".nii.gz")):
             name = quantity_in(path.name)
-            if name and name not in found:
-                found[name] = _from_nifti(name, path)
+            if name and name not in maps:
+                maps[name] = _from_nifti(name, path)
         else:
             others.append(path)
     for name, images in _dicom_groups(others).items():
-        if name not in found:
-            found[name] = _from_dicom(name, images)
-    if not found:
+        if name not in maps:
+            maps[name] = _from_dicom(name, images)
+    if not maps:
         raise NoSeriesError(f"{place} holds no scalar map that names its quantity (CBF, CBV, MTT, Tmax, TTP)")
-    return found
+    return maps
 
 
 def _from_nifti(name: str, path: Path) -> ValueMap:
@@ -97,7 +97,7 @@ def _dicom_groups(paths: list[Path]) -> dict[str, list[ImageHeader]]:
         if image.pixels.samples != 1 or image.position is None or image.orientation is None:
             continue
         words = (" ".join(image.image_type), image.description, image.path.name, image.path.parent.name)
-        name = next((found for found in map(quantity_in, words) if found), None)
+        name = next((quantity for quantity in map(quantity_in, words) if quantity), None)
         if name:
             form = not image.pixels.floating, image.sop_class
             groups.setdefault(name, {}).setdefault(form, []).append(image)
@@ -164,11 +164,11 @@ def _palette(dataset: Dataset) -> tuple[Tensor | None, int]:
     channels = []
     start = 0
     for color in ("Red", "Green", "Blue"):
-        told = dataset.get(f"{color}PaletteColorLookupTableDescriptor")
+        descriptor = dataset.get(f"{color}PaletteColorLookupTableDescriptor")
         data = dataset.get(f"{color}PaletteColorLookupTableData")
-        if told is None or data is None:
+        if descriptor is None or data is None:
             return None, 0
-        n, start, bits = int(told[0]) or 65536, int(told[1]), int(told[2])
+        n, start, bits = int(descriptor[0]) or 65536, int(descriptor[1]), int(descriptor[2])
         values = np.frombuffer(data, "<u2" if bits > 8 else "u1")[:n]
         channels.append((values >> 8).astype("u1") if bits > 8 else values)
     return torch.from_numpy(np.stack(channels, axis=-1)), start

@@ -48,24 +48,24 @@ def find_color_bars(picture: Tensor) -> list[ColorBar]:
     """
     if picture.ndim != 3 or picture.shape[-1] != 3:
         raise UnreadableFileError(f"a picture must be (y, x, 3), got {tuple(picture.shape)}")
-    standing = _standing(picture)
-    lying = [
-        ColorBar(bar.lut.flip(0), bar.columns, bar.rows) for bar in _standing(picture.transpose(0, 1).contiguous())
+    upright = _upright(picture)
+    horizontal = [
+        ColorBar(bar.lut.flip(0), bar.columns, bar.rows) for bar in _upright(picture.transpose(0, 1).contiguous())
     ]
-    return standing + lying
+    return upright + horizontal
 
 
-def _standing(picture: Tensor) -> list[ColorBar]:
+def _upright(picture: Tensor) -> list[ColorBar]:
     """The upright bars: runs of one colour with the same two ends in many rows below each other."""
     open_runs: dict[tuple[int, int], int] = {}  # ends of a run -> its first row
-    found: list[tuple[int, int, int, int]] = []
+    boxes: list[tuple[int, int, int, int]] = []
     for y in range(picture.shape[0] + 1):
         runs = set(_runs(picture[y])) if y < picture.shape[0] else set()
-        found += [(open_runs.pop(ends), y, *ends) for ends in list(open_runs) if ends not in runs]
+        boxes += [(open_runs.pop(ends), y, *ends) for ends in list(open_runs) if ends not in runs]
         for ends in runs:
             open_runs.setdefault(ends, y)
     bars = []
-    for top, bottom, left, right in sorted(found, key=lambda box: box[2]):
+    for top, bottom, left, right in sorted(boxes, key=lambda box: box[2]):
         colors = picture[top:bottom, (left + right) // 2]
         if (
             bottom - top >= _MIN_LENGTH

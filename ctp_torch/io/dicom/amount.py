@@ -38,20 +38,20 @@ def wrong_amount(pixels: PixelLayout, stream: BoundedReader) -> tuple[str, str] 
     """Kind and detail of why the bytes of a file can't be the pixels that its header tells; None where they can."""
     file_size = stream.size
     frame = pixels.rows * pixels.columns * pixels.bits_allocated // 8
-    told = frame * pixels.n_frames
+    declared = frame * pixels.n_frames
     if pixels.offset is None:
         # JPEG 2000 packs an even image to a few hundred bytes, whatever its size
         most = 4 * MOST_SQUEEZED * file_size + (1 << 26)
         detail = f"{pixels.columns} x {pixels.rows} x {pixels.n_frames} in {file_size} bytes"
-        return ("holds fewer pixels than it tells", detail) if told > most else None
+        return ("holds fewer pixels than it tells", detail) if declared > most else None
     if pixels.samples != 1 or pixels.bits_allocated % 8:
         return None
     there = min(pixels.length, file_size - pixels.offset)
-    if there < told:
-        detail = f"{max(0, there)} of {told} bytes of pixels are there"
+    if there < declared:
+        detail = f"{max(0, there)} of {declared} bytes of pixels are there"
         return "is truncated", detail
-    if pixels.length - told >= max(2, frame // pixels.rows):  # less is padding
-        detail = f"{pixels.length} bytes for {told}"
+    if pixels.length - declared >= max(2, frame // pixels.rows):  # less is padding
+        detail = f"{pixels.length} bytes for {declared}"
         return "holds more pixels than Rows and Columns tell", detail
     if file_size == pixels.offset + pixels.length:
         return None

@@ -59,21 +59,21 @@ class Candidate:
 
 def candidates(images: Iterable[ImageHeader]) -> list[Candidate]:
     """All series that the images could make, those with most time points first."""
-    found: list[tuple[str, _Slices, tuple[str, ...]]] = []
+    series: list[tuple[str, _Slices, tuple[str, ...]]] = []
     for group in grids(images):
         for members, notes in _series_of(group):
             slabs = _slabs(stack(members))
             gap = (f"one of {len(slabs)} slabs with a gap between",) if len(slabs) > 1 else ()
-            found.extend((members[0].series, slab, (*notes, *gap)) for slab in slabs)
-    found.sort(key=lambda one: -max(len(images) for images in one[1]))
-    uids = [uid for uid, _, _ in found]
+            series.extend((members[0].series, slab, (*notes, *gap)) for slab in slabs)
+    series.sort(key=lambda one: -max(len(images) for images in one[1]))
+    uids = [uid for uid, _, _ in series]
     return [
         Candidate(uid if uids.count(uid) == 1 else f"{uid}#{uids[:k].count(uid) + 1}", slices, notes)
-        for k, (uid, slices, notes) in enumerate(found)
+        for k, (uid, slices, notes) in enumerate(series)
     ]
 
 
-def choose(found: list[Candidate], series: str | None) -> Candidate:
+def choose(choices: list[Candidate], series: str | None) -> Candidate:
     """The candidate asked for, or the only one with several time points.
 
     Raises
@@ -83,15 +83,15 @@ def choose(found: list[Candidate], series: str | None) -> Candidate:
     IncompleteSeriesError
         when several could be meant
     """
-    listing = "\n".join(f"  --series {c.key}\n    {c.describe()}" + "".join(f", {n}" for n in c.notes) for c in found)
+    listing = "\n".join(f"  --series {c.key}\n    {c.describe()}" + "".join(f", {n}" for n in c.notes) for c in choices)
     if series is not None:
-        exact = [c for c in found if c.key == series] or [c for c in found if c.key.split("#")[0] == series]
+        exact = [c for c in choices if c.key == series] or [c for c in choices if c.key.split("#")[0] == series]
         if len(exact) == 1:
             return exact[0]
         if exact:
             raise IncompleteSeriesError(f"--series {series} holds {len(exact)} series; choose one of\n{listing}")
         raise NoSeriesError(f"there is no series {series}" + (f"; there are\n{listing}" if listing else ""))
-    dynamic = [c for c in found if c.n_frames > 1] or found
+    dynamic = [c for c in choices if c.n_frames > 1] or choices
     if len(dynamic) > 1:
         raise IncompleteSeriesError(f"{len(dynamic)} series could be meant; choose one of\n{listing}")
     return dynamic[0]

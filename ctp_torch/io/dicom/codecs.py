@@ -72,8 +72,8 @@ def decode_frames(path: Path, layouts: Sequence[PixelLayout]) -> list[Any]:
             return _with_simpleitk(dataset, layouts)
         return _with_pydicom(dataset, layouts, name)
     except UserWarning as excess:  # made an error by `excess_is_an_error`
-        found, told = (int(n) for n in re.findall(r"(\d+) vs. (\d+)", str(excess))[0])
-        if found - told < layouts[0].columns:  # some writers pad
+        actual, declared = (int(n) for n in re.findall(r"(\d+) vs. (\d+)", str(excess))[0])
+        if actual - declared < layouts[0].columns:  # some writers pad
             return _with_simpleitk(dataset, layouts)
         raise UnreadableFileError(
             f"{path} holds more pixels than Rows and Columns tell ({excess}); export it again"
@@ -122,16 +122,16 @@ def _with_simpleitk(dataset: Dataset, layouts: Sequence[PixelLayout]) -> list[An
     import SimpleITK
     from pydicom.encaps import generate_frames
 
-    wanted = {layout.frame: layout for layout in layouts}
+    by_frame = {layout.frame: layout for layout in layouts}
     decoded: dict[int, Any] = {}
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     frames = generate_frames(io.BytesIO(dataset.PixelData), number_of_frames=layouts[0].n_frames)
     with beside(Path(tempfile.gettempdir()) / "frame.dcm") as folder:  # found and removed after a kill
         for index, frame in enumerate(frames):
-            if index not in wanted:
+            if index not in by_frame:
                 continue
-            layout = wanted[index]
+            layout = by_frame[index]
             bare = folder / "frame.dcm"
             _write_bare(bare, frame, layout)
             reader.SetFileName(str(bare))

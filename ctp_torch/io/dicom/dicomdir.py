@@ -21,7 +21,7 @@ def referenced_files(path: Path) -> list[Path]:
     """
     try:
         listed = _file_ids(path)
-        found = [_found(path.parent, parts) for parts in listed or ()]
+        paths = [_path_of(path.parent, parts) for parts in listed or ()]
     except dicom_damage() as error:
         raise UnreadableFileError(
             f"{path} can't be read as a DICOMDIR ({error}); copy it again, or give the folder {path.parent} itself"
@@ -29,14 +29,14 @@ def referenced_files(path: Path) -> list[Path]:
     if listed is None:
         raise UnreadableFileError(f"{path} is no DICOMDIR: it lists no files; give the folder {path.parent} itself")
     root = path.parent.resolve()
-    foreign = sum(file is not None and not file.resolve().is_relative_to(root) for file in found)
+    foreign = sum(file is not None and not file.resolve().is_relative_to(root) for file in paths)
     if foreign:
         raise UnreadableFileError(
             f"{path} lists {foreign} files outside its medium, which a DICOMDIR can't: give the folder that holds the"
             " images itself"
         )
-    files = [file for file in found if file is not None]
-    missing = ["/".join(parts) for parts, file in zip(listed, found, strict=True) if file is None]
+    files = [file for file in paths if file is not None]
+    missing = ["/".join(parts) for parts, file in zip(listed, paths, strict=True) if file is None]
     if missing:
         raise UnreadableFileError(
             f"{path} lists {len(missing)} files that aren't there, {missing[0]} first; copy the whole medium, or read"
@@ -54,11 +54,11 @@ def _file_ids(path: Path) -> list[list[str]] | None:
         records = dcmread(stream).get("DirectoryRecordSequence")
         if records is None:
             return None
-        told = [record.get("ReferencedFileID") for record in records]
-    return [[one] if isinstance(one, str) else [str(part) for part in one] for one in told if one]
+        file_ids = [record.get("ReferencedFileID") for record in records]
+    return [[one] if isinstance(one, str) else [str(part) for part in one] for one in file_ids if one]
 
 
-def _found(folder: Path, parts: list[str]) -> Path | None:
+def _path_of(folder: Path, parts: list[str]) -> Path | None:
     """The file of that name, upper or lower case."""
     here = folder
     for part in parts:

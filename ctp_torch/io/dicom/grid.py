@@ -69,7 +69,9 @@ def arrange(
         for cell in cells:
             if len(cell) > 1:
                 names = ", ".join(image.path.name for image in cell)
-                doubled.append(f"  {_place(slices, z)}, time {_show(cell[0], slices, clock)}: {len(cell)} ({names})")
+                doubled.append(
+                    f"  {_place(slices, z)}, time {_time_text(cell[0], slices, clock)}: {len(cell)} ({names})"
+                )
                 left_out += [LeftOut(image.path, "second image of its slice and time") for image in cell[1:]]
     if doubled and duplicates == "refuse":
         raise IncompleteSeriesError(
@@ -117,9 +119,9 @@ def _match(rows: _Slices, clock: Clock) -> list[list[int]]:
     events = sorted((t, z) for z, own in enumerate(times) for t in own)
     gaps = sorted({round(b[0] - a[0], 3) for a, b in pairwise(events)} - {0.0})
     pauses = [*gaps[:: 1 + len(gaps) // 40], math.inf]
-    found = min((_frames(events, pause) for pause in pauses), key=lambda frames: _cost(frames, times))
+    best = min((_frames(events, pause) for pause in pauses), key=lambda frames: _cost(frames, times))
     placed: list[list[int]] = [[] for _ in rows]
-    for k, frame in enumerate(found):
+    for k, frame in enumerate(best):
         for z in frame:
             placed[z].append(k)
     return placed
@@ -167,7 +169,7 @@ def _place(slices: _Slices, z: int) -> str:
     return f"slice {z} (at {along_normal(slices[z][0]):.1f} mm)"
 
 
-def _show(image: ImageHeader, slices: _Slices, clock: Clock) -> str:
+def _time_text(image: ImageHeader, slices: _Slices, clock: Clock) -> str:
     """The time of an image from the first one."""
     start = min(clock.read(i) for images in slices for i in images)
     return f"{clock.read(image) - start:.2f} s" if clock.seconds else f"{clock.read(image):g}"
@@ -181,7 +183,7 @@ def _missing(table: list[list[ImageHeader | None]], slices: _Slices, clock: Cloc
         lacking = [z for z, image in enumerate(row) if image is None]
         if lacking:
             there = next((image for image in row if image is not None), None)
-            moment = f" ({_show(there, slices, clock)})" if there else ""
+            moment = f" ({_time_text(there, slices, clock)})" if there else ""
             places = ", ".join(_place(slices, z) for z in lacking)
             lines.append(f"  time point {frame}{moment} lacks {places}")
     total = len(table) * len(slices)

@@ -153,13 +153,13 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
         for path in paths:
             try:
                 with BoundedReader(path) as stream:
-                    found = _read_headers(path, stream)
+                    outcome = _read_headers(path, stream)
             except OSError as error:
-                found = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
-            if isinstance(found, LeftOut):
-                left_out.append(found)
+                outcome = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
+            if isinstance(outcome, LeftOut):
+                left_out.append(outcome)
             else:
-                headers.extend(found)
+                headers.extend(outcome)
     return headers, left_out
 
 
@@ -174,13 +174,13 @@ def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | Left
     try:
         if not bare and (size := too_large_inflated(stream, head)):
             return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)
-        found = _images(path, *_parsed(stream, head, bare=bare))
+        images = _images(path, *_parsed(stream, head, bare=bare))
     except dicom_damage() as error:
         return LeftOut(path, "broken DICOM header", type(error).__name__, broken=True)
-    if isinstance(found, str):
-        return LeftOut(path, found, broken=found.startswith("broken"))
-    amiss = wrong_amount(found[0].pixels, stream)
-    return LeftOut(path, *amiss, broken=True) if amiss else found
+    if isinstance(images, str):
+        return LeftOut(path, images, broken=images.startswith("broken"))
+    amiss = wrong_amount(images[0].pixels, stream)
+    return LeftOut(path, *amiss, broken=True) if amiss else images
 
 
 def _parsed(stream: BoundedReader, head: bytes, *, bare: bool) -> tuple[Dataset, _PixelData]:
@@ -241,9 +241,9 @@ def _pixel_data(stream: BinaryIO, dataset: Dataset) -> _PixelData:
 def _transfer_syntax(dataset: Dataset) -> str:
     """The transfer syntax; a file without meta header is what its bytes turned out to be."""
     meta = getattr(dataset, "file_meta", None)
-    told = meta.get("TransferSyntaxUID") if meta is not None else None
+    syntax = meta.get("TransferSyntaxUID") if meta is not None else None
     implicit, little = dataset.original_encoding
-    return str(told or ("1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")))
+    return str(syntax or ("1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")))
 
 
 def _images(path: Path, dataset: Dataset, pixels: _PixelData) -> list[ImageHeader] | str:

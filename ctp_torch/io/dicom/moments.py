@@ -36,32 +36,32 @@ _DT = re.compile(r"^(\d{4})(\d{2})(\d{2})(\d{2}[\d:.]*)([+-]\d{4})?$")
 def moments(get: Lookup) -> dict[str, float]:
     """All times the image tells [s]; absolute ones count from 2000, or from midnight where no date is told."""
     zone = _zone(get.text("TimezoneOffsetFromUTC"))
-    found = {
+    times = {
         name: seconds_of_datetime(get.text(name), zone)
         for name in ("FrameReferenceDateTime", "FrameAcquisitionDateTime", "AcquisitionDateTime")
     }
     for name in ("Acquisition", "Content", "Series"):
-        found[f"{name}Time"] = _date_and_time(get.text(f"{name}Date"), get.text(f"{name}Time"))
-    found["TemporalPositionTimeOffset"] = get.number("TemporalPositionTimeOffset")
+        times[f"{name}Time"] = _date_and_time(get.text(f"{name}Date"), get.text(f"{name}Time"))
+    times["TemporalPositionTimeOffset"] = get.number("TemporalPositionTimeOffset")
     trigger = get.number("TriggerTime")
-    found["TriggerTime"] = None if trigger is None else trigger / 1000  # ms
+    times["TriggerTime"] = None if trigger is None else trigger / 1000  # ms
     index, resolution = get.number("TemporalPositionIdentifier"), get.number("TemporalResolution")
     if index is not None and resolution:
-        found["TemporalPositionIdentifier"] = index * resolution / 1000  # ms
-    found["GE MidScanTime"] = _private(get, 0x0019, "GEMS_ACQU_01", 0x24)
-    found["GE DeltaStartTime"] = _private(get, 0x0043, "GEMS_PARM_01", 0x1E)
-    return {name: value for name, value in found.items() if value is not None}
+        times["TemporalPositionIdentifier"] = index * resolution / 1000  # ms
+    times["GE MidScanTime"] = _private(get, 0x0019, "GEMS_ACQU_01", 0x24)
+    times["GE DeltaStartTime"] = _private(get, 0x0043, "GEMS_PARM_01", 0x1E)
+    return {name: value for name, value in times.items() if value is not None}
 
 
 def orders(get: Lookup) -> dict[str, float]:
     """All numbers that put the image in order among those of its slice."""
-    found = {
+    numbers = {
         "TemporalPositionIndex": get.number("TemporalPositionIndex") or get.number("TemporalPositionIdentifier"),
         "Canon VolumeNumber": _private(get, 0x7005, "TOSHIBA_MEC_CT3", 0x1F),
         "AcquisitionNumber": get.number("AcquisitionNumber"),
         "InstanceNumber": get.number("InstanceNumber"),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def seconds_of_day(text: str) -> float | None:

@@ -62,8 +62,8 @@ def read_what_can_be(cells: list[list[ImageHeader]]) -> tuple[Tensor, dict[Path,
 
     # reading, decoding and scaling happen outside Python's lock
     with excess_is_an_error(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        found = dict(zip(by_file, pool.map(filled, by_file.values()), strict=True))
-    return hu, {path: error for path, error in found.items() if error is not None}
+        errors = dict(zip(by_file, pool.map(filled, by_file.values()), strict=True))
+    return hu, {path: error for path, error in errors.items() if error is not None}
 
 
 def _fill(out: Any, jobs: list[tuple[int, int, ImageHeader]]) -> None:

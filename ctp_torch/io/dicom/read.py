@@ -57,10 +57,10 @@ def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[lis
         raise UnreadableFileError(f"{_first_of(broken)}; copy it again, or take it out of the folder")
     if not images:
         reasons = Counter(one.reason for one in left_out)
-        found = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
+        summary = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
         derived = any(r.startswith("derived") for r in reasons)
         raise NoSeriesError(
-            f"{place} holds no CT perfusion images: {found or 'it is empty'}"
+            f"{place} holds no CT perfusion images: {summary or 'it is empty'}"
             + ("; a derived series is read when named with --series UID" if derived else "")
         )
     return images, left_out
@@ -87,8 +87,8 @@ def read_dicom(
     images, left_out = _images(paths, place, series)
     left_out += lost
     while True:  # again without the files whose pixels turn out to be damaged
-        found = candidates(images)
-        chosen = choose(found, series)
+        choices = candidates(images)
+        chosen = choose(choices, series)
         clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
         try:
             grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
@@ -104,16 +104,16 @@ def read_dicom(
         if not any(image.path not in failed for image in chosen.images):
             raise next(iter(failed.values()))
         left_out += [LeftOut(path, "undecodable pixels", str(error), broken=True) for path, error in failed.items()]
-    for other in found:
+    for other in choices:
         if other is not chosen:
             left_out += [LeftOut(image.path, f"another series ({other.describe()})") for image in other.images]
-    told, source = _times(grid, clock, times, dt)
-    check_times(told, place)
+    slice_times, source = _times(grid, clock, times, dt)
+    check_times(slice_times, place)
     odd = odd_images(hu)
     first = grid.cells[0]
-    hu, told, geometry, resampled = straighten(
+    hu, slice_times, geometry, resampled = straighten(
         hu,
-        told,
+        slice_times,
         [image.position or (0.0, 0.0, 0.0) for image in first],  # type: ignore[misc]
         first[0].orientation or (),
         first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def read_dicom(
     warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
     provenance = _provenance(grid, source, warnings, keep_identity=keep_identity)
     files = _by_reason(left_out, [*paths, *(one.path for one in lost)], names=keep_identity)
-    return CTPSeries(hu, told - told.min(), geometry, replace(provenance, left_out=files))
+    return CTPSeries(hu, slice_times - slice_times.min(), geometry, replace(provenance, left_out=files))
 
 
 def _first_of(broken: list[LeftOut]) -> str:
@@ -135,55 +135,57 @@ def _first_of(broken: list[LeftOut]) -> str:
 
 def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
     """What was left out that somebody may miss: by number and kind, for names may identify."""
-    said = []
+    warnings = []
     kinds = Counter(one.reason for one in left_out if one.broken)
     if kinds:
         dropped = sum(one.reason == INCOMPLETE for one in left_out)
         rest = (
             f"{dropped} images of time points that lack a slice were left out too" if dropped else "none lacks a slice"
         )
-        said.append(
+        warnings.append(
             f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
             f" {n_frames} time points are left, {rest}; others may be missing"
         )
     hidden = sum(one.reason == HIDDEN for one in left_out)
     if hidden:
-        said.append(f"{hidden} hidden files look like DICOM images and were not read: their names begin with a dot")
-    return said
+        warnings.append(f"{hidden} hidden files look like DICOM images and were not read: their names begin with a dot")
+    return warnings
 
 
 def _times(grid: Grid, clock: Clock, times: Tensor | None, dt: float | None) -> tuple[Tensor, str]:
     """Times ``(time, z)`` and the name of their source: the user's, or the headers'."""
     import torch
 
-    told = torch.tensor(grid.times, dtype=torch.float64)
+    slice_times = torch.tensor(grid.times, dtype=torch.float64)
     if times is not None:
         from ctp_torch.io.nifti.frame_times import spread
 
-        return spread(times, tuple(told.shape)), "given"
+        return spread(times, tuple(slice_times.shape)), "given"
     if dt is not None:
-        return (torch.arange(told.shape[0], dtype=torch.float64) * dt)[:, None].expand(told.shape).clone(), "given dt"
-    return told, clock.source
+        return (torch.arange(slice_times.shape[0], dtype=torch.float64) * dt)[:, None].expand(
+            slice_times.shape
+        ).clone(), "given dt"
+    return slice_times, clock.source
 
 
 def _remarks(grid: Grid) -> list[str]:
     """What was inferred from the images or is odd about them."""
     images = [image for row in grid.cells for image in row]
-    said = []
+    warnings = []
     if len(grid.cells) == 1:
-        said.append("one time point: a volume, no perfusion series")
+        warnings.append("one time point: a volume, no perfusion series")
     unscaled = sum(not image.rescaled for image in images)
     if unscaled:
-        said.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
+        warnings.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
     if any(image.lossy for image in images):
-        said.append("the images were compressed with loss")
+        warnings.append("the images were compressed with loss")
     if any(image.padding for image in images):
-        said.append(f"padding pixels were set to {PADDING_HU:g} HU")
+        warnings.append(f"padding pixels were set to {PADDING_HU:g} HU")
     if len({(image.slope, image.intercept) for image in images}) > 1:
-        said.append("slope and intercept differ between images; each image was scaled by its own")
+        warnings.append("slope and intercept differ between images; each image was scaled by its own")
     if len({image.pixels.signed for image in images}) > 1:
-        said.append("signed and unsigned images are mixed; each was read as its own header says")
-    return said
+        warnings.append("signed and unsigned images are mixed; each was read as its own header says")
+    return warnings
 
 
 def _provenance(grid: Grid, source: str, warnings: list[str], *, keep_identity: bool) -> Provenance:

@@ -44,27 +44,27 @@ def ct_images(headers: Iterable[ImageHeader], *, series: str | None = None) -> t
     series
         a Series Instance UID (or ``UID#2``) asked for by name: then its derived images serve as well
     """
-    kept: list[ImageHeader] = []
+    accepted: list[ImageHeader] = []
     left_out: list[LeftOut] = []
-    seen: set[tuple[object, ...]] = set()
-    asked = (series or "").split("#")[0]
+    identities: set[tuple[object, ...]] = set()
+    series_uid = (series or "").split("#")[0]
     for image in headers:
-        reason = _reason_against(image, asked)
+        reason = _reason_against(image, series_uid)
         # some anonymisers give all files one UID, so that a copy must agree in place and time as well
         identity = (image.uid, image.pixels.frame, image.position, tuple(image.moments.items()), *image.orders.values())
-        if not reason and image.uid and identity in seen:
+        if not reason and image.uid and identity in identities:
             reason = "copy of another file (same SOP Instance UID)"
-        seen.add(identity)
+        identities.add(identity)
         if reason:
             left_out.append(LeftOut(image.path, reason))
         elif impossible := _impossible(image):
             left_out.append(LeftOut(image.path, f"impossible {impossible}", broken=True))
         else:
-            kept.append(image)
-    return kept, left_out
+            accepted.append(image)
+    return accepted, left_out
 
 
-def _reason_against(image: ImageHeader, asked: str) -> str:
+def _reason_against(image: ImageHeader, series_uid: str) -> str:
     """Why an image can't be part of a series; empty when it can."""
     kind = image.image_type
     if image.sop_class not in _CT_CLASSES or image.modality not in ("CT", ""):
@@ -77,7 +77,7 @@ def _reason_against(image: ImageHeader, asked: str) -> str:
     if "PERFUSION" in kind:
         return f"perfusion map, no source image ({image_type_term(kind)})"
     only_compressed = image.lossy and kind[1:3] == ("PRIMARY", "AXIAL") and len(kind) == 3
-    if kind and kind[0] == "DERIVED" and not only_compressed and asked != image.series:
+    if kind and kind[0] == "DERIVED" and not only_compressed and series_uid != image.series:
         return f"derived image ({image_type_term(kind)})"
     missing = [
         name

@@ -40,12 +40,12 @@ def read_slice_locations(path: str | Path, *, series: str | None = None) -> Tens
     place = Path(path)
     if not place.is_dir():
         return None
-    found, _ = find_series(find_files(place), place, series=series)
+    candidates, _ = find_series(find_files(place), place, series=series)
     by_uid: dict[str, list[int]] = {}
-    for i, candidate in enumerate(found):
+    for i, candidate in enumerate(candidates):
         by_uid.setdefault(candidate.key.split("#")[0], []).append(i)
-    most = max(by_uid.values(), key=lambda members: sum(len(found[i].images) for i in members))
-    slices = [images for i in most for images in found[i].slices]
+    most = max(by_uid.values(), key=lambda members: sum(len(candidates[i].images) for i in members))
+    slices = [images for i in most for images in candidates[i].slices]
     try:
         clock = choose_clock(slices)
     except IncompleteSeriesError:

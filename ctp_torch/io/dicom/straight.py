@@ -111,12 +111,12 @@ def _shifted(images: Tensor, pixels: float, dim: int) -> Tensor:
     shape[dim] = n
     weight = weight.reshape(shape)
 
-    def taken(index: torch.Tensor) -> Tensor:
+    def sampled(index: torch.Tensor) -> Tensor:
         inside = ((index >= 0) & (index < n)).reshape(shape)
         values = images.index_select(dim, index.clamp(0, n - 1).long())
         return values.where(inside, values.new_tensor(AIR_HU))
 
-    mixed: Tensor = taken(low) * (1 - weight) + taken(low + 1) * weight
+    mixed: Tensor = sampled(low) * (1 - weight) + sampled(low + 1) * weight
     return mixed
 
 
@@ -127,9 +127,9 @@ def _even(volumes: Tensor, times: Tensor, along: Sequence[float], step: float) -
     reach = along[-1] - along[0]
     n = max(1, round(reach / step))
     there = torch.tensor(along, dtype=torch.float64) - along[0]
-    wanted = torch.linspace(0, reach, n + 1, dtype=torch.float64)
-    above = torch.searchsorted(there, wanted).clamp(1, len(along) - 1)
-    weight = ((wanted - there[above - 1]) / (there[above] - there[above - 1])).clamp(0, 1)
+    targets = torch.linspace(0, reach, n + 1, dtype=torch.float64)
+    above = torch.searchsorted(there, targets).clamp(1, len(along) - 1)
+    weight = ((targets - there[above - 1]) / (there[above] - there[above - 1])).clamp(0, 1)
     w = weight.to(volumes.dtype)[:, None, None]
     even = volumes[:, above - 1] * (1 - w) + volumes[:, above] * w
     return even, times[:, above - 1] * (1 - weight) + times[:, above] * weight, reach / n

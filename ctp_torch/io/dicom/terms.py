@@ -57,8 +57,8 @@ _PHOTOMETRICS = _words(
 
 def vendor_term(text: str) -> str:
     """The maker of a scanner, by the known name that its text holds."""
-    found = _VENDORS.search(text)
-    return found[0] if found else _hash(text)
+    match = _VENDORS.search(text)
+    return match[0] if match else _hash(text)
 
 
 def model_term(text: str) -> str:
@@ -70,22 +70,22 @@ def model_term(text: str) -> str:
 
 def kernel_term(text: str) -> str:
     """A convolution kernel by the vendors' names; parts that are none as a hash, so that kernels stay apart."""
-    return "/".join(part if _KERNEL.fullmatch(part) else _known(part, _KERNELS) for part in text.split("/"))
+    return "/".join(part if _KERNEL.fullmatch(part) else _term(part, _KERNELS) for part in text.split("/"))
 
 
 def image_type_term(words: Iterable[str]) -> str:
     """The values of Image Type that are terms of DICOM or of vendors, the others as hashes."""
-    return "/".join(_known(word, _TYPES) for word in words)
+    return "/".join(_term(word, _TYPES) for word in words)
 
 
 def modality_term(text: str) -> str:
     """A modality that DICOM defines; else a hash."""
-    return _known(text, _MODALITIES)
+    return _term(text, _MODALITIES)
 
 
 def photometric_term(text: str) -> str:
     """A photometric interpretation that DICOM defines; else hashes."""
-    return " ".join(_known(word, _PHOTOMETRICS) for word in text.split())
+    return " ".join(_term(word, _PHOTOMETRICS) for word in text.split())
 
 
 def uid_term(uid: str) -> str:
@@ -97,7 +97,7 @@ def uid_term(uid: str) -> str:
     return name if name != uid else _hash(uid)
 
 
-def _known(word: str, terms: frozenset[str]) -> str:
+def _term(word: str, terms: frozenset[str]) -> str:
     """A term, or the hash of what is none."""
     return word if word in terms else _hash(word)
 

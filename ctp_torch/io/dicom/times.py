@@ -145,16 +145,16 @@ def _runs_with_numbers(slices: _Slices, read: Callable[[ImageHeader], float]) ->
 
 def _with_warnings(clock: Clock, slices: _Slices, refused: list[str]) -> Clock:
     """The clock with what has to be said about it."""
-    said = [*clock.warnings, *refused]
+    warnings = [*clock.warnings, *refused]
     if clock.source in _LATE:
-        said.append(f"{clock.source} tells when images were made, not taken: check the times")
-    said += _cross_check(clock, slices)
-    return Clock(clock.source, clock.seconds, clock.read, tuple(said))
+        warnings.append(f"{clock.source} tells when images were made, not taken: check the times")
+    warnings += _cross_check(clock, slices)
+    return Clock(clock.source, clock.seconds, clock.read, tuple(warnings))
 
 
 def _cross_check(clock: Clock, slices: _Slices) -> list[str]:
     """What private clocks and counters of the vendor say against the chosen one."""
-    said = []
+    warnings = []
     images = [image for one in slices for image in one]
     if clock.source != "GE MidScanTime" and all("GE MidScanTime" in image.moments for image in images):
         private = _private_clock("GE MidScanTime", images)
@@ -162,13 +162,13 @@ def _cross_check(clock: Clock, slices: _Slices) -> list[str]:
             pairs = sorted((clock.read(i), private.read(i)) for i in one)
             drift = [(b - pairs[0][1]) - (a - pairs[0][0]) for a, b in pairs]
             if _apart([one], private.read)[0] and max(map(abs, drift)) > 0.5:
-                said.append(f"GE MidScanTime differs from {clock.source} by up to {max(map(abs, drift)):.2f} s")
+                warnings.append(f"GE MidScanTime differs from {clock.source} by up to {max(map(abs, drift)):.2f} s")
                 break
     counter = "Canon VolumeNumber"
     if all(counter in image.orders for image in images):
         for one in slices:
             counts = [image.orders[counter] for image in sorted(one, key=clock.read)]
             if len(set(counts)) > 1 and counts != sorted(counts):
-                said.append(f"{counter} runs against {clock.source}")
+                warnings.append(f"{counter} runs against {clock.source}")
                 break
-    return said
+    return warnings

@@ -37,27 +37,27 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
 
     if not isinstance(times, (str, Path)):
         try:
-            given = torch.as_tensor(times, dtype=torch.float64)
+            numbers = torch.as_tensor(times, dtype=torch.float64)
         except DAMAGE as error:
             raise OptionError(f"times must be seconds ({error}): give one a frame, or one a frame and slice") from error
-        if given.ndim not in (1, 2) or not given.numel() or not bool(given.isfinite().all()):
+        if numbers.ndim not in (1, 2) or not numbers.numel() or not bool(numbers.isfinite().all()):
             raise OptionError(
                 f"times must be finite seconds, got {times!r:.200}: give one a frame, or one a frame and slice"
             )
-        return given
+        return numbers
     path = Path(times)
     try:
         text = read_text(path)
         if text.lstrip().startswith(("{", "[")):
-            told = json.loads(text)
-            if isinstance(told, dict):
-                told = told.get("SliceTimes") or told.get("FrameTimes")
+            content = json.loads(text)
+            if isinstance(content, dict):
+                content = content.get("SliceTimes") or content.get("FrameTimes")
         else:
             rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines()]
-            told = [row for row in rows if row]
-            if len(told) == 1 or all(len(row) == 1 for row in told):  # one line, or one column
-                told = [seconds for row in told for seconds in row]
-        values = torch.tensor(told, dtype=torch.float64)
+            content = [row for row in rows if row]
+            if len(content) == 1 or all(len(row) == 1 for row in content):  # one line, or one column
+                content = [seconds for row in content for seconds in row]
+        values = torch.tensor(content, dtype=torch.float64)
     except (*DAMAGE, OSError) as error:
         raise UnreadableFileError(
             f"{path} holds no times ({error}): one number of seconds a line, or JSON with FrameTimes"

@@ -44,10 +44,10 @@ def fill_lost(hu: Tensor) -> tuple[Tensor, str]:
     never = ~known.any(dim=0)
     filled = hu.clone()
     filled[:, anywhere] = torch.where(known, values, torch.where(never, AIR_HU, between))
-    said = f"{int(anywhere.sum())} pixel(s) hold NaN or infinity"
+    summary = f"{int(anywhere.sum())} pixel(s) hold NaN or infinity"
     partly = int((~never).sum())
     parts = [
         f"{partly} in some frames, interpolated from the others" if partly else "",
         f"{int(never.sum())} in every frame, read as air" if bool(never.any()) else "",
     ]
-    return filled, f"{said}: {'; '.join(part for part in parts if part)}"
+    return filled, f"{summary}: {'; '.join(part for part in parts if part)}"

@@ -134,8 +134,8 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
         raise UnreadableFileError(f"{path} is no file")
     if not is_nifti(path):
         return _by_simpleitk(path)
-    found = read_nifti_file(path)
-    return torch.from_numpy(found.values), found.geometry
+    image = read_nifti_file(path)
+    return torch.from_numpy(image.values), image.geometry
 
 
 def _by_simpleitk(path: Path) -> tuple[Tensor, Geometry]:
@@ -194,7 +194,7 @@ def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = Fal
     whole_numbers = series.hu.round()
     fits = bool((whole_numbers == series.hu).all()) and float(series.hu.abs().max()) < 32768
     notes = {k: v for k, v in series.provenance.as_dict().items() if k not in ("warnings", "time_source")}
-    told = {
+    record = {
         "FrameTimes": series.times.median(dim=1).values.tolist(),
         "SliceTimes": series.times.tolist(),
         "TimeUnit": "s",
@@ -206,7 +206,7 @@ def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = Fal
         path, whole_numbers.to(torch.int16) if fits else series.hu, series.geometry, dt=series.dt or 1.0, force=force
     )
     with whole(sidecar(path), force=True) as partial:
-        partial.write_text(json.dumps(told, indent=1, default=str) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
     return path
 
 
@@ -223,8 +223,8 @@ def read_nifti_series(
     from ctp_torch.data.provenance import Provenance
     from ctp_torch.data.series import CTPSeries
 
-    found = read_nifti_file(path, max_unpacked=max_unpacked)
-    volumes, geometry = torch.from_numpy(found.values), found.geometry
+    image = read_nifti_file(path, max_unpacked=max_unpacked)
+    volumes, geometry = torch.from_numpy(image.values), image.geometry
     beside = sidecar(path)
     if volumes.ndim == 3 and (times is not None or beside.is_file()):
         volumes = volumes[None]  # a series of one frame loses its fourth dimension on disk
@@ -233,28 +233,28 @@ def read_nifti_series(
     shape = tuple(volumes.shape[:2])
     warnings: list[str] = []
     if times is not None:
-        told, source = spread(times, shape), "given"
+        slice_times, source = spread(times, shape), "given"
     elif dt is not None:
-        told, source = spread(torch.arange(shape[0], dtype=torch.float64) * dt, shape), "given dt"
+        slice_times, source = spread(torch.arange(shape[0], dtype=torch.float64) * dt, shape), "given dt"
     elif beside.is_file():
-        told, source = spread(read_times(beside), shape), "JSON beside it"
+        slice_times, source = spread(read_times(beside), shape), "JSON beside it"
     else:
         step = nifti_step(path)
         if step is None:
             raise IncompleteSeriesError(
                 f"{path} tells no times: give them with --times FILE or --dt S, or put FrameTimes into {beside.name}"
             )
-        told, source = spread(torch.arange(shape[0], dtype=torch.float64) * step, shape), "pixdim[4]"
+        slice_times, source = spread(torch.arange(shape[0], dtype=torch.float64) * step, shape), "pixdim[4]"
         warnings.append(f"times are even steps of {step:g} s from the NIfTI header; real frames often aren't even")
-    check_times(told, path)
+    check_times(slice_times, path)
     hu, lost = fill_lost(volumes.float())
     warnings += [lost] if lost else []
     warnings += odd_images(hu)
-    if found.spare >= volumes[0, 0].numel():  # less is padding
-        warnings.append(f"{found.spare} bytes follow the last voxel: the file may hold more than its header tells")
-    hu, told, geometry = ascending(hu, told, geometry)
+    if image.spare >= volumes[0, 0].numel():  # less is padding
+        warnings.append(f"{image.spare} bytes follow the last voxel: the file may hold more than its header tells")
+    hu, slice_times, geometry = ascending(hu, slice_times, geometry)
     provenance = Provenance(format="NIfTI", time_source=source, warnings=tuple(warnings))
-    return CTPSeries(hu, told - told.min(), geometry, provenance)
+    return CTPSeries(hu, slice_times - slice_times.min(), geometry, provenance)
 
 
 def ascending(volumes: Tensor, times: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:

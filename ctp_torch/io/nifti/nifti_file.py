@@ -136,20 +136,20 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
     return tuple(sizes[::-1])
 
 
-def _check_size(path: Path, wanted: int, limit: int) -> None:
+def _check_size(path: Path, declared: int, limit: int) -> None:
     """Hold the declared size against the file's and against what may be unpacked, before memory is asked for."""
     there, packed = path.stat().st_size, _is_packed(path)
     most = there * MOST_SQUEEZED if packed else there
-    if most < wanted:
+    if most < declared:
         raise UnreadableFileError(
-            f"{path} is truncated: its {there} bytes can't hold the {wanted} its header tells; copy it again"
+            f"{path} is truncated: its {there} bytes can't hold the {declared} its header tells; copy it again"
         )
-    if packed and wanted > limit:
+    if packed and declared > limit:
         raise UnreadableFileError(
-            f"{path} unpacks to {wanted / 1e9:,.1f} GB, the limit is {limit / 1e9:,.1f} GB; unpack it yourself if you"
+            f"{path} unpacks to {declared / 1e9:,.1f} GB, the limit is {limit / 1e9:,.1f} GB; unpack it yourself if you"
             " trust it, or move the limit with --max-unpacked GB"
         )
-    check_memory(2 * wanted, str(path))
+    check_memory(2 * declared, str(path))
 
 
 def _skip(stream: BinaryIO, most: int) -> int:

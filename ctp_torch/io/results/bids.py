@@ -43,10 +43,10 @@ class BidsName(NamedTuple):
             when a label holds anything but letters and digits
         """
         subject, _, session = text.partition("/")
-        found = cls(subject.removeprefix("sub-"), session.removeprefix("ses-") or "01")
-        if not all(re.fullmatch(r"[0-9A-Za-z]+", label) for label in found):
+        name = cls(subject.removeprefix("sub-"), session.removeprefix("ses-") or "01")
+        if not all(re.fullmatch(r"[0-9A-Za-z]+", label) for label in name):
             raise CTPError(f"{text!r} is no BIDS label: give SUBJECT or SUBJECT/SESSION, letters and digits only")
-        return found
+        return name
 
     @property
     def folder(self) -> Path:
@@ -88,12 +88,20 @@ def write_bids(folder: Path, output: Output, name: BidsName, *, method: str, fac
         masks |= {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
     paths = []
     for quantity, volume in maps.values.items():
-        told = QUANTITIES[quantity]
+        definition = QUANTITIES[quantity]
         stem = name.file(description, quantity)
         paths.append(
-            write_volume(place / f"{stem}.nii.gz", volume.float(), maps.geometry, note=f"{told.label} [{told.unit}]")
+            write_volume(
+                place / f"{stem}.nii.gz", volume.float(), maps.geometry, note=f"{definition.label} [{definition.unit}]"
+            )
         )
-        page = {"Quantity": told.label, "Units": told.unit, "Description": told.code[1], "Method": method, **facts}
+        page = {
+            "Quantity": definition.label,
+            "Units": definition.unit,
+            "Description": definition.code[1],
+            "Method": method,
+            **facts,
+        }
         paths.append(place / f"{stem}.json")
         paths[-1].write_text(json.dumps(page, indent=2, default=str) + "\n", encoding="utf-8")
     if output.baseline is not None:

@@ -81,8 +81,8 @@ def write_ct_map(
             0x00200032: ("DS", "\\".join(ds(p) for p in position)),
             0x00201041: ("DS", ds(along)),
         }
-        if (told := references_at(source, position)) is not None:
-            changing[0x00082112] = ("SQ", told)
+        if (sequence := references_at(source, position)) is not None:
+            changing[0x00082112] = ("SQ", sequence)
         stored = ((known[z] - intercept) / slope).numpy()
         np.clip(np.rint(stored, out=stored), 0, _TOP, out=stored)
         uid = derivation.uid(source, "ct", name, z + 1)

@@ -50,8 +50,8 @@ class Derivation:
 
     def uid(self, source: Source, *words: object) -> str:
         """The UID of a part of this result: the same source, settings and version give the same."""
-        told = json.dumps([self.method, self.model_sha256, self.settings], sort_keys=True, default=str)
-        return make_uid("ctp_torch", package_version(), source.key, told, *words)
+        parameters = json.dumps([self.method, self.model_sha256, self.settings], sort_keys=True, default=str)
+        return make_uid("ctp_torch", package_version(), source.key, parameters, *words)
 
     def describe(self, what: str) -> str:
         """What, by which method, model, version and settings, in at most 1024 characters."""

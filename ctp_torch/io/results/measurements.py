@@ -138,11 +138,11 @@ def _group(
     if not numbers:
         return None
     thresholds = summary.get("thresholds")
-    told = thresholds if isinstance(thresholds, Mapping) else {}
+    parameters = thresholds if isinstance(thresholds, Mapping) else {}
     algorithm = sr.AlgorithmIdentification(
         name="ctp_torch lesion",
         version=package_version(),
-        parameters=[derivation.describe("lesions"), *(f"{k}={v}" for k, v in told.items() if v != "")],
+        parameters=[derivation.describe("lesions"), *(f"{k}={v}" for k, v in parameters.items() if v != "")],
     )
     shared: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=tracking(source, derivation, name), identifier=name),

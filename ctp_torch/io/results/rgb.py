@@ -64,12 +64,12 @@ def _elements(
 ) -> Dataset:
     """What all pages say."""
     elements = common
-    shown = ", ".join(f"{QUANTITIES[n].label} {a:g} to {b:g} {QUANTITIES[n].unit}" for n, (a, b) in ranges.items())
+    legend = ", ".join(f"{QUANTITIES[n].label} {a:g} to {b:g} {QUANTITIES[n].unit}" for n, (a, b) in ranges.items())
     elements.SOPClassUID = SECONDARY_CAPTURE_STORAGE
     elements.Modality = "CT"
     elements.ConversionType = "WSD"
     elements.ImageType = ["DERIVED", "SECONDARY", "PERFUSION"]
-    elements.DerivationDescription = derivation.describe(shown)
+    elements.DerivationDescription = derivation.describe(legend)
     elements.DerivationCodeSequence = [code_item(TECHNIQUE)]
     if source.slices:
         elements.SourceImageSequence = references(images[0] for _, images in source.slices)

@@ -53,24 +53,24 @@ def columns_of(
     """The CT, the maps in JET, and core and penumbra over the CT, as far as they are there, on the slices shown."""
     import torch
 
-    shown = shown_slices(maps.geometry)
-    shape = (len(shown), *maps.geometry.shape[1:], 3)
+    slices = shown_slices(maps.geometry)
+    shape = (len(slices), *maps.geometry.shape[1:], 3)
     plain = torch.zeros(shape, dtype=torch.uint8)
     columns = []
     if baseline is not None:
         low, high = _GREY_HU
-        level = ((torch.nan_to_num(baseline[shown].cpu().float()) - low) / (high - low)).clamp(0, 1) * 255
+        level = ((torch.nan_to_num(baseline[slices].cpu().float()) - low) / (high - low)).clamp(0, 1) * 255
         plain = level.round().to(torch.uint8)[..., None].expand(shape)
         columns.append(Column("CT", plain, None, f"{low:g} to {high:g} HU"))
     for name, volume in maps.values.items():
         limits = ranges.get(name, QUANTITIES[name].display)
-        known = torch.nan_to_num(volume[shown].cpu().float())
-        colors = paint(known, limits, maps.mask[shown].cpu(), jet_lut())
+        known = torch.nan_to_num(volume[slices].cpu().float())
+        colors = paint(known, limits, maps.mask[slices].cpu(), jet_lut())
         columns.append(Column(QUANTITIES[name].label, colors, limits, QUANTITIES[name].unit))
     if masks is not None:
         tinted = plain.clone()
         for name, color in (("penumbra", _SLOW), ("core", _CORE)):
-            mask = masks[name][shown].cpu()
+            mask = masks[name][slices].cpu()
             if bool(mask.any()):
                 mixed = 0.35 * plain[mask].float() + 0.65 * torch.tensor(color, dtype=torch.float32)
                 tinted[mask] = mixed.round().to(torch.uint8)
@@ -99,8 +99,8 @@ def draw_sheets(columns: Sequence[Column], mask: Tensor, geometry: Geometry, *, 
     from PIL import Image
 
     tile = _tiling(mask, geometry)
-    shown = shown_slices(geometry)
-    pages = [list(enumerate(shown))[k : k + _ROWS] for k in range(0, len(shown), _ROWS)]
+    slices = shown_slices(geometry)
+    pages = [list(enumerate(slices))[k : k + _ROWS] for k in range(0, len(slices), _ROWS)]
     rows = len(pages[0])
     height, width = len(tile.rows), max(len(tile.columns), _BAR)
     size = (_SIDE + len(columns) * (width + _GAP), _HEAD + rows * (height + _GAP) + _FOOT)  # (x, y)

@@ -81,16 +81,16 @@ class Source:
             return
         d, n = geometry.direction, self.normal
         places = [place for place, _ in self.slices]
-        wanted = [
+        map_places = [
             sum(p * c for p, c in zip(geometry.position(z, 0, 0), n, strict=True)) for z in range(geometry.shape[0])
         ]
         reach = 0.6 * geometry.spacing[0]
-        far = max(min(abs(place - one) for place in places) for one in wanted)
+        far = max(min(abs(place - one) for place in places) for one in map_places)
         turned = abs(d[2] * n[0] + d[5] * n[1] + d[8] * n[2]) < 0.999
         if turned or (far > reach and len(places) > 1):
             raise CTPError(
-                f"the maps lie elsewhere than the images of the source: slices from {min(wanted):.1f} to "
-                f"{max(wanted):.1f} mm, images from {min(places):.1f} to {max(places):.1f} mm along their normal"
+                f"the maps lie elsewhere than the images of the source: slices from {min(map_places):.1f} to "
+                f"{max(map_places):.1f} mm, images from {min(places):.1f} to {max(places):.1f} mm along their normal"
                 f"{', and turned' if turned else ''}; give the series that the maps were made from"
             )
 
@@ -119,8 +119,8 @@ def read_source(path: str | Path, *, series: str | None = None) -> Source:
 
     place = Path(path)
     with opened(place) as there:
-        found, _ = find_series(there.files, place, series=series)
-        slices = choose(found, series).slices
+        candidates, _ = find_series(there.files, place, series=series)
+        slices = choose(candidates, series).slices
         return _source(slices)
 
 
@@ -163,8 +163,8 @@ def _source(slices: list[list[ImageHeader]]) -> Source:
         moment = _moment(header)
         position = str(header.get("PatientPosition") or "")
         number = header.get("SeriesNumber")
-    told = [(along_normal(images[0]), _in_order(images)) for images in slices]
-    names = sorted(f"{one.uid} {one.frame}" for _, images in told for one in images)
+    references = [(along_normal(images[0]), _in_order(images)) for images in slices]
+    names = sorted(f"{one.uid} {one.frame}" for _, images in references for one in images)
     study = str(identity.StudyInstanceUID or make_uid("ctp_torch", "study", *names))
     identity.StudyInstanceUID = study
     return Source(
@@ -174,7 +174,7 @@ def _source(slices: list[list[ImageHeader]]) -> Source:
         moment=moment,
         position=position,
         scanner=(first.vendor, first.model),
-        slices=told,
+        slices=references,
         normal=normal(first.orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)),
         key=hashlib.sha256("\n".join([study, *names]).encode()).hexdigest(),
     )

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
 
-__all__ = ["FORMATS", "OF_LESIONS", "Findings", "Output", "check_formats", "write_formats", "write_maps", "write_masks"]
+__all__ = [
+    "FORMATS",
+    "OF_LESIONS",
+    "LesionResult",
+    "Output",
+    "check_formats",
+    "write_formats",
+    "write_maps",
+    "write_masks",
+]
 
 FORMATS: Mapping[str, str] = {
     "nifti": "NIfTI, one file a map",
@@ -39,7 +48,7 @@ _Task = Callable[[], list[Path]]
 """Writes something, and tells which files."""
 
 
-class Findings(Protocol):
+class LesionResult(Protocol):
     """Core, penumbra and their numbers, as `ctp_torch.lesions.find.Lesions` holds them."""
 
     @property
@@ -64,7 +73,7 @@ class Output:
 
     maps: PerfusionMaps
     """In the units of ``QUANTITIES``."""
-    lesions: Findings | None = None
+    lesions: LesionResult | None = None
     """For ``seg`` and ``sr``, and the last column of the sheets."""
     baseline: Tensor | None = None
     """``(z, y, x)`` CT before contrast [HU], for the sheets."""
@@ -78,7 +87,7 @@ def write_maps(
     *,
     formats: Sequence[str] = ("nifti",),
     source: str | Path | Source | None = None,
-    lesions: Findings | None = None,
+    lesions: LesionResult | None = None,
     baseline: Tensor | None = None,
     derivation: Derivation | None = None,
     force: bool = False,
@@ -171,14 +180,14 @@ def write_formats(
     tasks: list[_Task] = []
     if "nifti" in formats:
         tasks += _nifti_tasks(folder, output)
-    wanted = [name for name in formats if name != "nifti"]
-    if wanted:
+    dicom_formats = [name for name in formats if name != "nifti"]
+    if dicom_formats:
         straight = _right_handed(output)
         lesions, maps = straight.lesions, straight.maps
         masks = () if lesions is None else (lesions.core, lesions.penumbra)
         origin = source or anonymous_source(f"{maps.geometry}{content_digest(replace(maps, values={}))}")
-        told = derivation or Derivation(settings={"content": content_digest(maps, *masks)})
-        tasks += _dicom_tasks(folder / "dicom", straight, wanted, origin, told)
+        dicom_derivation = derivation or Derivation(settings={"content": content_digest(maps, *masks)})
+        tasks += _dicom_tasks(folder / "dicom", straight, dicom_formats, origin, dicom_derivation)
     # numpy, zlib and the file system work outside Python's lock
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         return [path for paths in pool.map(lambda task: task(), tasks) for path in paths]
@@ -198,7 +207,7 @@ def _nifti_tasks(folder: Path, output: Output) -> list[_Task]:
     return tasks if lesions is None else [*tasks, partial(write_masks, folder, lesions, maps.geometry)]
 
 
-def write_masks(folder: Path, lesions: Findings, geometry: Geometry) -> list[Path]:
+def write_masks(folder: Path, lesions: LesionResult, geometry: Geometry) -> list[Path]:
     """``core.nii.gz``, ``penumbra.nii.gz`` and ``hypoperfusion.nii.gz`` in a folder that exists."""
     masks = {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
     return [write_volume(folder / f"{name}.nii.gz", mask.byte(), geometry, note=name) for name, mask in masks.items()]
@@ -250,15 +259,20 @@ def _sheets(
     from ctp_torch.io.results.rgb import write_sheets
     from ctp_torch.io.results.sheet import columns_of, draw_sheets
 
-    maps, found = output.maps, output.lesions
-    masks = None if found is None else {"core": found.core, "penumbra": found.penumbra}
+    maps, lesions = output.maps, output.lesions
+    masks = None if lesions is None else {"core": lesions.core, "penumbra": lesions.penumbra}
     columns = columns_of(maps, ranges, output.baseline, masks)
-    sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(found, derivation))
+    sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(lesions, derivation))
     return write_sheets(sheets, ranges, folder, source, derivation)
 
 
 def _lesions(
-    folder: Path, lesions: Findings, geometry: Geometry, formats: Sequence[str], source: Source, derivation: Derivation
+    folder: Path,
+    lesions: LesionResult,
+    geometry: Geometry,
+    formats: Sequence[str],
+    source: Source,
+    derivation: Derivation,
 ) -> list[Path]:
     """The segmentation, then the report, which refers to it."""
     paths, segmentation = [], None
@@ -277,21 +291,21 @@ def _lesions(
     return paths
 
 
-def _lines(lesions: Findings | None, derivation: Derivation) -> list[str]:
+def _lines(lesions: LesionResult | None, derivation: Derivation) -> list[str]:
     """The foot of a sheet: the volumes, and how they were made."""
     made = derivation.method or "ctp_torch"
     flags = f"   QC: {', '.join(derivation.flags.values())}" if derivation.flags else ""
     if lesions is None:
         return [made + flags]
-    told = lesions.summary()
-    volumes = [f"{name} {told[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "mismatch")]
-    ratio = told.get("mismatch_ratio")
+    summary = lesions.summary()
+    volumes = [f"{name} {summary[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "mismatch")]
+    ratio = summary.get("mismatch_ratio")
     return ["   ".join([*volumes, f"ratio {'-' if ratio is None else f'{ratio:.1f}'}"]), made + flags]
 
 
 @dataclass(frozen=True)
 class _Turned:
-    """Findings whose slices were turned."""
+    """A lesion result whose slices were turned."""
 
     core: Tensor
     penumbra: Tensor
@@ -317,11 +331,11 @@ def _right_handed(output: Output) -> Output:
     if geometry == maps.geometry:
         return output
     values = {name: turned(volume)[0] for name, volume in maps.values.items()}
-    found = output.lesions
-    lesions: Findings | None = None
-    if found is not None:
-        core, penumbra, slow = (turned(mask)[0] for mask in (found.core, found.penumbra, found.hypoperfusion))
-        lesions = _Turned(core, penumbra, slow, found.summary())
+    original = output.lesions
+    lesions: LesionResult | None = None
+    if original is not None:
+        core, penumbra, slow = (turned(mask)[0] for mask in (original.core, original.penumbra, original.hypoperfusion))
+        lesions = _Turned(core, penumbra, slow, original.summary())
     return Output(
         replace(maps, values=values, mask=mask, geometry=geometry),
         lesions,
