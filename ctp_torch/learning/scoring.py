@@ -92,8 +92,8 @@ def reference_of(target: Tensor, brain: Tensor, head: Tensor) -> Reference:
         ``(z, y, x)`` bool, from the CT
     """
     frame = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).float()
-    busy = (brain | (frame > 0).any(0)).any(0)  # (y, x)
-    rows, columns = (_span(busy.any(1 - axis), busy.shape[axis]) for axis in (0, 1))
+    occupied = (brain | (frame > 0).any(0)).any(0)  # (y, x)
+    rows, columns = (_span(occupied.any(1 - axis), occupied.shape[axis]) for axis in (0, 1))
     cropped = frame[..., rows, columns].contiguous()
     core = ops.erode(brain, _ERODE_PX, (_PER_SLICE, 1.0, 1.0))
     mean = _local(cropped)
@@ -191,9 +191,9 @@ def _interior(reference: Reference, values: Tensor) -> Tensor:
     return values[..., top : values.shape[-2] - bottom, left : values.shape[-1] - right]
 
 
-def _span(busy: Tensor, n: int) -> slice:
-    """From the first to the last busy place, with a margin; everything when there is none."""
-    where = busy.nonzero()
+def _span(occupied: Tensor, n: int) -> slice:
+    """From the first to the last occupied place, with a margin; everything when there is none."""
+    where = occupied.nonzero()
     if not len(where):
         return slice(0, n)
     return slice(max(0, int(where[0]) - _MARGIN), min(n, int(where[-1]) + 1 + _MARGIN))

@@ -90,8 +90,8 @@ def draw(files: Sequence[Path], n_samples: int, *, seed: int = 0) -> TrainingSet
         valid.append(patient.valid)
         protocols.setdefault((patient.curves.shape[1], round(patient.dt, 2)), patient.name)
     if len(protocols) > 1:
-        each = "; ".join(f"{frames} frames every {dt:g} s ({name})" for (frames, dt), name in protocols.items())
-        raise CTPError(f"the patients were scanned differently: {each}; train on one protocol at a time")
+        listing = "; ".join(f"{frames} frames every {dt:g} s ({name})" for (frames, dt), name in protocols.items())
+        raise CTPError(f"the patients were scanned differently: {listing}; train on one protocol at a time")
     chosen = sample_pixels(valid, n_samples, seed=seed)
     curves, targets, pixels = [], [], {}
     for file, where in zip(files, chosen, strict=True):

@@ -183,11 +183,11 @@ def _search_hypoperfusion(
     limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
     some = [t for t in tmax_grid if t < limits.tmax][::-2][:4]  # every other, to spare time
     more = [t for t in tmax_grid if t >= limits.tmax][1:7:2]
-    asked = [
+    candidates = [
         _with_tmax(replace(limits, reduced_tmax=reduced_tmax, reduced_rcbf=reduced), tmax)
         for tmax, reduced_tmax, reduced in product(more, some, reduced_grid)
     ]
-    by_both = {one: _hypoperfusion_error(known, one) for one in track(asked, "Tmax and reduced flow")}
+    by_both = {one: _hypoperfusion_error(known, one) for one in track(candidates, "Tmax and reduced flow")}
     best = min(by_both, key=lambda one: by_both[one], default=limits)
     return best if by_both and by_both[best] < min(by_delay.values()) else limits
 

@@ -157,10 +157,10 @@ def find_lesions(
     for name in {"cbf", "tmax"} & set(maps.values):
         known = known & maps[name].isfinite()
     plain = None if baseline is None else thick.average(baseline)
-    found = survey(_on_slabs(maps, known, thick), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
-    on_slabs = delineate(found, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm)
+    surveyed = survey(_on_slabs(maps, known, thick), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
+    on_slabs = delineate(surveyed, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm)
     lost = int((maps.mask & ~known).sum())
-    said = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
+    warnings = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
     return replace(
         on_slabs,
         core=thick.spread(on_slabs.core, depth) & known,
@@ -169,16 +169,16 @@ def find_lesions(
         reference=thick.spread(on_slabs.reference, depth) & known,
         voxel_ml=on_slabs.voxel_ml / thick.n,
         slice_mm=on_slabs.slice_mm / thick.n,
-        warnings=on_slabs.warnings + said,
+        warnings=on_slabs.warnings + warnings,
     )
 
 
-def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = None) -> Lesions:
+def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = None) -> Lesions:
     """The second, quick half of `find_lesions`: the thresholds applied, regions cleaned, volumes taken.
 
     Parameters
     ----------
-    found
+    surveyed
         from `survey`
     limits
         the thresholds; the values of their ``sigma_mm`` and ``mirror_mm`` belong to the survey
@@ -190,31 +190,31 @@ def delineate(found: Survey, limits: Thresholds, *, slice_mm: float | None = Non
     NoNormalTissueError
         the thresholds leave no tissue to compare with
     """
-    geometry, tissue = found.maps.geometry, found.tissue
+    geometry, tissue = surveyed.maps.geometry, surveyed.tissue
     slice_mm = geometry.spacing[0] if slice_mm is None else slice_mm
     voxel_ml = slice_mm * geometry.spacing[1] * geometry.spacing[2] / 1000.0
-    warnings = list(found.warnings)
-    if limits.rcbv and found.cbv is None:
+    warnings = list(surveyed.warnings)
+    if limits.rcbv and surveyed.cbv is None:
         limits = replace(limits, rcbv=0.0)
         warnings.append("the maps hold no CBV: the core is drawn by flow alone")
-    moved = tmax_moved(found, limits, warnings)
-    found = found._replace(tmax=found.tmax + moved)
-    late = _cleaned(late_tissue(found, limits, voxel_ml), tissue, limits, voxel_ml)
-    reference, positive_side = reference_tissue(found, late, limits, voxel_ml, warnings)
-    reference_cbf = float(found.cbf[reference].median())
-    low = low_flow(found, limits, reference, positive_side)
+    moved = tmax_moved(surveyed, limits, warnings)
+    surveyed = surveyed._replace(tmax=surveyed.tmax + moved)
+    late = _cleaned(late_tissue(surveyed, limits, voxel_ml), tissue, limits, voxel_ml)
+    reference, positive_side = reference_tissue(surveyed, late, limits, voxel_ml, warnings)
+    reference_cbf = float(surveyed.cbf[reference].median())
+    low = low_flow(surveyed, limits, reference, positive_side)
     slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
     core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
     reference = reference & ~slow
     return Lesions(
         core=core,
         hypoperfusion=slow,
-        severe=slow & (found.tmax > limits.severe_tmax),
+        severe=slow & (surveyed.tmax > limits.severe_tmax),
         reference=reference,
         side=_side_name(positive_side, geometry),
         reference_cbf=reference_cbf,
         tmax_moved=moved,
-        cbv_index=_cbv_index(found.maps, slow, reference),
+        cbv_index=_cbv_index(surveyed.maps, slow, reference),
         voxel_ml=voxel_ml,
         slice_mm=slice_mm,
         thresholds=limits,

@@ -18,45 +18,45 @@ _BOTH_SIDES = 0.6
 """Of the larger side's lesion, the share on the other side from which both count as affected."""
 
 
-def tmax_moved(found: Survey, limits: Thresholds, warnings: list[str]) -> float:
+def tmax_moved(surveyed: Survey, limits: Thresholds, warnings: list[str]) -> float:
     """What is added to Tmax, so that normal tissue has the Tmax that the thresholds belong to [s]."""
     if not limits.usual_tmax:
         return 0.0
-    wanted = limits.usual_tmax - found.usual_tmax
-    if abs(wanted) > _MOST_MOVED_S:
+    shift = limits.usual_tmax - surveyed.usual_tmax
+    if abs(shift) > _MOST_MOVED_S:
         warnings.append(
-            f"normal tissue reads a Tmax of {found.usual_tmax:.1f} s, the thresholds belong to {limits.usual_tmax:g} "
-            "s: either both sides are late, or the arterial input is; choose another with --aif"
+            f"normal tissue reads a Tmax of {surveyed.usual_tmax:.1f} s, the thresholds belong to "
+            f"{limits.usual_tmax:g} s: either both sides are late, or the arterial input is; choose another with --aif"
         )
-    return min(max(wanted, -_MOST_MOVED_S), _MOST_MOVED_S)
+    return min(max(shift, -_MOST_MOVED_S), _MOST_MOVED_S)
 
 
-def late_tissue(found: Survey, limits: Thresholds, voxel_ml: float) -> Tensor:
+def late_tissue(surveyed: Survey, limits: Thresholds, voxel_ml: float) -> Tensor:
     """Tissue ``(z, y, x)`` that is late: by its Tmax alone, or by a lower Tmax where flow is reduced.
 
     Flow is measured against the mirrored place where that is asked, unless tissue is late by Tmax alone on both sides;
     then, and where nothing lies opposite, against the median of all tissue with normal Tmax.
     """
-    late = found.tissue & (found.tmax > limits.tmax)
+    late = surveyed.tissue & (surveyed.tmax > limits.tmax)
     if not limits.reduced_rcbf:
         return late
-    both = _on_both(*_sides(found, ops.remove_small(late, limits.min_hypoperfusion_ml / voxel_ml)))
-    normal, _ = _early(found, limits, late, voxel_ml)
-    flow = _relative(found.cbf, found.cbf_ratio, normal, mirrored=bool(limits.mirror_mm) and not both)
-    return late | (found.tissue & (found.tmax > limits.reduced_tmax) & (flow < limits.reduced_rcbf))
+    both = _on_both(*_sides(surveyed, ops.remove_small(late, limits.min_hypoperfusion_ml / voxel_ml)))
+    normal, _ = _early(surveyed, limits, late, voxel_ml)
+    flow = _relative(surveyed.cbf, surveyed.cbf_ratio, normal, mirrored=bool(limits.mirror_mm) and not both)
+    return late | (surveyed.tissue & (surveyed.tmax > limits.reduced_tmax) & (flow < limits.reduced_rcbf))
 
 
-def low_flow(found: Survey, limits: Thresholds, reference: Tensor, side: int) -> Tensor:
+def low_flow(surveyed: Survey, limits: Thresholds, reference: Tensor, side: int) -> Tensor:
     """Tissue ``(z, y, x)`` whose flow (and volume, where asked) is too low to live."""
     mirrored = bool(limits.mirror_mm and side)
-    low = found.tissue & (_relative(found.cbf, found.cbf_ratio, reference, mirrored=mirrored) < limits.rcbf)
-    if limits.rcbv and found.cbv is not None and found.cbv_ratio is not None:
-        low &= _relative(found.cbv, found.cbv_ratio, reference, mirrored=mirrored) < limits.rcbv
+    low = surveyed.tissue & (_relative(surveyed.cbf, surveyed.cbf_ratio, reference, mirrored=mirrored) < limits.rcbf)
+    if limits.rcbv and surveyed.cbv is not None and surveyed.cbv_ratio is not None:
+        low &= _relative(surveyed.cbv, surveyed.cbv_ratio, reference, mirrored=mirrored) < limits.rcbv
     return low
 
 
 def reference_tissue(
-    found: Survey, slow: Tensor, limits: Thresholds, voxel_ml: float, warnings: list[str]
+    surveyed: Survey, slow: Tensor, limits: Thresholds, voxel_ml: float, warnings: list[str]
 ) -> tuple[Tensor, int]:
     """Reference tissue ``(z, y, x)``, and the affected side: +1 for larger x, -1, or 0.
 
@@ -65,40 +65,40 @@ def reference_tissue(
     NoNormalTissueError
         no tissue lies outside ``slow``
     """
-    normal, hardly_any = _early(found, limits, slow, voxel_ml)
+    normal, hardly_any = _early(surveyed, limits, slow, voxel_ml)
     if hardly_any:
         warnings.append(f"hardly any tissue has Tmax below {limits.normal_tmax:g} s: the earlier half is the reference")
-    up, down = _sides(found, slow)
+    up, down = _sides(surveyed, slow)
     if not up + down:
         return normal, 0
     side = 1 if up > down else -1
     if _on_both(up, down):
         warnings.append("hypoperfusion on both sides: the reference is all tissue with normal Tmax")
         return normal, 0
-    opposite = normal & (found.side * side < -BESIDE_MIDLINE_MM)
+    opposite = normal & (surveyed.side * side < -BESIDE_MIDLINE_MM)
     if int(opposite.sum()) * voxel_ml < FEW_ML:
         warnings.append("hardly any normal tissue on the other side: the reference is all tissue with normal Tmax")
         return normal, side
     return opposite, side
 
 
-def _early(found: Survey, limits: Thresholds, slow: Tensor, voxel_ml: float) -> tuple[Tensor, bool]:
+def _early(surveyed: Survey, limits: Thresholds, slow: Tensor, voxel_ml: float) -> tuple[Tensor, bool]:
     """Tissue ``(z, y, x)`` with normal Tmax outside ``slow``; the earlier half, and True, where there is hardly any."""
-    normal = found.tissue & (found.tmax < limits.normal_tmax) & ~slow
+    normal = surveyed.tissue & (surveyed.tmax < limits.normal_tmax) & ~slow
     if int(normal.sum()) * voxel_ml >= FEW_ML:
         return normal, False
-    spared = found.tissue & ~slow
+    spared = surveyed.tissue & ~slow
     if not bool(spared.any()):
         raise NoNormalTissueError(
             f"all tissue has Tmax above {limits.tmax:g} s, so there is nothing to compare with: the arterial input "
             "is probably early or noise; choose another with --aif"
         )
-    return spared & (found.tmax <= found.tmax[spared].median()), True
+    return spared & (surveyed.tmax <= surveyed.tmax[spared].median()), True
 
 
-def _sides(found: Survey, mask: Tensor) -> tuple[int, int]:
+def _sides(surveyed: Survey, mask: Tensor) -> tuple[int, int]:
     """Voxels of a mask on the side of larger x, and on the other."""
-    return int((mask & (found.side > 0)).sum()), int((mask & (found.side < 0)).sum())
+    return int((mask & (surveyed.side > 0)).sum()), int((mask & (surveyed.side < 0)).sum())
 
 
 def _on_both(one: int, other: int) -> bool:

@@ -102,8 +102,8 @@ def _crop(head: Head, heights: Tensor, protocol: Protocol, margin_mm: float) -> 
     reach = margin_mm + protocol.fov_mm / 47
     pixel = protocol.fov_mm / protocol.size
     bounds: list[int] = []
-    for found in (near.any(2).any(0), near.any(1).any(0)):
-        where = axis[found] if bool(found.any()) else axis
+    for occupied in (near.any(2).any(0), near.any(1).any(0)):
+        where = axis[occupied] if bool(occupied.any()) else axis
         low = math.floor((float(where[0]) - reach + protocol.fov_mm / 2) / pixel)
         high = math.ceil((float(where[-1]) + reach + protocol.fov_mm / 2) / pixel)
         low, high = max(low, 0), min(high, protocol.size)

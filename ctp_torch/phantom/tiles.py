@@ -222,7 +222,7 @@ def write_tiles(
         volumes = {**truth.maps, "tile": truth.tile, "interior": truth.interior, "vessels": truth.vessels}
         for name, volume in volumes.items():
             write_volume(partial / "truth" / f"{name}.nii.gz", volume, series.geometry)
-        told = {
+        metadata = {
             "times_s": truth.times.tolist(),
             "aif_hu": [round(v, 5) for v in truth.aif.tolist()],
             "vof_hu": [round(v, 5) for v in truth.vof.tolist()],
@@ -235,5 +235,5 @@ def write_tiles(
             "aif_patch_row_column_width": _AIF,
             "vof_patch_row_column_width": _VOF,
         }
-        (partial / "truth" / "truth.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (partial / "truth" / "truth.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
     return Path(folder)

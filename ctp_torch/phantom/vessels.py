@@ -131,8 +131,8 @@ def _tube(line: tuple[tuple[float, float, float], ...], r0: float, r1: float, ge
 def _table_normal(template: Template, points: Tensor) -> tuple[Tensor, Tensor]:
     """Distance to the inner table and its outward normal at ``points (n, 3)``."""
     offsets = 1.5 * torch.cat([torch.eye(3), -torch.eye(3)])
-    around = sample_volume(template.table, points[:, None] + offsets, origin=template.origin)  # (n, 6)
-    gradient = around[:, :3] - around[:, 3:]
+    neighbours = sample_volume(template.table, points[:, None] + offsets, origin=template.origin)  # (n, 6)
+    gradient = neighbours[:, :3] - neighbours[:, 3:]
     return sample_volume(template.table, points, origin=template.origin), gradient / gradient.norm(
         dim=1, keepdim=True
     ).clamp_min(1e-3)

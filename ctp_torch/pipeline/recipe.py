@@ -109,14 +109,14 @@ class Recipe:
             naming both, and the way on
         """
         learned = f"median {self.median_size}, registration {self.registration}, slices as they are"
-        had = "as read" if done is None else f"median {done.median_size}, registration {done.registration}"
+        actual = "as read" if done is None else f"median {done.median_size}, registration {done.registration}"
         options = f"registration={self.registration!r}, median_size={self.median_size}, slab_mm=0"
         aligned_alike = done is not None and (
             done.registration == self.registration or (done.registration == "given" and self.registration != "none")
         )
         if done is None or done.median_size != self.median_size or not aligned_alike or slabs is not None:
             raise ModelMismatchError(
-                f"the model learned from scans prepared with {learned}; this one is {had}"
+                f"the model learned from scans prepared with {learned}; this one is {actual}"
                 f"{'' if slabs is None else f', {slabs.slices} slices averaged to one'}: hand predict the series as "
                 f"read, or prepare(series, {options})"
             )

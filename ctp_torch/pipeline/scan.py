@@ -131,7 +131,7 @@ def prepare(
     >>> scan = ctp_torch.prepare(ctp_torch.read_series("DICOM_FOLDER"))  # doctest: +SKIP
     >>> ctp_torch.deconvolve(scan)["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
     """
-    done = progress or _nothing
+    done = progress or _no_progress
     name, estimate = _named(registration)
     inner = _inner_brain(series)
     ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
@@ -213,14 +213,14 @@ def locate(series: CTPSeries) -> Anatomy:
 def _aligned(series: CTPSeries, motion: RigidMotion, inner: Tensor) -> tuple[CTPSeries, Tensor]:
     """The series with its motion undone, and its brain: ``inner (z, y, x)``, or a better one for thick slices."""
     spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
-    undone = ops.correctable(motion, spacing)
+    correctable = ops.correctable(motion, spacing)
     in_patient = ops.patient_axes(motion, series.geometry.direction)
     record = MotionRecord(
         rotation_deg=[[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
         translation_mm=[[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
-        through_plane="interpolated" if determined else "subtracted" if undone is not motion else "both",
+        through_plane="interpolated" if determined else "subtracted" if correctable is not motion else "both",
     )
-    moved = ops.apply_motion(series.hu, undone, spacing)
+    moved = ops.apply_motion(series.hu, correctable, spacing)
     aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
     if determined:
         return aligned, inner
@@ -271,5 +271,5 @@ def _named(registration: object) -> tuple[str, Registration | RigidMotion | None
     return getattr(registration, "__name__", "custom"), registration  # type: ignore[return-value]
 
 
-def _nothing(step: str) -> None:
+def _no_progress(step: str) -> None:
     """Nobody asked for progress."""

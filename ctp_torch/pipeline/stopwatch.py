@@ -11,10 +11,10 @@ __all__ = ["Stopwatch"]
 class Stopwatch:
     """Wall-clock seconds of one stage after the other; CUDA work is waited for."""
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
-        """``tell`` is called with the name of every stage that ends."""
+    def __init__(self, progress: Callable[[str], None] | None = None) -> None:
+        """``progress`` is called with the name of every stage that ends."""
         self.laps: dict[str, float] = {}
-        self._tell = tell
+        self._progress = progress
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
@@ -26,5 +26,5 @@ class Stopwatch:
         now = time.perf_counter()
         self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 3)
         self._last = now
-        if self._tell is not None:
-            self._tell(name)
+        if self._progress is not None:
+            self._progress(name)

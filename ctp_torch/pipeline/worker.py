@@ -106,8 +106,8 @@ def run_in_process(
     except EOFError:
         process.join()
         code = process.exitcode or 1
-        said = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return Outcome(code, f"the process {said} before it was done", seconds=time.perf_counter() - start)
+        ending = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return Outcome(code, f"the process {ending} before it was done", seconds=time.perf_counter() - start)
     finally:
         ours.close()
     process.join()

@@ -197,8 +197,8 @@ def _wandering(locations: Tensor, *, same_mm: float = 0.1) -> float:
 def _check_bolus(series: CTPSeries, anatomy: Anatomy, bolus: Bolus | None) -> list[Check]:
     """q4 to q7: baseline, truncation, arterial input, bolus."""
     if bolus is None:
-        nothing = "no brain found"
-        return [Check(flag, {}, {}, nothing) for flag in ("q4", "q5", "q6", "q7")]
+        reason = "no brain found"
+        return [Check(flag, {}, {}, reason) for flag in ("q4", "q5", "q6", "q7")]
     times = series.times.median(dim=1).values
     brain = ops.smooth_in_time(bolus.enhancement[:, anatomy.brain].mean(dim=1))
     onset = _onset(brain, series.dt)
@@ -303,13 +303,13 @@ def check_artery(bolus: Bolus, brain: Tensor, dt: float, n_baseline: int) -> Che
 def _advise(broken: list[str], *, no_vein: bool) -> str:
     """What suffers from an implausible arterial input, and what to do."""
     late = any(name.startswith("later") for name in broken)
-    said = (
+    effect = (
         "it rises like tissue or a vein: Tmax reads too short, CBF and MTT are off"
         if late
         else "CBF, CBV, MTT and Tmax all rest on it and may be off"
     )
     unscaled = ", and no vein was found to scale it by" if no_vein else ""
-    return f"{said}{unscaled}; look at its curve and name an artery by --aif x,y,z"
+    return f"{effect}{unscaled}; look at its curve and name an artery by --aif x,y,z"
 
 
 def _thickness(series: CTPSeries) -> float:

@@ -38,12 +38,12 @@ class Check(NamedTuple):
     @property
     def broken(self) -> list[str]:
         """Names of the values beyond their limits."""
-        found = []
+        names = []
         for name, limit in self.limits.items():
             value = self.values.get(name.removeprefix("min_"))
             if value is not None and (value < limit if name.startswith("min_") else value > limit):
-                found.append(name)
-        return found
+                names.append(name)
+        return names
 
     @property
     def raised(self) -> bool:
@@ -59,8 +59,8 @@ class Check(NamedTuple):
             measured = "not measured" if value is None else f"{value:.3g}"
             bound = "at least" if name != plain else "at most"
             parts.append(f"{plain.replace('_', ' ')} {measured} ({bound} {limit:g})")
-        told = f"; {self.advice}" if self.raised and self.advice else ""
-        return f"{self.flag} {NAMES[self.flag]}: {', '.join(parts)}{told}"
+        advice = f"; {self.advice}" if self.raised and self.advice else ""
+        return f"{self.flag} {NAMES[self.flag]}: {', '.join(parts)}{advice}"
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""

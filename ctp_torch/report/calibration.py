@@ -47,12 +47,12 @@ def error_summary(rows: Sequence[CalibrationRow]) -> dict[str, float]:
         "hypoperfusion": [abs(row.hypoperfusion - row.hypoperfusion_true) for row in rows],
         "penumbra": [abs(row.hypoperfusion - row.core - (row.hypoperfusion_true - row.core_true)) for row in rows],
     }
-    found = {}
+    summary = {}
     for name, values in errors.items():
         known = [value for value in values if value == value]
-        found[f"{name}_median_ml"] = median(known) if known else float("nan")
-        found[f"{name}_mean_ml"] = fmean(known) if known else float("nan")
-    return found
+        summary[f"{name}_median_ml"] = median(known) if known else float("nan")
+        summary[f"{name}_mean_ml"] = fmean(known) if known else float("nan")
+    return summary
 
 
 def calibration_figure(
@@ -79,15 +79,15 @@ def calibration_figure(
         axes[0][1].plot(list(volume), list(volume.values()), color="#dd8452")
         axes[0][1].set_ylim(top=1.05 * max(*volume.values(), *calibration.rcbf_errors.values()))
         axes[0][1].set_xlabel("rCBF (blue) and rCBV (orange) threshold")
-    for axis, name, true, found in (
+    for axis, name, true, measured in (
         (axes[1][0], "hypoperfusion", "hypoperfusion_true", "hypoperfusion"),
         (axes[1][1], "core", "core_true", "core"),
     ):
-        most = max([1.0, *(getattr(r, k) for r in (*before, *after) for k in (true, found))])
+        most = max([1.0, *(getattr(r, k) for r in (*before, *after) for k in (true, measured))])
         axis.plot([0, most], [0, most], color="#999999", linewidth=0.8)
         for rows, label, color in ((before, "conventional", "#c44e52"), (after, "calibrated", "#4c72b0")):
             axis.scatter(
-                [getattr(r, true) for r in rows], [getattr(r, found) for r in rows], s=18, label=label, color=color
+                [getattr(r, true) for r in rows], [getattr(r, measured) for r in rows], s=18, label=label, color=color
             )
         axis.set(xlabel=f"true {name} [mL]", ylabel=f"measured {name} [mL]")
         axis.legend(frameon=False)

@@ -73,7 +73,7 @@ def lesion_figure(lesions: Lesions, underlay: Tensor, limits: tuple[float, float
     shown = list(range(0, n, step))
     columns = min(6, len(shown))
     rows = -(-len(shown) // columns)
-    lines = [line for told in _headline(lesions) for line in wrap(told, 28 * columns)]
+    lines = [line for sentence in _headline(lesions) for line in wrap(sentence, 28 * columns)]
     size = 2.1 * columns, 2.1 * rows + 0.4 + 0.2 * len(lines)
     figure = Figure(figsize=size, facecolor=_PAPER, layout="constrained")
     figure.suptitle("\n".join(lines), color=_INK, fontsize=10)

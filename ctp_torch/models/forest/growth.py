@@ -94,9 +94,9 @@ def _grow_level(
     """The children of these nodes, and the nodes that no feature could split; both may be empty."""
     weight, value, pure = _summary(samples, frontier)
     store.add(frontier, weight, value)
-    may = ~pure & (frontier.size >= max(limits.min_samples_split, 2 * rules.min_samples_leaf))
-    may &= frontier.depth < limits.max_depth
-    frontier, weight = frontier.only(may), weight[may]
+    splittable = ~pure & (frontier.size >= max(limits.min_samples_split, 2 * rules.min_samples_leaf))
+    splittable &= frontier.depth < limits.max_depth
+    frontier, weight = frontier.only(splittable), weight[splittable]
     if not len(frontier.size):
         return frontier, frontier
     moments, scale = _moments(samples, frontier, weight, limits.value_bits)

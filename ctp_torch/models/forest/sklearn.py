@@ -101,8 +101,8 @@ def exported(
         depth = _depths(left, inner)
         explained = state["decrease_"][first:end].double()
         for level in range(int(depth.max()) - 1, -1, -1):
-            here = (inner & (depth == level)).nonzero().squeeze(1)
-            explained[here] += explained[left[here]] + explained[left[here] + 1]
+            at_level = (inner & (depth == level)).nonzero().squeeze(1)
+            explained[at_level] += explained[left[at_level]] + explained[left[at_level] + 1]
         tree = Tree(n_features, np.ones(n_outputs, dtype=np.intp), n_outputs)
         empty = tree.__getstate__()["nodes"]
         nodes = np.zeros(end - first, dtype=empty.dtype)

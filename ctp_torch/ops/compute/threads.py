@@ -58,9 +58,9 @@ class Team:
         self._pool = None
         if device.type == "cpu" and usual > 1 and size > 1:
             self._pool = ThreadPoolExecutor(size, "ctp_torch", _alone)
-            here = Barrier(size)
+            barrier = Barrier(size)
             try:
-                list(self._pool.map(lambda _: here.wait(), range(size)))
+                list(self._pool.map(lambda _: barrier.wait(), range(size)))
             finally:
                 torch.set_num_threads(usual)  # the workers' number has become the default of threads yet to come
 

@@ -53,17 +53,17 @@ def deconvolution(method: Callable[Concatenate[Passage, Options], Deconvolution]
     method
         ``(passage, *, option=default, ...) -> Deconvolution``, whose docstring has a section of parameters
     """
-    handed_over = inspect.signature(Passage).parameters
+    shared = inspect.signature(Passage).parameters
     signature = inspect.signature(method)
 
     @wraps(method, assigned=("__module__", "__name__", "__qualname__"))  # doc and annotations are the two's together
     def call(*arguments: Any, **options: Any) -> Deconvolution:
         if not (arguments and isinstance(arguments[0], Passage)):
-            arguments = (Passage(*arguments, **{name: options.pop(name) for name in handed_over if name in options}),)
+            arguments = (Passage(*arguments, **{name: options.pop(name) for name in shared if name in options}),)
         return method(*arguments, **options)
 
     own = list(signature.parameters.values())[1:]
-    vars(call)["__signature__"] = signature.replace(parameters=[*handed_over.values(), *own])
+    vars(call)["__signature__"] = signature.replace(parameters=[*shared.values(), *own])
     if method.__doc__ and Passage.__doc__:  # both are gone under python -OO
         common = inspect.cleandoc(Passage.__doc__).partition(_RULE)[2].partition("\n\nRaises")[0]
         text = inspect.cleandoc(method.__doc__)

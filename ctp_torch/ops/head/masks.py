@@ -263,7 +263,7 @@ def _enclosed(bone: Tensor, head: Tensor, spacing: Spacing, *, fraction: float =
     coarse = F.max_pool2d(wall[:, None].to(torch.float32), step, ceil_mode=True)  # (z, 1, y, x)
     height, width = coarse.shape[-2:]
     side = math.ceil(math.hypot(height, width))
-    met = torch.zeros_like(coarse)
+    hits = torch.zeros_like(coarse)
     # A running maximum along rows and columns, both ways, looks in four directions from every pixel at once; turned
     # images give the others. No ray is followed, so that the cost doesn't depend on how far the bone is.
     for turn in range(n_turns):
@@ -275,8 +275,8 @@ def _enclosed(bone: Tensor, head: Tensor, spacing: Spacing, *, fraction: float =
         for axis in (-1, -2):
             ahead += turned.to(coarse.dtype).cummax(axis).values
             ahead += turned.to(coarse.dtype).flip(axis).cummax(axis).values.flip(axis)
-        met += F.grid_sample(ahead, back, mode="bilinear", align_corners=False)
-    share = F.interpolate(met / (4 * n_turns), scale_factor=step, mode="bilinear", align_corners=False)
+        hits += F.grid_sample(ahead, back, mode="bilinear", align_corners=False)
+    share = F.interpolate(hits / (4 * n_turns), scale_factor=step, mode="bilinear", align_corners=False)
     return share[:, 0, : bone.shape[1], : bone.shape[2]] >= fraction
 
 

@@ -76,16 +76,16 @@ def fused_library(device: torch.device) -> ctypes.CDLL | None:
 
 def library_state() -> str:
     """Whether the compiled loops are at hand, where they are kept, and if not why: a line for ``ctp-torch doctor``."""
-    return _found()[1]
+    return _library_and_state()[1]
 
 
 def _library() -> ctypes.CDLL | None:
     """The library, or None where it is not wanted or can't be built: torch does the same, slower."""
-    return _found()[0]
+    return _library_and_state()[0]
 
 
 @cache
-def _found() -> tuple[ctypes.CDLL | None, str]:
+def _library_and_state() -> tuple[ctypes.CDLL | None, str]:
     """The library, and what there is to say about it."""
     if os.environ.get("CTP_TORCH_COMPILED", "1").strip().lower() in _OFF:
         return None, "no: switched off by CTP_TORCH_COMPILED"
@@ -122,11 +122,11 @@ def _make_private(folder: Path) -> None:
     """
     for parent in reversed(folder.parents):
         parent.mkdir(mode=0o700, exist_ok=True)
-        found = parent.stat()
-        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
-        if shared or found.st_uid not in (0, os.geteuid()):
+        status = parent.stat()
+        shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+        if shared or status.st_uid not in (0, os.geteuid()):
             raise PermissionError(f"another user may write to {parent}")
-        if found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IXGRP | stat.S_IXOTH):
+        if status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IXGRP | stat.S_IXOTH):
             break  # nobody else comes any deeper
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_private(folder, stat.S_IFDIR):
@@ -135,9 +135,9 @@ def _make_private(folder: Path) -> None:
 
 def _is_private(path: Path, kind: int) -> bool:
     """Whether a path is itself of this kind, this user's, and no one else's to write."""
-    found = path.lstat()
-    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return stat.S_IFMT(found.st_mode) == kind and found.st_uid == os.geteuid() and not others
+    status = path.lstat()
+    others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.geteuid() and not others
 
 
 def _kept(folder: Path, compiler: list[str]) -> Path:
@@ -158,10 +158,10 @@ def _kept(folder: Path, compiler: list[str]) -> Path:
 
 def _facts(compiler: list[str]) -> str:
     """Hash of what a library depends on: source, options, the programs of the command, the processor."""
-    programs = [Path(found).resolve() for word in compiler if (found := shutil.which(word)) is not None]
-    told = [f"{program} {program.stat().st_mtime_ns} {program.stat().st_size}" for program in programs]
+    programs = [Path(executable).resolve() for word in compiler if (executable := shutil.which(word)) is not None]
+    stamps = [f"{program} {program.stat().st_mtime_ns} {program.stat().st_size}" for program in programs]
     source = b"".join(path.read_bytes() for path in (_SOURCE, *_INCLUDED))
-    facts = "\0".join((*compiler, *_OPTIONS, *told, platform.machine(), _processor()))
+    facts = "\0".join((*compiler, *_OPTIONS, *stamps, platform.machine(), _processor()))
     return hashlib.sha256(source + facts.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
 
 
@@ -190,8 +190,8 @@ def _build(folder: Path, compiler: list[str]) -> Path:
 
 def _run(command: list[str], folder: Path) -> None:
     """Run a program in a process group of its own, which ends with it; what it says ends up in the error."""
-    said = folder / "messages"
-    with said.open("wb") as messages:
+    log = folder / "messages"
+    with log.open("wb") as messages:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT, process_group=0
         )
@@ -202,7 +202,7 @@ def _run(command: list[str], folder: Path) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if code != 0:
-        lines = said.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         raise subprocess.SubprocessError(f"exit status {code} {next(filter(None, lines), '')[:160]}".strip())
 
 

@@ -128,10 +128,10 @@ def quality_of(quality: Quality) -> list[dict[str, object]]:
     """One entry a check: flag, name, result (flagged, passed or not measured), message."""
     rows = []
     for check in quality.checks:
-        told = check.as_dict()
+        entry = check.as_dict()
         measured = bool(check.reason) or any(value is not None for value in check.values.values())
         result = "flagged" if check.raised else "passed" if measured else "not measured"
-        rows.append({"flag": check.flag, "name": told["name"], "result": result, "message": told["message"]})
+        rows.append({"flag": check.flag, "name": entry["name"], "result": result, "message": entry["message"]})
     return rows
 
 
@@ -196,12 +196,12 @@ def _search(series: CTPSeries, anatomy: Anatomy) -> dict[str, dict[str, object] 
     except QualityError:
         return {"aif": None, "vof": None}
     vof = ops.select_vof(change, brain, series.dt, spacing=spacing, aif=aif.curve)
-    found: dict[str, dict[str, object] | None] = {}
+    curves: dict[str, dict[str, object] | None] = {}
     for name, vessel in (("aif", aif), ("vof", vof)):
         if vessel is None:
-            found[name] = None
+            curves[name] = None
             continue
         cells = vessel.mask.nonzero().tolist()
         voxels = [[int((x + 0.5) * scale[1]), int((y + 0.5) * scale[0]), z] for z, y, x in cells]
-        found[name] = _vessel(vessel.curve.tolist(), voxels, series, "found for this page; the maps used none")
-    return found
+        curves[name] = _vessel(vessel.curve.tolist(), voxels, series, "found for this page; the maps used none")
+    return curves

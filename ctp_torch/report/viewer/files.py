@@ -43,26 +43,26 @@ def write_report(
     """
     text = report_page(title=title, lead=lead, tables=tables, sections=sections, facts=facts, patients=patients)
     (folder / "report.html").write_text(text, encoding="utf-8")
-    beside = folder / "report"
-    beside.mkdir(exist_ok=True)
-    told = {
+    subfolder = folder / "report"
+    subfolder.mkdir(exist_ok=True)
+    document = {
         "title": title,
         "facts": dict(flat(facts or {})),
         "tables": [table._asdict() for table in tables],
         "patients": [patient.header for patient in patients],
     }
-    (beside / "report.json").write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (subfolder / "report.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for number, table in enumerate(tables, start=1):
         slug = re.sub(r"[^a-z0-9]+", "-", table.caption.lower()).strip("-")[:60]
-        _write(beside / f"table-{number:02d}-{slug}.csv", [table.header, *table.rows])
+        _write(subfolder / f"table-{number:02d}-{slug}.csv", [table.header, *table.rows])
     if patients:
         for name, rows in _patient_tables(patients).items():
-            _write(beside / f"{name}.csv", rows)
+            _write(subfolder / f"{name}.csv", rows)
 
 
 def _patient_tables(patients: Sequence[PatientView]) -> dict[str, list[Sequence[object]]]:
     """Rows of every table over all patients, the header first."""
-    found: dict[str, list[Sequence[object]]] = {
+    tables: dict[str, list[Sequence[object]]] = {
         "volumes": _together(
             {"patient": p.name, "maps": s["label"], **_plain(s["lesion"])} for p, s in _sets(patients) if s["lesion"]
         ),
@@ -88,14 +88,14 @@ def _patient_tables(patients: Sequence[PatientView]) -> dict[str, list[Sequence[
         for vessel, curve in header["curves"].items():
             if curve:
                 pairs = enumerate(zip(curve["times_s"], curve["curve_hu"], strict=True))
-                found["vessels"] += [(patient.name, vessel, i, time, hu) for i, (time, hu) in pairs]
+                tables["vessels"] += [(patient.name, vessel, i, time, hu) for i, (time, hu) in pairs]
         if header["motion"]:
             columns = (header["motion"][n] for n in ("times_s", "rotation_deg", "translation_mm", "displacement_mm"))
             for i, (time, turn, shift, moved) in enumerate(zip(*columns, strict=True)):
-                found["motion"].append((patient.name, i, time, *turn, *shift, moved))
-        found["quality"] += [(patient.name, *check.values()) for check in header["quality"] or ()]
-        found["settings"] += [(patient.name, *pair) for pair in header["settings"]]
-    return {name: rows for name, rows in found.items() if len(rows) > 1}
+                tables["motion"].append((patient.name, i, time, *turn, *shift, moved))
+        tables["quality"] += [(patient.name, *check.values()) for check in header["quality"] or ()]
+        tables["settings"] += [(patient.name, *pair) for pair in header["settings"]]
+    return {name: rows for name, rows in tables.items() if len(rows) > 1}
 
 
 def _sets(patients: Sequence[PatientView]) -> Iterable[tuple[PatientView, Any]]:

@@ -112,7 +112,7 @@ def patient_view(
         "steps": {key: chunk.step for key, chunk in chunks.items()},
         "lengths": {key: chunk.lengths for key, chunk in chunks.items()},
         "quantities": {q: _quantity(q, limits[q], chunks) for q in limits},
-        "sets": [_described(label, found, lesions.get(label)) for label, found in maps.items()],
+        "sets": [_described(label, map_set, lesions.get(label)) for label, map_set in maps.items()],
         "n_baseline": anatomy.n_baseline,
         "curves": curves_of(series, maps, anatomy),
         "motion": None if motion is None else motion_of(motion, series.times),
@@ -133,19 +133,19 @@ def _check(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mappin
     """Refuse parts that don't belong together."""
     if not maps:
         raise ValueError("a patient's view needs at least one set of maps")
-    for label, found in maps.items():
-        if found.geometry.shape != series.geometry.shape:
+    for label, map_set in maps.items():
+        if map_set.geometry.shape != series.geometry.shape:
             raise ValueError(
-                f"the maps {label!r} lie on the grid {found.geometry.shape}, the series on {series.geometry.shape}"
+                f"the maps {label!r} lie on the grid {map_set.geometry.shape}, the series on {series.geometry.shape}"
             )
-    strange = sorted(set(lesions) - set(maps))
-    if strange:
-        raise ValueError(f"lesions of {', '.join(strange)}, but the maps are called {', '.join(maps)}")
+    unmatched = sorted(set(lesions) - set(maps))
+    if unmatched:
+        raise ValueError(f"lesions of {', '.join(unmatched)}, but the maps are called {', '.join(maps)}")
 
 
 def _holds(maps: Mapping[str, PerfusionMaps], quantity: str) -> bool:
     """Whether any set has that map."""
-    return any(quantity in found.values for found in maps.values())
+    return any(quantity in map_set.values for map_set in maps.values())
 
 
 def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk]) -> dict[str, object]:
@@ -161,11 +161,11 @@ def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk
     }
 
 
-def _described(label: str, found: PerfusionMaps, lesions: Lesions | None) -> dict[str, object]:
+def _described(label: str, maps: PerfusionMaps, lesions: Lesions | None) -> dict[str, object]:
     """Of one set: its maps, what they measure in the brain, and the lesion's numbers."""
     return {
         "label": label,
-        "maps": [q for q in QUANTITIES if q in found.values],
+        "maps": [q for q in QUANTITIES if q in maps.values],
         "lesion": None if lesions is None else lesions.summary(),
-        "values": map_values(found, lesions),
+        "values": map_values(maps, lesions),
     }

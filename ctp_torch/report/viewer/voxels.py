@@ -68,17 +68,17 @@ class Voxels:
 
     def images(self, z: int, levels: int) -> Slice:
         """Packed slices of the CT, the maps and the lesions."""
-        found = {"ct": pack(quantize(self.turned(self.baseline[z]).clamp_min(FLOOR_HU), _CT_STEP_HU))}
+        images = {"ct": pack(quantize(self.turned(self.baseline[z]).clamp_min(FLOOR_HU), _CT_STEP_HU))}
         for i, (label, maps) in enumerate(self.maps.items()):
             mask = self.turned(maps.mask[z])
             for quantity, volume in maps.values.items():
                 step = round_step(self.limits[quantity], levels=levels)
-                found[f"map/{i}/{quantity}"] = pack(quantize(self.turned(volume[z]), step, mask))
+                images[f"map/{i}/{quantity}"] = pack(quantize(self.turned(volume[z]), step, mask))
             if label in self.lesions:
                 lesions = self.lesions[label]
                 marks = lesions.hypoperfusion[z].to(torch.int16) + (lesions.hypoperfusion[z] & lesions.core[z])
-                found[f"lesion/{i}"] = pack(self.turned(marks).to(torch.int16))  # 1 penumbra, 2 core
-        return found
+                images[f"lesion/{i}"] = pack(self.turned(marks).to(torch.int16))  # 1 penumbra, 2 core
+        return images
 
     def frames(self, z: int, step: float) -> bytes:
         """A packed slice of the series ``(time, y, x)``, reduced."""
@@ -93,18 +93,18 @@ class Voxels:
         """The slices put together, in ascending order."""
         _, rows, columns = self.series.geometry.shape
         small = tuple(shrink(self.series.hu[:1, 0], SERIES_EDGE).shape[1:])
-        found = {}
+        chunks = {}
         for key in next(iter(packed.values())):
             streams = tuple(packed[z][key] for z in sorted(packed))
             if key == "series":
-                found[key] = Chunk(streams, (self.series.n_frames, *small), rounding.series_hu)
+                chunks[key] = Chunk(streams, (self.series.n_frames, *small), rounding.series_hu)
             else:
                 units = {"ct": _CT_STEP_HU, "lesion": 1.0}
                 kind, _, quantity = key.partition("/")
                 limits = self.limits.get(quantity.partition("/")[2], (0.0, 1.0))
                 step = units.get(kind) or round_step(limits, levels=rounding.levels)
-                found[key] = Chunk(streams, (rows, columns), step)
-        return found
+                chunks[key] = Chunk(streams, (rows, columns), step)
+        return chunks
 
 
 def pack_slices(voxels: Voxels, limit: float) -> tuple[dict[str, Chunk], list[int]]:

@@ -76,7 +76,7 @@ def stages(study: Study, calibrated: Mapping[str, Any]) -> list[Stage]:
     sized = {**common, "size": largest}
     scoring = {**sized, "names": study.train, "scored": _scored(study, 1)}
     thresholds = {"calibrated": dict(calibrated)}
-    tests, everybody = _named(study.test), _named(study.test, split="test") + _named(study.train, split="train")
+    tests, all_patients = _named(study.test), _named(study.test, split="test") + _named(study.train, split="train")
     variants = robustness.possible_variants(study.source, preset.variants)
     degraded = [{"name": name, "variant": variant} for variant in variants for name in study.robust]
     external = external_source(study)
@@ -87,7 +87,7 @@ def stages(study: Study, calibrated: Mapping[str, Any]) -> list[Stage]:
     first, *others = (_seed_stages(study, seed) for seed in range(preset.seeds))
     listed = [
         Stage("scanning and preparing patients",
-              _steps("patients/{split}/{name}", prepare_patient, everybody, {"source": study.source})),
+              _steps("patients/{split}/{name}", prepare_patient, all_patients, {"source": study.source})),
         *_at_largest(first, largest),
         Stage("floors and ceilings", [
             *_steps("floors/{name}", floors.score_floor, _named(floors.FLOORS), scoring),

@@ -12,7 +12,7 @@ __all__ = ["LEAD", "facts_of", "filtered", "label_of", "notes_of"]
 
 _LABELS = {
     **MODEL_LABELS,
-    **{f"floor_{name}": knows for name, knows in FLOORS.items()},
+    **{f"floor_{name}": label for name, label in FLOORS.items()},
     **{f"subtracted_{name}": f"{label}, baseline subtracted" for name, label in MODEL_LABELS.items()},
     "teacher": "teacher (cSVD 0.1)",
     "teacher_csvd_20": "teacher: cSVD 0.2",

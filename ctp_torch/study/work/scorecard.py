@@ -37,9 +37,9 @@ def score_card(folder: Path, *, name: str, widths: Sequence[float], **_: Any) ->
     against_teacher = partial(ReferenceRow, "teacher", name)
     rows = compare({**students, **others}, patient.targets, *masks, widths=widths, row=against_teacher)
     if context.truth is not None:
-        everybody = {"teacher": patient.targets.clamp_min(0).float(), **others, **students}
+        predictions = {"teacher": patient.targets.clamp_min(0).float(), **others, **students}
         against_truth = partial(ReferenceRow, "truth", name)
-        rows += compare(everybody, true_indices(context.truth), *masks, widths=widths, row=against_truth)
+        rows += compare(predictions, true_indices(context.truth), *masks, widths=widths, row=against_truth)
     return rows
 
 

@@ -52,7 +52,7 @@ def fresh(cc, monkeypatch):
     monkeypatch.setenv("CC", str(cc))
     monkeypatch.delenv("CTP_TORCH_COMPILED", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setattr(compiled, "_found", compiled._found.__wrapped__)
+    monkeypatch.setattr(compiled, "_library_and_state", compiled._library_and_state.__wrapped__)
     return cache / "ctp_torch"
 
 
