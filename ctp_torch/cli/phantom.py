@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from ctp_torch.cli import choices, console
-from ctp_torch.cli.numbers import FiniteGroup
+from ctp_torch.cli.group import CommandGroup
 from ctp_torch.errors import CTPError
 
 __all__ = ["app"]
@@ -17,7 +17,7 @@ __all__ = ["app"]
 T = TypeVar("T")
 
 app = typer.Typer(
-    cls=FiniteGroup, help="Make digital patients and test objects as DICOM, with their truth.", no_args_is_help=True
+    cls=CommandGroup, help="Make digital patients and test objects as DICOM, with their truth.", no_args_is_help=True
 )
 
 OutArgument = Annotated[Path, typer.Argument(help="Folder to write; it appears when all is done.", metavar="OUT")]
