@@ -9,17 +9,18 @@ from typing import Annotated
 
 import typer
 
+from ctp_torch import __version__
 from ctp_torch.cli import console
 from ctp_torch.cli.calibrate import calibrate
 from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
 from ctp_torch.cli.evaluate import evaluate
+from ctp_torch.cli.group import CommandGroup
 from ctp_torch.cli.info import info
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
-from ctp_torch.cli.numbers import FiniteGroup
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
 from ctp_torch.cli.reproduce import reproduce
@@ -34,12 +35,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a limit on files that is used up."""
 
 app = typer.Typer(
-    cls=FiniteGroup,
+    cls=CommandGroup,
     name="ctp-torch",
     help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and learned regressors."
     "\n\nStart with [bold]ctp-torch demo[/bold]; then [bold]ctp-torch maps DICOM_FOLDER -o OUT[/bold]."
     "\n\nFor research only: not a medical device.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -51,10 +53,20 @@ for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluat
 app.add_typer(phantom, name="phantom")
 
 
+def _print_version(asked: bool) -> None:
+    """Print the package's version, and stop."""
+    if asked:
+        console.say(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     console.settings.debug = debug

@@ -25,7 +25,10 @@ __all__ = ["calibrate"]
 def calibrate(
     cohort: Annotated[Path, typer.Argument(help="Cohort folder with known lesions (truth/core.nii.gz).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for thresholds.json, calibration.csv, .png.")],
-    method: Annotated[str, typer.Option(help=f"Deconvolution: {', '.join(choices.METHODS)}.", metavar="NAME")] = "csvd",
+    method: Annotated[
+        str,
+        typer.Option(help=f"Deconvolution: {', '.join(choices.METHODS)}.", metavar="NAME", callback=choices.as_method),
+    ] = "csvd",
     sigma_mm: Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")] = 2.0,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     device: console.DeviceOption = "auto",
@@ -59,12 +62,12 @@ def calibrate(
     cases: dict[str, list[CalibrationCase]] = {"train": [], "test": []}
     for patient in console.track(known, "mapping patients"):
         cases[patient.split].append(_case(patient, deconvolution, align, sigma_mm, target))
-    found = steps.calibrate(cases["train"], method=method, track=console.track)
+    calibration = steps.calibrate(cases["train"], method=method, track=console.track)
     parts = [
         (split, name, steps.compare(listed, limits))
         for split, listed in cases.items()
         if listed
-        for name, limits in (("conventional", Thresholds()), ("calibrated", found.thresholds))
+        for name, limits in (("conventional", Thresholds()), ("calibrated", calibration.thresholds))
     ]
     facts = {
         "method": method,
@@ -72,17 +75,17 @@ def calibrate(
         "registration": registration,
         "patients": {split: len(listed) for split, listed in cases.items()},
         "errors": {f"{split} {name}": _rounded(error_summary(rows)) for split, name, rows in parts},
-        "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.tmax_errors.items()},
-        "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbf_errors.items()},
-        "rcbv_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbv_errors.items()},
+        "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.tmax_errors.items()},
+        "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.rcbf_errors.items()},
+        "rcbv_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.rcbv_errors.items()},
         "versions": console.versions(),
     }
     with console.delivered(output) as folder:
-        write_thresholds(found.thresholds, folder / "thresholds.json", facts=facts)
+        write_thresholds(calibration.thresholds, folder / "thresholds.json", facts=facts)
         (folder / "calibration.csv").write_text(calibration_csv(parts), encoding="utf-8")
-        figure = calibration_figure(found, parts[0][2], parts[1][2])
+        figure = calibration_figure(calibration, parts[0][2], parts[1][2])
         (folder / "calibration.png").write_bytes(to_png(figure))
-    limits = found.thresholds
+    limits = calibration.thresholds
     console.say(f"{method}: core {limits.core_rule}, hypoperfusion {limits.late_rule}\n")
     for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
         console.say(line)
@@ -102,7 +105,7 @@ def _case(
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     scan = pipeline.prepare(series, registration=align)
     maps = pipeline.deconvolve(scan, method, sigma_mm=sigma_mm)
-    found = survey(maps, baseline=scan.anatomy.baseline)
+    surveyed = survey(maps, baseline=scan.anatomy.baseline)
     masks: list[Tensor | None] = []
     for name in ("core", "penumbra"):
         file = (patient.truth_path or Path()) / f"{name}.nii.gz"
@@ -116,7 +119,7 @@ def _case(
     core, penumbra = masks
     if core is None:
         raise CTPError(f"{patient.name} lost its truth/core.nii.gz")
-    return CalibrationCase(patient.name, found, core, None if penumbra is None else core | penumbra)
+    return CalibrationCase(patient.name, surveyed, core, None if penumbra is None else core | penumbra)
 
 
 def _rounded(errors: dict[str, float]) -> dict[str, float | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -19,24 +20,71 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_REGISTRATION",
     "METHODS",
+    "MODELS",
     "REGISTRATIONS",
     "REGISTRATION_HELP",
     "MapsOption",
     "RegistrationOption",
+    "as_method",
+    "as_model",
+    "as_registration",
+    "find_name",
     "make_model",
     "name_models",
+    "pick",
+    "pick_duplicates",
     "pick_maps",
     "pick_method",
     "pick_registration",
+    "split_names",
+    "suggestion",
 ]
 
 T = TypeVar("T")
 
+MODELS = ("linear", "ridge", "krr", "rf")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 DEFAULT_REGISTRATION = "torch"
 REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
 
-RegistrationOption = Annotated[str, typer.Option("--registration", help=f"{REGISTRATION_HELP}.", metavar="NAME")]
+
+def find_name(what: str, name: str, known: Iterable[str]) -> str:
+    """The known name that is meant, in any case, with hyphens or underscores; an error suggests one and lists all."""
+    by_spelling = {_spelling(one): one for one in known}
+    if _spelling(name) not in by_spelling:
+        names = by_spelling.values()
+        raise CTPError(f"unknown {what} {name!r}{suggestion(name, names)}; choose among {', '.join(names)}")
+    return by_spelling[_spelling(name)]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean csvd?)`` where a known name is close, else nothing."""
+    by_spelling = {_spelling(one): one for one in known}
+    if not (close := get_close_matches(_spelling(name), by_spelling)):
+        return ""
+    swapped = [one for one in close if sorted(one) == sorted(_spelling(name))]  # cfb is as near to cbv as to cbf
+    return f" (did you mean {by_spelling[(swapped or close)[0]]}?)"
+
+
+def _spelling(name: str) -> str:
+    return name.strip().lower().replace("-", "_")
+
+
+def _find_early(what: str, known: Iterable[str]) -> Callable[[str | None], str | None]:
+    """For an option: its name is found or refused while the line is read, before torch is loaded."""
+
+    def named(name: str | None) -> str | None:
+        return None if name is None else find_name(what, name, known)
+
+    return named
+
+
+as_method, as_model = _find_early("method", METHODS), _find_early("model", MODELS)
+as_registration = _find_early("registration", REGISTRATIONS)
+
+RegistrationOption = Annotated[
+    str, typer.Option("--registration", help=f"{REGISTRATION_HELP}.", metavar="NAME", callback=as_registration)
+]
 MapsOption = Annotated[
     str, typer.Option("--maps", help="Which maps, separated by commas: cbv, cbf, mtt, tmax.", metavar="NAMES")
 ]
@@ -44,35 +92,40 @@ MapsOption = Annotated[
 
 def pick_method(name: str) -> Method:
     """The deconvolution of that name."""
+    name = find_name("method", name, METHODS)
     from ctp_torch import ops
 
-    _pick("method", name, METHODS)
     method: Method = getattr(ops, name)
     return method
 
 
 def pick_registration(name: str) -> Registration | None:
     """The motion estimation of that name; None for none."""
-    from ctp_torch.pipeline.scan import REGISTRATIONS
+    name = find_name("registration", name, REGISTRATIONS)
+    from ctp_torch.pipeline import scan
 
-    return _pick("registration", name, REGISTRATIONS)
+    return scan.REGISTRATIONS[name]
 
 
 def pick_maps(text: str) -> tuple[str, ...]:
     """The quantities named in ``cbv,cbf,...``."""
+    return split_names("--maps", "map", text, tuple(QUANTITIES))
+
+
+def split_names(option: str, what: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The names of ``a,b,...``, each once, in any case."""
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    unknown = [name for name in names if name not in QUANTITIES]
+    unknown = [f"{name}{suggestion(name, known)}" for name in names if name not in known]
     if unknown or not names:
-        raise CTPError(
-            f"--maps {text!r}: unknown map {', '.join(unknown) or '(none given)'}; known: {', '.join(QUANTITIES)}"
-        )
+        problem = ", ".join(unknown) or "(none given)"
+        raise CTPError(f"{option} {text!r}: unknown {what} {problem}; known: {', '.join(known)}")
     return names
 
 
 def pick_duplicates(name: str) -> Literal["refuse", "first"]:
     """What to do with several images of one slice and time."""
     table: Mapping[str, Literal["refuse", "first"]] = {"refuse": "refuse", "first": "first"}
-    return _pick("--duplicates", name, table)
+    return pick("--duplicates", name, table)
 
 
 def make_model(
@@ -89,9 +142,10 @@ def make_model(
 
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
+    name = find_name("model", name, MODELS)
+    gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
     from ctp_torch.learning.training import paper_model
 
-    gamma = _pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
     return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, seed=seed)
 
 
@@ -105,8 +159,6 @@ def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str,
     return dict(zip(unique, models, strict=True))
 
 
-def _pick(what: str, name: str, table: Mapping[str, T]) -> T:
+def pick(what: str, name: str, table: Mapping[str, T]) -> T:
     """The entry of that name, or an error that lists the choices."""
-    if name not in table:
-        raise CTPError(f"unknown {what} {name!r}; choose among {', '.join(table)}")
-    return table[name]
+    return table[find_name(what, name, table)]

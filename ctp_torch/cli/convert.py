@@ -28,6 +28,7 @@ def convert(
 
     Example: ctp-torch convert DICOM_FOLDER -o ctp.nii.gz
     """
+    repeated = choices.pick_duplicates(duplicates)
     from ctp_torch.io import read_series, write_nifti_series
 
     path = output if output.name.endswith((".nii", ".nii.gz")) else output / "ctp.nii.gz"
@@ -35,18 +36,18 @@ def convert(
         raise CTPError(f"{output} is a file; give -o NAME.nii.gz or a folder")
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     console.claim_file(path, beside, force=force, inputs=(series, times))
-    found = read_series(
+    scan = read_series(
         series,
         times=times,
         dt=dt,
         series=uid,
         drop_incomplete=drop_incomplete,
-        duplicates=choices.pick_duplicates(duplicates),
+        duplicates=repeated,
     )
     with console.delivered(path) as folder:
-        write_nifti_series(folder / path.name, found)
-    for warning in found.provenance.warnings:
+        write_nifti_series(folder / path.name, scan)
+    for warning in scan.provenance.warnings:
         console.warn(warning)
-    z, y, x = found.geometry.shape
-    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels, times from {found.provenance.time_source}")
+    z, y, x = scan.geometry.shape
+    console.say(f"{z} slices x {scan.n_frames} frames of {y} x {x} pixels, times from {scan.provenance.time_source}")
     console.say(f"wrote {path} and {beside.name}")

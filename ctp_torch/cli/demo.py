@@ -210,13 +210,13 @@ def _lesions(maps: Mapping[str, PerfusionMaps], baseline: torch.Tensor) -> dict[
     from ctp_torch.errors import CTPError
     from ctp_torch.lesions.find import find_lesions
 
-    found = {}
+    lesions = {}
     for label, one in maps.items():
         try:
-            found[label] = find_lesions(one, baseline=baseline)
+            lesions[label] = find_lesions(one, baseline=baseline)
         except CTPError as error:
             console.warn(f"no lesions measured in the maps of {label}: {error}")
-    return found
+    return lesions
 
 
 def _write_page(

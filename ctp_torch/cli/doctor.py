@@ -16,7 +16,7 @@ __all__ = ["doctor"]
 
 def doctor(
     device: console.DeviceOption = "auto",
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     clean: Annotated[
         Path | None,
         typer.Option("--clean", help="Remove what killed runs left in this folder and below, and do no more."),
@@ -91,11 +91,11 @@ def self_test(device: object) -> list[str]:
     residue = torch.exp(-fine / 4)
     tissue = torch.fft.irfft(torch.fft.rfft(sharp, 4096) * torch.fft.rfft(residue, 4096), 4096)[: len(fine)]
     curve = (flow * 0.05 * tissue[::20]).float().to(where)
-    found = ops.csvd(curve[None], aif, 1.0)
-    if abs(float(found.cbv[0]) - 4.0) > 0.1:
-        problems.append(f"cSVD gave a blood volume of {float(found.cbv[0]):.2f} instead of 4.0 mL/100 g")
-    if abs(float(found.cbf[0]) / 60 - 0.644) > 0.02:
-        problems.append(f"cSVD gave {float(found.cbf[0]) / 60:.3f} of the blood flow instead of 0.644")
+    deconvolved = ops.csvd(curve[None], aif, 1.0)
+    if abs(float(deconvolved.cbv[0]) - 4.0) > 0.1:
+        problems.append(f"cSVD gave a blood volume of {float(deconvolved.cbv[0]):.2f} instead of 4.0 mL/100 g")
+    if abs(float(deconvolved.cbf[0]) / 60 - 0.644) > 0.02:
+        problems.append(f"cSVD gave {float(deconvolved.cbf[0]) / 60:.3f} of the blood flow instead of 0.644")
     generator = torch.Generator().manual_seed(0)
     X = torch.rand(200, 5, generator=generator).to(where)
     fitted = models.KernelRidge(alpha=1e-4, gamma=1.0).fit(X, X.sum(dim=1))

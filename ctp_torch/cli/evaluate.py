@@ -34,6 +34,7 @@ def evaluate(
 
     Example: ctp-torch evaluate COHORT --model ridge.safetensors --model krr.safetensors -o scores
     """
+    splits = choices.pick("--split", split, {"train": ("train",), "test": ("test",), "both": ("train", "test")})
     from ctp_torch.io import read_cohort
     from ctp_torch.io.results.derivation import file_digest
     from ctp_torch.learning.evaluate import score_patient, score_points
@@ -58,12 +59,9 @@ def evaluate(
             f"the models were trained with different registrations ({', '.join(sorted(registrations))}); "
             "evaluate them one by one"
         )
-    if split not in ("train", "test", "both"):
-        raise CTPError(f"unknown --split {split!r}; choose train, test or both")
-    wanted = ("train", "test") if split == "both" else (split,)
-    patients = [patient for patient in source.patients if patient.split in wanted]
+    patients = [patient for patient in source.patients if patient.split in splits]
     if not patients:
-        raise CTPError(f"{cohort} holds no {' or '.join(wanted)} patient; see the split in its cohort.json")
+        raise CTPError(f"{cohort} holds no {' or '.join(splits)} patient; see the split in its cohort.json")
     align = choices.pick_registration(registrations.pop())
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
@@ -87,7 +85,7 @@ def evaluate(
             (partial / "test_pixels.json").write_text(json.dumps(drawn), encoding="utf-8")
         write_scores(rows, partial / "scores.csv")
         (partial / "summary.md").write_text(page, encoding="utf-8")
-    for part in wanted:
+    for part in splits:
         if any(row.split == part for row in rows):
             console.say(f"\n{part} patients, SSIM of the whole frame, filter {widths[0]:g} px\n")
             console.say(markdown(paper_table(rows, split=part, filter_px=widths[0])))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ctp_torch.cli import console
+from ctp_torch.cli import choices, console
 from ctp_torch.errors import CTPError
 
 __all__ = ["BidsOption", "FormatsOption", "KeepIdentityOption", "pick_formats", "warn_anonymous"]
@@ -39,16 +39,12 @@ KeepIdentityOption = Annotated[
 
 def pick_formats(text: str, *, lesions: bool = True) -> tuple[str, ...]:
     """The formats named in ``nifti,ct,...``, each once; refused before anything is computed."""
-    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    if names == ("all",):
+    names = choices.split_names("--formats", "format", text, (*_NAMES, "all"))
+    if "all" in names:
         names = _NAMES if lesions else tuple(name for name in _NAMES if name not in _OF_LESIONS)
-    unknown = [name for name in names if name not in _NAMES]
-    if unknown or not names:
-        said = ", ".join(unknown) or "(none given)"
-        raise CTPError(f"--formats {text!r}: unknown format {said}; known: {', '.join(_NAMES)}, all")
-    wanting = [name for name in names if name in _OF_LESIONS]
-    if wanting and not lesions:
-        raise CTPError(f"--formats {','.join(wanting)} needs lesions; leave out --no-lesions")
+    of_lesions = [name for name in names if name in _OF_LESIONS]
+    if of_lesions and not lesions:
+        raise CTPError(f"--formats {','.join(of_lesions)} needs lesions; leave out --no-lesions")
     if {"pm", "seg", "sr"} & set(names):
         from ctp_torch.io.results.objects import need_highdicom
 

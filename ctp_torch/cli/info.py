@@ -43,44 +43,45 @@ def info(
 
     Example: ctp-torch info DICOM_FOLDER --no-qc --json
     """
+    repeated = choices.pick_duplicates(duplicates)
     from ctp_torch.io import read_series
 
-    found = read_series(
+    scan = read_series(
         series,
         times=times,
         dt=dt,
         series=uid,
         drop_incomplete=drop_incomplete,
-        duplicates=choices.pick_duplicates(duplicates),
+        duplicates=repeated,
         keep_identity=keep_identity,
     )
-    steps = found.times.diff(dim=0)
-    z, y, x = found.geometry.shape
+    steps = scan.times.diff(dim=0)
+    z, y, x = scan.geometry.shape
     facts: dict[str, object] = {
         "slices": z,
         "rows": y,
         "columns": x,
-        "frames": found.n_frames,
-        "spacing_mm_zyx": [round(s, 4) for s in found.geometry.spacing],
-        "origin_mm_lps": [round(o, 3) for o in found.geometry.origin],
-        "direction": [round(d, 6) for d in found.geometry.direction],
-        "dt_s": round(found.dt, 4),
-        "duration_s": round(float(found.times.max()), 3),
+        "frames": scan.n_frames,
+        "spacing_mm_zyx": [round(s, 4) for s in scan.geometry.spacing],
+        "origin_mm_lps": [round(o, 3) for o in scan.geometry.origin],
+        "direction": [round(d, 6) for d in scan.geometry.direction],
+        "dt_s": round(scan.dt, 4),
+        "duration_s": round(float(scan.times.max()), 3),
         "dt_min_s": round(float(steps.min()), 4) if steps.numel() else None,
         "dt_max_s": round(float(steps.max()), 4) if steps.numel() else None,
-        "slice_offsets_s": round(float((found.times - found.times[:, :1]).abs().max()), 4),
-        "hu_range": [round(float(found.hu.min()), 1), round(float(found.hu.max()), 1)],
-        **found.provenance.as_dict(),
+        "slice_offsets_s": round(float((scan.times - scan.times[:, :1]).abs().max()), 4),
+        "hu_range": [round(float(scan.hu.min()), 1), round(float(scan.hu.max()), 1)],
+        **scan.provenance.as_dict(),
     }
-    judgeable = found.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
-    checked = _checked(found, series, uid) if quality and judgeable else None
+    judgeable = scan.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
+    checked = _checked(scan, series, uid) if quality and judgeable else None
     if as_json:
         if checked is not None:
             facts["quality"] = checked.as_dict()
-        facts["frame_times_s"] = [round(t, 4) for t in found.times.median(dim=1).values.tolist()]
+        facts["frame_times_s"] = [round(t, 4) for t in scan.times.median(dim=1).values.tolist()]
         console.say(json.dumps(facts, indent=2))
         return
-    console.say(f"{z} slices x {found.n_frames} frames of {y} x {x} pixels")
+    console.say(f"{z} slices x {scan.n_frames} frames of {y} x {x} pixels")
     for name, value in list(facts.items())[4:]:
         if value not in (None, [], {}):
             console.say(f"  {name.replace('_', ' '):<18} {_line(value)}")

@@ -46,7 +46,7 @@ def lesion(
         Path | None, typer.Option(help="NIfTI of the CT before contrast [default: MAPS/baseline.nii.gz].")
     ] = None,
     slice_mm: Annotated[
-        float | None, typer.Option(min=0.01, help="Height given to a slice [default: the slices' distance].")
+        float | None, typer.Option(min=0.01, help="Height given to a slice [mm; default: the slices' distance].")
     ] = None,
     write: formats.FormatsOption = "nifti",
     source: Annotated[
@@ -65,6 +65,7 @@ def lesion(
 
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
+    names = formats.pick_formats(write)
     from ctp_torch.io.results.derivation import content_digest
     from ctp_torch.io.results.identity import identity_record
     from ctp_torch.io.results.source import find_source
@@ -74,33 +75,32 @@ def lesion(
     from ctp_torch.report.analysis import derivation_of, write_results
     from ctp_torch.report.lesions import write_lesions
 
-    wanted = formats.pick_formats(write)
     console.claim(output, force=force, inputs=(maps, thresholds, baseline, source))
     limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
     if rcbf is not None:
         limits = replace(limits, rcbf=rcbf)
     if tmax is not None:
         limits = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
-    found = read_maps_folder(maps)
-    plain = _read_baseline(baseline, maps, found.geometry)
-    lesions = find_lesions(found, baseline=plain, thresholds=limits, slice_mm=slice_mm)
-    asked = source is not None and (keep_identity or bool(set(wanted) - {"nifti"}))
-    study = find_source(source, series=uid) if asked and source is not None else None
-    formats.warn_anonymous(source, wanted)
-    told = _settings_of(maps) | {"thresholds": asdict(limits), "slice_mm": slice_mm}
-    derivation = derivation_of(told | {"maps": content_digest(found)}, files=(baseline,))
+    perfusion = read_maps_folder(maps)
+    plain = _read_baseline(baseline, maps, perfusion.geometry)
+    lesions = find_lesions(perfusion, baseline=plain, thresholds=limits, slice_mm=slice_mm)
+    needs_study = keep_identity or bool(set(names) - {"nifti"})
+    study = find_source(source, series=uid) if needs_study and source is not None else None
+    formats.warn_anonymous(source, names)
+    settings = _settings_of(maps) | {"thresholds": asdict(limits), "slice_mm": slice_mm}
+    derivation = derivation_of(settings | {"maps": content_digest(perfusion)}, files=(baseline,))
     identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, found, baseline=plain, facts=identity)
-        if "nifti" in wanted:
-            write_masks(folder, lesions, found.geometry)
-        others = tuple(name for name in wanted if name != "nifti")
-        write_results(folder, Output(found, lesions, plain), others, study=study, derivation=derivation)
+        write_lesions(folder, lesions, perfusion, baseline=plain, facts=identity)
+        if "nifti" in names:
+            write_masks(folder, lesions, perfusion.geometry)
+        others = tuple(name for name in names if name != "nifti")
+        write_results(folder, Output(perfusion, lesions, plain), others, study=study, derivation=derivation)
     for warning in lesions.warnings:
         console.warn(warning)
     for line in lesion_lines(lesions):
         console.say(line)
-    console.say(f"wrote {', '.join(wanted)}, lesion.json, lesion.csv and lesion.png to {output}")
+    console.say(f"wrote {', '.join(names)}, lesion.json, lesion.csv and lesion.png to {output}")
 
 
 def _settings_of(folder: Path) -> dict[str, object]:
@@ -161,19 +161,19 @@ def _read_other_maps(folder: Path) -> PerfusionMaps:
     if not any(path.is_dir() for path in folder.iterdir()):
         places.append(folder)
     try:
-        found = read_value_maps(places[0]) if places else {}
+        maps = read_value_maps(places[0]) if places else {}
     except NoSeriesError:
-        found = {}
-    if not {"cbf", "tmax"} <= set(found):
+        maps = {}
+    if not {"cbf", "tmax"} <= set(maps):
         raise NoSeriesError(
             f"{folder} holds no cbf.nii.gz and no tmax.nii.gz, nor such maps as DICOM; "
             "make the maps by ctp-torch maps SERIES -o MAPS"
         )
-    geometry = found["cbf"].geometry
-    for name, one in found.items():
+    geometry = maps["cbf"].geometry
+    for name, one in maps.items():
         if not one.geometry.matches(geometry):
             raise CTPError(f"the {name} map in {folder} doesn't lie on the grid of the cbf map")
-    values = {name: one.values for name, one in found.items()}
+    values = {name: one.values for name, one in maps.items()}
     return PerfusionMaps(values, (values["cbf"] > 0) | (values["tmax"] > 0), geometry)
 
 

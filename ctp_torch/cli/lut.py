@@ -51,11 +51,11 @@ def lut(
     picture = read_picture(image)
     colors, bars = _colors(picture, table, bar)
     left, top, right, bottom = _box(crop, picture)
-    found = invert_colors(picture, colors, max_distance=max_distance)
+    inverted = invert_colors(picture, colors, max_distance=max_distance)
     for rows, columns in bars:  # a bar is no part of the map
-        found.index[slice(*rows), slice(*columns)] = -1
-        found.residual[slice(*rows), slice(*columns)] = 0
-    index, residual = found.index[top:bottom, left:right], found.residual[top:bottom, left:right]
+        inverted.index[slice(*rows), slice(*columns)] = -1
+        inverted.residual[slice(*rows), slice(*columns)] = 0
+    index, residual = inverted.index[top:bottom, left:right], inverted.residual[top:bottom, left:right]
     values = read_off(index, len(colors), low, high)
     summary = {
         "lut": table,

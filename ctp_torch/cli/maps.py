@@ -22,7 +22,10 @@ OutputOption = Annotated[
 ]
 ModelOption = Annotated[Path | None, typer.Option(help="Predict with this model file.")]
 MethodOption = Annotated[
-    str | None, typer.Option(help=f"Deconvolve: {', '.join(choices.METHODS)} [default: csvd].", metavar="NAME")
+    str | None,
+    typer.Option(
+        help=f"Deconvolve: {', '.join(choices.METHODS)} [default: csvd].", metavar="NAME", callback=choices.as_method
+    ),
 ]
 AifOption = Annotated[str, typer.Option(help=f"Arterial input: {_VESSEL}.", metavar="CHOICE")]
 VofOption = Annotated[str, typer.Option(help="Venous outflow, as --aif.", metavar="CHOICE")]
@@ -37,7 +40,11 @@ SlabOption = Annotated[
 ]
 RegistrationOption = Annotated[
     str | None,
-    typer.Option(help=f"{choices.REGISTRATION_HELP} [default: the model's, else {choices.DEFAULT_REGISTRATION}]."),
+    typer.Option(
+        help=f"{choices.REGISTRATION_HELP} [default: the model's, else {choices.DEFAULT_REGISTRATION}].",
+        metavar="NAME",
+        callback=choices.as_registration,
+    ),
 ]
 LesionsOption = Annotated[bool, typer.Option(help="Measure core, hypoperfusion and penumbra too.")]
 ReportOption = Annotated[
@@ -84,6 +91,7 @@ def maps(
 
     Example: ctp-torch maps DICOM_FOLDER -o maps --formats nifti,ct,rgb,seg,sr
     """
+    repeated = choices.pick_duplicates(duplicates)
     names = formats.pick_formats(write, lesions=lesions)
     from ctp_torch.io.claims import claim_folder
     from ctp_torch.pipeline.analysis import MapSettings, analyse
@@ -91,7 +99,7 @@ def maps(
 
     settings = MapSettings(
         method, model, aif, vof, mask, vof_scaling, sigma_mm, slab_mm, registration, lesions, thresholds,
-        times, dt, uid, drop_incomplete, choices.pick_duplicates(duplicates), strict, max_unpacked, keep_identity,
+        times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
         str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from ctp_torch.cli import choices, console
-from ctp_torch.cli.numbers import FiniteGroup
-from ctp_torch.errors import CTPError
+from ctp_torch.cli.group import CommandGroup
 
 __all__ = ["app"]
 
-T = TypeVar("T")
-
 app = typer.Typer(
-    cls=FiniteGroup, help="Make digital patients and test objects as DICOM, with their truth.", no_args_is_help=True
+    cls=CommandGroup, help="Make digital patients and test objects as DICOM, with their truth.", no_args_is_help=True
 )
 
 OutArgument = Annotated[Path, typer.Argument(help="Folder to write; it appears when all is done.", metavar="OUT")]
@@ -91,13 +87,6 @@ def tiles(
         "linear": phantom.linear_tissue_curve,
         "gamma": phantom.gamma_tissue_curve,
     }
-    bolus, curve = _chosen("--aif", aif, boluses), _chosen("--residue", residue, curves)
+    bolus, curve = choices.pick("--aif", aif, boluses), choices.pick("--residue", residue, curves)
     write_tiles(out, bolus=bolus, curve=curve, noise_hu=noise, dt=dt, frames=frames, seed=seed, force=force)
     console.say(f"49 tiles in 5 slices, {frames} frames of {dt:g} s in {out}")
-
-
-def _chosen(option: str, name: str, table: Mapping[str, T]) -> T:
-    """The entry of that name, or an error that lists the choices."""
-    if name not in table:
-        raise CTPError(f"unknown {option} {name!r}; choose among {', '.join(table)}")
-    return table[name]

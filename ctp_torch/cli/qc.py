@@ -45,74 +45,74 @@ def qc(
 
     Example: ctp-torch qc COHORT -o quality
     """
+    repeated = choices.pick_duplicates(duplicates)
     target = console.pick_device(device)
     estimate = choices.pick_registration(registration)
-    twice = choices.pick_duplicates(duplicates)
     if output is not None:
         console.claim(output, force=force, inputs=(series, times))
 
     from ctp_torch.io import read_cohort
     from ctp_torch.pipeline import examine
 
-    found: dict[str, Examination] = {}
+    examinations: dict[str, Examination] = {}
     cohort = (series / "cohort.json").is_file()
     if cohort:
         source = read_cohort(series)
-        told = source.settings.get("frames")
-        frames = expected_frames or (told if isinstance(told, int) else None)
+        planned = source.settings.get("frames")
+        frames = expected_frames or (planned if isinstance(planned, int) else None)
         for patient in console.track(source.patients, "checking patients"):
-            found[patient.name] = examine(
+            examinations[patient.name] = examine(
                 patient.series_path,
                 patient.maps_path,
                 registration=estimate,
                 expected_frames=frames,
                 dt=patient.dt,
-                duplicates=twice,
+                duplicates=repeated,
                 device=target,
             )
     else:
-        found["series"] = examine(
+        examinations["series"] = examine(
             series,
             registration=estimate,
             expected_frames=expected_frames,
             times=times,
             dt=dt,
             series=uid,
-            duplicates=twice,
+            duplicates=repeated,
             device=target,
         )
-    record = {name: one.as_dict() for name, one in found.items()}
-    told_as = {"patients": record} if cohort else record["series"]
+    record = {name: one.as_dict() for name, one in examinations.items()}
+    shown = {"patients": record} if cohort else record["series"]
     if output is not None:
-        _write(output, found, told_as, cohort)
+        _write(output, examinations, shown, cohort)
     if as_json:
-        console.say(json.dumps(told_as, indent=2))
+        console.say(json.dumps(shown, indent=2))
     else:
-        for name, one in found.items():
+        for name, one in examinations.items():
             _tell(name if cohort else series.name, one)
-    flagged = [name for name, one in found.items() if one.quality.flags]
+    flagged = [name for name, one in examinations.items() if one.quality.flags]
     if strict and flagged:
-        subject = f"{len(flagged)} of {len(found)} patients" if cohort else "the series"
+        subject = f"{len(flagged)} of {len(examinations)} patients" if cohort else "the series"
         raise QualityError(
-            f"{subject} failed: {', '.join(sorted({f for n in flagged for f in found[n].quality.flags}))}"
+            f"{subject} failed: {', '.join(sorted({f for n in flagged for f in examinations[n].quality.flags}))}"
         )
 
 
-def _tell(name: str, found: Examination) -> None:
+def _tell(name: str, examination: Examination) -> None:
     """The raised flags of a series, one line each."""
-    lines = found.quality.lines()
+    lines = examination.quality.lines()
     console.say(f"{name}: {'no flag raised' if not lines else f'{len(lines)} flag(s) raised'}")
     for line in lines:
         console.say(f"  {line}")
 
 
-def _write(output: Path, found: dict[str, Examination], record: object, cohort: bool) -> None:
+def _write(output: Path, examinations: dict[str, Examination], record: object, cohort: bool) -> None:
     """qc.json, and the motion of every series as a table and a picture."""
     from ctp_torch.report.motion import write_motion
 
     with console.delivered(output) as folder:
         (folder / "qc.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        for name, one in found.items():
+        for name, one in examinations.items():
             if one.motion is not None:
                 home = folder / name if cohort else folder
                 home.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctp_torch.cli import console, reading
+from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -32,11 +32,16 @@ def reproduce(
     ] = Path("ctp-study"),
     preset: Annotated[str, typer.Option(help="quick (some minutes) or paper (hours on 2 cores).")] = "quick",
     size: Annotated[
-        int | None, typer.Option(min=64, max=1024, help="Rows and columns of the digital patients.")
+        int | None,
+        typer.Option(min=64, max=1024, help="Rows and columns of the digital patients [default: the preset's]."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, max=100, help="Draws of training pixels.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Draws of training pixels [default: the preset's].")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the digital patients.")] = 2021,
-    processes: Annotated[int | None, typer.Option(min=1, help="Steps at a time; as many as cores, up to 4.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Steps at a time [default: as many as cores, up to 4].")
+    ] = None,
     lut: reading.LutOption = "jet",
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Compute nothing: tables and figures of the steps that are done.")
@@ -48,9 +53,9 @@ def reproduce(
 
     Example: ctp-torch reproduce -o study --preset quick
     """
-    from ctp_torch.study.design.presets import choose
+    from ctp_torch.study.design.presets import PRESETS, choose
 
-    chosen = choose(preset, size=size, seeds=seeds)
+    chosen = choose(choices.find_name("preset", preset, PRESETS), size=size, seeds=seeds)
     if cohort is not None and size is not None:
         raise CTPError("--size is of digital patients that are drawn here; the cohort's patients have theirs")
     started = time.perf_counter()

@@ -24,7 +24,10 @@ _PIXELS, _IMPORTANCE = ".pixels.json", ".importance.png"
 def train(
     cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, MODEL.safetensors.")],
-    model: Annotated[str, typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).")] = "krr",
+    model: Annotated[
+        str,
+        typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).", callback=choices.as_model),
+    ] = "krr",
     maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
     samples: Annotated[
         int, typer.Option(min=2, help="Training pixels, spread evenly over patients and slices.")
@@ -48,17 +51,16 @@ def train(
 
     Example: ctp-torch train COHORT -o krr.safetensors --model krr
     """
+    quantities = choices.pick_maps(maps)
+    scaling = choices.find_name("--feature-scale", feature_scale, ("unit", "zscore"))
     from ctp_torch.io import read_cohort
     from ctp_torch.learning.training import draw, fingerprint, prepare_all, standardise
     from ctp_torch.ops.compute.ranks import rank_device
     from ctp_torch.pipeline.recipe import Recipe
 
-    quantities = choices.pick_maps(maps)
     regressor = choices.make_model(
         model, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param, trees=trees, depth=depth, seed=seed
     )
-    if feature_scale not in ("unit", "zscore"):
-        raise CTPError(f"unknown --feature-scale {feature_scale!r}; choose unit or zscore")
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
     if output.suffix != ".safetensors":
@@ -78,7 +80,7 @@ def train(
         data = draw(files, samples, seed=seed)
     ranges = {name: source.ranges[name] for name in quantities}
     recipe = Recipe(frames=data.curves.shape[1], dt=data.dt, targets=ranges, registration=registration)
-    if feature_scale == "zscore":
+    if scaling == "zscore":
         recipe = standardise(recipe, data.curves)
     target = rank_device(target)
     curves, targets = recipe.scale(data.curves).to(target), data.targets.to(target)

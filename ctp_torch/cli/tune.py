@@ -16,7 +16,7 @@ __all__ = ["tune"]
 def tune(
     cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for tune.csv and tune.png.")],
-    model: Annotated[str, typer.Option(help="krr (kernel ridge).")] = "krr",
+    model: Annotated[str, typer.Option(help="krr (kernel ridge).", callback=choices.as_model)] = "krr",
     maps: choices.MapsOption = "cbv,cbf",
     samples: Annotated[int, typer.Option(min=20, help="Pixels, spread evenly over patients and slices.")] = 3000,
     alphas: Annotated[str, typer.Option(help="Penalties to try, separated by commas.")] = "0.001,0.01,0.1,1,10",

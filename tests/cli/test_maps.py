@@ -28,7 +28,8 @@ def result(tmp_path_factory):
 
 @pytest.mark.slow
 def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
-    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", "--profile")
+    options = ("--method", "cSVD", "--registration", "None", "--profile")  # names in any case
+    done = run("maps", scan_folder, "-o", tmp_path / "out", *options)
     assert done.code == 0, done.err
     assert "motion estimate" in done.out
     names = {p.name for p in (tmp_path / "out").iterdir()}
@@ -41,6 +42,7 @@ def test_maps_are_written_with_the_series_geometry(run, scan_folder, tmp_path):
     np.testing.assert_allclose(corner[:3] * [-1, -1, 1], series.geometry.origin, atol=1e-3)
     record = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert record["settings"]["method"] == "csvd"
+    assert record["settings"]["registration"] == "none"
     assert record["device"] == "cpu"
     assert {"ctp-torch", "torch"} <= set(record["versions"])
     assert set(record["timings_s"]) >= {"read", "median filter", "maps", "write"}
