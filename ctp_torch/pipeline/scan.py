@@ -12,7 +12,7 @@ from torch import Tensor
 from ctp_torch import ops
 from ctp_torch.data.anatomy import Anatomy
 from ctp_torch.data.provenance import MotionRecord, Preparation
-from ctp_torch.data.slabs import SLAB_MM, Slabs, slabs
+from ctp_torch.data.slabs import SLAB_MM, slabs
 from ctp_torch.errors import NoSeriesError
 from ctp_torch.ops.motion.rigid import RigidMotion
 from ctp_torch.pipeline.vessels import Vessels, find_vessels
@@ -133,20 +133,13 @@ def prepare(
     """
     done = progress or _no_progress
     name, estimate = _named(registration)
-    inner = _inner_brain(series)
     ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
     done("median filter")
-    if estimate is None or isinstance(estimate, RigidMotion):
-        motion = estimate
-    else:
-        motion = estimate(series.hu, series.geometry.spacing, _count_baseline(series, inner))
+    motion = estimate_motion(series, estimate) if callable(estimate) else estimate
     done("motion estimate")
-    if motion is not None:  # thick slices ask for a brain on the way; it tells the last baseline better than the first
-        ready, inner = _aligned(ready, motion, inner)
-    thick = Slabs.of(series.geometry, slab_mm)
-    ready = slabs(ready, slab_mm)
+    ready = slabs(ready if motion is None else align(ready, motion), slab_mm)
     done("motion correction")
-    anatomy = _locate(ready, thick.mask(inner))
+    anatomy = locate(ready)
     done("masks")
     provenance = replace(ready.provenance, preparation=Preparation(name, median_size))
     return Scan(replace(ready, provenance=provenance), motion, anatomy)
@@ -177,7 +170,7 @@ def preprocess(series: CTPSeries, *, registration: Registration | None = None, m
 
 def estimate_motion(series: CTPSeries, registration: Registration) -> RigidMotion:
     """How the head moves in a series; give it the unfiltered HU."""
-    return registration(series.hu, series.geometry.spacing, _count_baseline(series, _inner_brain(series)))
+    return registration(series.hu, series.geometry.spacing, _count_baseline(series))
 
 
 def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
@@ -187,7 +180,19 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     curves is found by its path and subtracted (`ops.remove_through_plane`). ``provenance.motion.through_plane`` says
     what was done: interpolated, subtracted, or both where thick slices move far.
     """
-    return _aligned(series, motion, _inner_brain(series))[0]
+    spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
+    correctable = ops.correctable(motion, spacing)
+    in_patient = ops.patient_axes(motion, series.geometry.direction)
+    record = MotionRecord(
+        rotation_deg=[[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
+        translation_mm=[[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
+        through_plane="interpolated" if determined else "subtracted" if correctable is not motion else "both",
+    )
+    moved = ops.apply_motion(series.hu, correctable, spacing)
+    aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
+    if not determined:
+        ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt, in_place=True)
+    return aligned
 
 
 def locate(series: CTPSeries) -> Anatomy:
@@ -207,39 +212,15 @@ def locate(series: CTPSeries) -> Anatomy:
     NoSeriesError
         if there are too few frames for a bolus to be seen
     """
-    return _locate(series, _inner_brain(series))
-
-
-def _aligned(series: CTPSeries, motion: RigidMotion, inner: Tensor) -> tuple[CTPSeries, Tensor]:
-    """The series with its motion undone, and its brain: ``inner (z, y, x)``, or a better one for thick slices."""
-    spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
-    correctable = ops.correctable(motion, spacing)
-    in_patient = ops.patient_axes(motion, series.geometry.direction)
-    record = MotionRecord(
-        rotation_deg=[[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
-        translation_mm=[[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
-        through_plane="interpolated" if determined else "subtracted" if correctable is not motion else "both",
-    )
-    moved = ops.apply_motion(series.hu, correctable, spacing)
-    aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
-    if determined:
-        return aligned, inner
-    brain = _locate(aligned, inner).brain
-    ops.remove_through_plane(moved, motion, brain, spacing, series.dt, in_place=True)
-    return aligned, brain
-
-
-def _locate(series: CTPSeries, inner: Tensor) -> Anatomy:
-    """Head and brain, where a brain ``inner (z, y, x)`` is roughly known, which tells the pre-contrast frames."""
-    n_baseline, spacing = _count_baseline(series, inner), series.geometry.spacing
+    n_baseline, spacing = _count_baseline(series), series.geometry.spacing
     baseline = series.hu[:n_baseline].mean(dim=0)
     head = ops.head_mask(baseline, spacing)
     brain = ops.erode(ops.brain_mask(baseline, spacing) & head, _RIM_MM, spacing)
     return Anatomy(baseline, head, brain, n_baseline)
 
 
-def _inner_brain(series: CTPSeries) -> Tensor:
-    """A brain ``(z, y, x)`` on the first three frames, without its rim: a jerk there looks like an early bolus."""
+def _count_baseline(series: CTPSeries) -> int:
+    """Number of pre-contrast frames, from a brain found on the first three."""
     if series.n_frames < _MIN_FRAMES:
         raise NoSeriesError(
             f"{series.n_frames} time point(s) of {series.geometry.shape[0]} slice(s): no perfusion series, which has "
@@ -247,13 +228,9 @@ def _inner_brain(series: CTPSeries) -> Tensor:
         )
     spacing = series.geometry.spacing
     rough = ops.brain_mask(series.hu[:3].mean(dim=0), spacing)
-    inner = ops.erode(rough, _RIM_MM, spacing)
-    return inner if bool(inner.any()) else rough
-
-
-def _count_baseline(series: CTPSeries, inner: Tensor) -> int:
-    """Number of pre-contrast frames, from a rough brain."""
-    return ops.baseline_frames(series.hu, inner, series.dt) if bool(inner.any()) else 3  # the caller refuses
+    inner = ops.erode(rough, _RIM_MM, spacing)  # a jerk at the rim looks like an early bolus
+    inside = inner if bool(inner.any()) else rough
+    return ops.baseline_frames(series.hu, inside, series.dt) if bool(inside.any()) else 3  # the caller refuses
 
 
 def _named(registration: object) -> tuple[str, Registration | RigidMotion | None]:

@@ -21,7 +21,7 @@ from ctp_torch.phantom import render_patient
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.worker import run_in_process, work
 
-COUNTED = {"enhancement": 1, "select_aif": 1, "select_vof": 1, "brain_mask": 2, "baseline_frames": 2}
+COUNTED = ("enhancement", "select_aif", "select_vof", "brain_mask", "baseline_frames")
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +55,29 @@ def counted(monkeypatch):
     return calls
 
 
-def test_nothing_is_looked_for_twice(still, monkeypatch):
-    """Mutations seen red: a brain found again for the maps; vessels of its own for the quality."""
-    calls = counted(monkeypatch)
-    assert analyse(still, MapSettings(registration="none")).maps.provenance.aif is not None
-    assert calls == {**COUNTED, "brain_mask": 2, "baseline_frames": 1}
+@pytest.mark.parametrize(
+    ("moves", "brains", "baselines"),
+    [(False, 2, 1), (True, 5, 3)],
+    ids=["as it is", "thick slices that move: before, put back, and without what moved through them"],
+)
+def test_nothing_is_looked_for_twice_in_the_same_frames(still, moving, moves, brains, baselines, monkeypatch):
+    """A brain in the first frames tells the baseline, one in the baseline is the brain.
 
-
-def test_thick_slices_that_move_ask_for_one_brain_more(moving, monkeypatch):
-    """What moved through them is sought in the brain of the frames put back, which subtracting it changes a little."""
+    Mutations seen red: a brain found again for the maps; vessels of its own for the quality.
+    """
     calls = counted(monkeypatch)
-    assert analyse(moving).lesions is not None
-    assert calls == {**COUNTED, "brain_mask": 3, "baseline_frames": 3}
+    analysis = analyse(moving) if moves else analyse(still, MapSettings(registration="none"))
+    assert analysis.maps.provenance.aif is not None
+    assert calls == {"enhancement": 1, "select_aif": 1, "select_vof": 1} | {
+        "brain_mask": brains,
+        "baseline_frames": baselines,
+    }
 
 
 def test_a_scan_is_its_parts_put_together(moving):
     """prepare against the public steps one by one, bit for bit.
 
-    Mutations seen red: the motion estimated on filtered HU; the baseline counted before motion is undone; the brain of
-    the frames put back kept.
+    Mutations seen red: the motion estimated on filtered HU; the baseline counted before motion is undone.
     """
     ready = prepare(moving)
     apart = ctp_torch.slabs(pipeline.preprocess(moving, registration=ops.register_rigid, median_size=1))
