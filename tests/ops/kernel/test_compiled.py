@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -115,7 +116,10 @@ def test_a_compiler_that_never_ends_is_given_up_with_its_children(fresh, monkeyp
     assert compiled.fused_library(torch.device("cpu")) is None
     assert "timed out" in compiled.library_state()
     state = Path(f"/proc/{int(children.read_text())}/stat")
-    assert not state.exists() or state.read_text().split(") ")[1].startswith("Z")
+    until = time.monotonic() + 10.0  # killed at once, but a busy machine takes its time to bury it
+    while state.exists() and not state.read_text().split(") ")[1].startswith("Z"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("off", ["0", "off", "No"])
