@@ -41,6 +41,8 @@ def calibrate(
 
     Example: ctp-torch calibrate COHORT -o csvd --method csvd
     """
+    from ctp_torch.io.results.derivation import versions
+
     deconvolution = choices.pick_method(method)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
@@ -78,7 +80,7 @@ def calibrate(
         "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.tmax_errors.items()},
         "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.rcbf_errors.items()},
         "rcbv_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.rcbv_errors.items()},
-        "versions": console.versions(),
+        "versions": versions(),
     }
     with console.delivered(output) as folder:
         write_thresholds(calibration.thresholds, folder / "thresholds.json", facts=facts)

@@ -34,7 +34,6 @@ __all__ = [
     "scratch",
     "settings",
     "track",
-    "versions",
     "warn",
 ]
 
@@ -114,25 +113,6 @@ def pick_device(name: str) -> torch.device:
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise CTPError(f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA device(s)")
     return torch.device(name)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    import platform
-    from importlib.metadata import version
-
-    names = (
-        "ctp-torch",
-        "torch",
-        "gpytorch",
-        "pydicom",
-        "SimpleITK",
-        "numpy",
-        "kornia",
-        "pytorch-msssim",
-        "safetensors",
-    )
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 _claims: dict[str, Claim] = {}

@@ -43,6 +43,8 @@ def demo(
 
     Example: ctp-torch demo -o ctp-demo
     """
+    from ctp_torch.io.results.derivation import versions
+
     started = time.perf_counter()
     target = console.pick_device(device)
     console.claim(output, force=force)
@@ -70,7 +72,7 @@ def demo(
             "teacher": "cSVD, threshold 0.1, on the same noisy scans",
             "device": str(target),
             "seconds": f"{time.perf_counter() - started:.0f}",
-            **console.versions(),
+            **versions(),
         }
         write_scores(rows, folder / "scores.csv")
         (folder / "summary.md").write_text(summary(rows, title="Demo", facts=facts), encoding="utf-8")

@@ -23,6 +23,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Show versions, device and decoders, and deconvolve known curves as a self-test (a few seconds)."""
+    from ctp_torch.io.results.derivation import versions
+
     if clean is not None:
         _clean(clean)
         return
@@ -34,7 +36,7 @@ def doctor(
 
     target = console.pick_device(device)
     facts: dict[str, object] = {
-        "versions": console.versions(),
+        "versions": versions(),
         "device": torch.cuda.get_device_name(target) if target.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "free_memory_gb": _free_memory_gb(target),

@@ -85,6 +85,7 @@ def reproduce(
 
 def _deliver(steps: Path, output: Path, study: Study, results: StudyResults, *, seconds: float) -> None:
     """Write everything and print the main tables."""
+    from ctp_torch.io.results.derivation import versions
     from ctp_torch.report.tables import markdown
     from ctp_torch.study.output.delivery import deliver
     from ctp_torch.study.output.tables import all_tables
@@ -94,7 +95,7 @@ def _deliver(steps: Path, output: Path, study: Study, results: StudyResults, *, 
         "machine": _machine(),
         "seconds of this call": f"{seconds:.0f}",
         "seconds of all steps": f"{sum(results.seconds.values()):.0f}",
-        **console.versions(),
+        **versions(),
     }
     shown = views(steps, results, study.test[:_VIEWED])
     with console.delivered(output) as folder:

@@ -21,13 +21,15 @@ _PIXELS, _IMPORTANCE = ".pixels.json", ".importance.png"
 """Endings of what lies beside a model."""
 
 
+_ModelOption = Annotated[
+    str, typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).", callback=choices.as_model)
+]
+
+
 def train(
     cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, MODEL.safetensors.")],
-    model: Annotated[
-        str,
-        typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).", callback=choices.as_model),
-    ] = "krr",
+    model: _ModelOption = "krr",
     maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
     samples: Annotated[
         int, typer.Option(min=2, help="Training pixels, spread evenly over patients and slices.")

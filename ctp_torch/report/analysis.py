@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ from ctp_torch.data.methods import METHODS
 from ctp_torch.io.claims import claim_folder
 from ctp_torch.io.delivery import Claim
 from ctp_torch.io.results.bids import BidsName, describe_dataset, write_bids
-from ctp_torch.io.results.derivation import Code, Derivation, file_digest
+from ctp_torch.io.results.derivation import Code, Derivation, file_digest, versions
 from ctp_torch.io.results.identity import identity_record
 from ctp_torch.io.results.source import Source, find_source
 from ctp_torch.io.results.write_maps import OF_LESIONS, Output, check_formats, write_formats
@@ -30,7 +28,7 @@ from ctp_torch.report.viewer.payload import PatientView, patient_view
 if TYPE_CHECKING:
     from ctp_torch.pipeline.analysis import Analysis
 
-__all__ = ["derivation_of", "results_folder", "versions", "write_analysis", "write_results"]
+__all__ = ["derivation_of", "results_folder", "write_analysis", "write_results"]
 
 
 def write_analysis(
@@ -163,22 +161,6 @@ def derivation_of(
         settings={**settings, **({"files_sha256": " ".join(digests)} if digests else {})},
         flags={flag: NAMES[flag] for flag in flags},
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = (
-        "ctp-torch",
-        "torch",
-        "gpytorch",
-        "pydicom",
-        "SimpleITK",
-        "numpy",
-        "kornia",
-        "pytorch-msssim",
-        "safetensors",
-    )
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _study(analysis: Analysis, formats: Sequence[str], *, keep: bool) -> Source | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.io.results.source import Source
 
-__all__ = ["Code", "Derivation", "content_digest", "file_digest", "package_version"]
+__all__ = ["Code", "Derivation", "content_digest", "file_digest", "package_version", "versions"]
 
 _LONG_STRING, _SHORT_TEXT = 64, 1024
 """Most characters of the value representations LO and ST."""
@@ -92,3 +93,9 @@ def file_digest(path: str | Path) -> str:
 def package_version() -> str:
     """Of this package; asking the metadata for every image would take longer than writing it."""
     return version("ctp-torch")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("ctp-torch", "torch", "gpytorch", "pydicom", "SimpleITK", "nibabel", "numpy", "kornia", "pytorch-msssim")
+    return {"python": platform.python_version(), **{name: version(name) for name in (*names, "safetensors")}}
