@@ -50,7 +50,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 DEFAULT_REGISTRATION = "torch"
@@ -216,7 +216,7 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf"}
+    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf", "Network": "mlp"}
     names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

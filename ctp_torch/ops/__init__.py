@@ -17,7 +17,6 @@ from ctp_torch.ops.bolus.concentration import enhancement as enhancement
 from ctp_torch.ops.bolus.curve_numbers import blood_volume as blood_volume
 from ctp_torch.ops.bolus.curve_numbers import time_to_peak as time_to_peak
 from ctp_torch.ops.bolus.first_pass import curve_width as curve_width
-from ctp_torch.ops.bolus.passage_features import passage_features as passage_features
 from ctp_torch.ops.bolus.resample import resample_curves as resample_curves
 from ctp_torch.ops.bolus.vessels import VesselCurve as VesselCurve
 from ctp_torch.ops.bolus.vessels import scale_aif as scale_aif
