@@ -108,7 +108,8 @@ def maximise_evidence(X: Tensor, Y: Tensor, *, steps: int = 30) -> Evidence:
 
     if len(X) > MOST_SAMPLES:
         raise CTPError(
-            f"{len(X):,} samples are too many for an exact marginal likelihood; ask for {MOST_SAMPLES:,} at most (--samples)"
+            f"{len(X):,} samples are too many for an exact marginal likelihood; ask for at most {MOST_SAMPLES:,} "
+            "(--samples)"
         )
     samples, targets = X.double(), Y.double()
     mean, sd = samples.mean(0), samples.std(0).clamp_min(_TINY)
