@@ -1,5 +1,13 @@
 """Tensor in, tensor out: the physics and the image chain, one step per file, in the order the data flow."""
 
+from ctp_torch.ops.bolus.arterial import ARTERIAL_LAGS as ARTERIAL_LAGS
+from ctp_torch.ops.bolus.arterial import RESIDUE_LAGS as RESIDUE_LAGS
+from ctp_torch.ops.bolus.arterial import arterial_area as arterial_area
+from ctp_torch.ops.bolus.arterial import arterial_curves as arterial_curves
+from ctp_torch.ops.bolus.arterial import arterial_reach as arterial_reach
+from ctp_torch.ops.bolus.arterial import artery_moments as artery_moments
+from ctp_torch.ops.bolus.arterial import artery_onset as artery_onset
+from ctp_torch.ops.bolus.arterial import residue_features as residue_features
 from ctp_torch.ops.bolus.concentration import baseline_frames as baseline_frames
 from ctp_torch.ops.bolus.concentration import bolus_arrival as bolus_arrival
 from ctp_torch.ops.bolus.concentration import bolus_likeness as bolus_likeness
