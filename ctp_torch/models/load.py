@@ -20,6 +20,7 @@ __all__ = ["load_model"]
 _HOMES = {
     "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
+    "Network": "ctp_torch.models.network.perceptron",
     "RandomForest": "ctp_torch.models.forest.random_forest",
     "Ridge": "ctp_torch.models.linear",
 }
