@@ -36,7 +36,7 @@ def test_deconvolutions(name):
 @pytest.mark.filterwarnings("ignore")
 def test_those_that_can_not_be_followed_say_so(name):
     values, aif = curves()
-    with pytest.raises(RuntimeError, match="differentiation|inplace"):
+    with pytest.raises(RuntimeError, match=r"differentiation|inplace"):
         getattr(ops, name)(values, aif, 1.0).cbf.sum().backward()
 
 
