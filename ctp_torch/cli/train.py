@@ -54,7 +54,8 @@ def train(
     maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
     target: _TargetOption = "teacher",
     features: choices.FeaturesOption = "raw",
-    smoothing_mm: choices.SmoothingOption = None,
+    smoothing_mm: choices.WidthsOption = None,
+    smoothing: choices.SmoothingOption = "inside",
     median: choices.MedianOption = None,
     artery_moments: choices.MomentsOption = False,
     samples: Annotated[int, typer.Option(min=2, help="Training pixels, over patients and slices.")] = 25_000,
@@ -83,7 +84,7 @@ def train(
     """
     each = choices.find_name("--feature-scale", feature_scale, ("unit", "zscore")) == "zscore"
     balanced = choices.pick("--balance", balance, _BALANCES)
-    view = choices.pick_view(features, smoothing_mm, median=median, artery_moments=artery_moments)
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
@@ -119,7 +120,7 @@ def train(
 
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
-    from ctp_torch.io.cohort.target_maps import target_name
+    from ctp_torch.io.cohort.target_values import target_name
 
     return choices.pick_maps(maps) if target in _TARGETS else (target_name(target),)
 
