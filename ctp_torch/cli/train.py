@@ -66,7 +66,8 @@ def train(
     maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
     target: _TargetOption = "teacher",
     features: choices.FeaturesOption = "raw",
-    smoothing_mm: choices.SmoothingOption = None,
+    smoothing_mm: choices.WidthsOption = None,
+    smoothing: choices.SmoothingOption = "inside",
     median: choices.MedianOption = None,
     artery_moments: choices.MomentsOption = False,
     samples: Annotated[int, typer.Option(min=2, help="Training pixels, over patients and slices.")] = 25_000,
@@ -97,7 +98,7 @@ def train(
     """
     each = choices.find_name("--feature-scale", feature_scale, ("unit", "zscore")) == "zscore"
     balanced = choices.pick("--balance", balance, _BALANCES)
-    view = choices.pick_view(features, smoothing_mm, median=median, artery_moments=artery_moments)
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
@@ -158,7 +159,7 @@ def _train_on_simulated(
 
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
-    from ctp_torch.io.cohort.target_maps import target_name
+    from ctp_torch.io.cohort.target_values import target_name
 
     return choices.pick_maps(maps) if target in (*_TARGETS, _PHYSICS) else (target_name(target),)
 

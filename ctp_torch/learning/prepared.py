@@ -133,13 +133,15 @@ def prepare(
         if a map is missing or doesn't lie on the slices of the series
     """
     from ctp_torch.io import read_series, read_target_indices
-    from ctp_torch.io.cohort.target_maps import read_target_file, read_target_values
+    from ctp_torch.io.cohort.target_values import read_target_file, read_target_values
 
     view = view or View()
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     grid = series.geometry
     if target == "teacher":
-        targets = read_target_indices(patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut)
+        targets = read_target_indices(
+            patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
         nothing = targets.new_tensor(-1)
     else:
         targets = (
@@ -148,7 +150,11 @@ def prepare(
             else read_target_file(patient, target, grid)[None]
         )
         nothing = targets.new_tensor(torch.nan)
-    tmax = read_target_indices(patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut) if late else None
+    tmax = None
+    if late:
+        tmax = read_target_indices(
+            patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
     scan = pipeline.prepare(series, registration=registration, median_size=view.prepared_median, slab_mm=0.0)
     anatomy = scan.anatomy
     seen = features_of(scan, view)

@@ -26,8 +26,8 @@ __all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "
 
 _N_COMPONENTS = 12
 """Principal components that ``pca`` keeps: of smoothed curves, more than 99.9 % of the variance."""
-_SPREAD = 0.25
-"""Sum of the variances that the curves at all widths have together, once scaled; the artery's moments likewise: what
+_SPREAD, _MOMENTS_SPREAD = 0.0625, 0.01
+"""Sum of the variances that the curves at all widths have together, once scaled, and that of the artery's moments: what
 suits the paper's kernel (gamma 8) and penalty (0.1), chosen on digital patients."""
 
 
@@ -241,8 +241,8 @@ def _scaled(recipe: Recipe, features: Tensor) -> Recipe:
     mean, variance = features.double().mean(dim=0), features.double().var(dim=0)
     n_moments = 4 if recipe.artery_moments else 0
     n_curves = len(mean) - n_moments
-    groups = [variance[:n_curves]] + ([variance[n_curves:]] if n_moments else [])
-    scales = [(group.sum() / _SPREAD).sqrt().clamp_min(1e-12).expand(len(group)) for group in groups]
+    groups = [(variance[:n_curves], _SPREAD)] + ([(variance[n_curves:], _MOMENTS_SPREAD)] if n_moments else [])
+    scales = [(group.sum() / spread).sqrt().clamp_min(1e-12).expand(len(group)) for group, spread in groups]
     return replace(recipe, feature_mean=tuple(mean.tolist()), feature_sd=tuple(torch.cat(scales).tolist()))
 
 

@@ -21,10 +21,12 @@ SHIPPED = ("physics",)
 """Models that come with the package, by name."""
 
 _HOMES = {
+    "Convolution": "ctp_torch.models.network.convolution",
     "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
     "Network": "ctp_torch.models.network.perceptron",
     "RandomForest": "ctp_torch.models.forest.random_forest",
+    "Recurrent": "ctp_torch.models.network.recurrent",
     "Ridge": "ctp_torch.models.linear",
 }
 

@@ -12,7 +12,7 @@ from ctp_torch import ops
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.provenance import MapsProvenance
 from ctp_torch.errors import QualityError
-from ctp_torch.pipeline.deconvolve import NO_VEIN, choose_vessels
+from ctp_torch.pipeline.deconvolve import NO_VEIN, choose_vessels, smooth_enhancement
 
 if TYPE_CHECKING:
     from ctp_torch.ops import VesselCurve
@@ -116,6 +116,6 @@ def _at_each_width(scan: Scan, view: View, inside: Tensor) -> list[Tensor]:
         volumes = ops.median_filter(volumes, view.median_size)
     listed = []
     for width in view.smoothing_mm or (0.0,):
-        smooth = volumes if width == 0 else ops.smooth_inside(volumes, inside, scan.series.geometry.spacing, width)
+        smooth = volumes if width == 0 else smooth_enhancement(scan, volumes, inside, width, view.smoothing)[0]
         listed.append(smooth[:, inside].T.contiguous())
     return listed
