@@ -25,7 +25,7 @@ __all__ = ["lesion"]
 
 _SETTINGS = (
     *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
-    *("aif", "vof", "vof_scaling", "sigma_mm"),
+    *("aif", "vof", "vof_scaling", "smoothing", "sigma_mm"),
 )
 _OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
 """A voxel, a file, a model: as `maps` notes them."""
@@ -113,7 +113,8 @@ def _settings_of(folder: Path) -> dict[str, object]:
         settings = record["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    known = {*choices.METHODS, *choices.REGISTRATIONS, "auto", "brain", "left", "interpolated", "subtracted", "both"}
+    known = {*choices.METHODS, *choices.REGISTRATIONS, *choices.SMOOTHINGS}
+    known |= {"auto", "brain", "left", "interpolated", "subtracted", "both"}
     return {
         name: value
         for name, value in (settings.items() if isinstance(settings, dict) else ())
