@@ -55,7 +55,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 SMOOTHINGS = ("beside", "inside")
@@ -186,10 +186,9 @@ def split_numbers(option: str, text: str) -> tuple[float, ...]:
 def pick_method(name: str) -> Method:
     """The deconvolution of that name."""
     name = find_name("method", name, METHODS)
-    from ctp_torch import ops
+    from ctp_torch.pipeline.methods import method_of
 
-    method: Method = getattr(ops, name)
-    return method
+    return method_of(name)
 
 
 def pick_registration(name: str) -> Registration | None:
@@ -250,7 +249,7 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf"}
+    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf", "Network": "mlp"}
     names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

@@ -201,13 +201,15 @@ def paper_model(
     Parameters
     ----------
     name
-        linear, ridge, krr or rf
+        linear, ridge, krr, rf; or mlp, which isn't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
         inverse squared width of the kernel
-    trees, depth, seed
+    trees, depth
         of the forest
+    seed
+        of the forest and the perceptron
 
     Raises
     ------
@@ -221,6 +223,7 @@ def paper_model(
         "ridge": lambda: models.Ridge(alpha=alpha),
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
+        "mlp": lambda: models.Network(seed=seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
