@@ -20,7 +20,13 @@ _VESSEL = "auto; x,y,z (column, row, slice from 0, slices upwards); a NIfTI mask
 OutputOption = Annotated[
     Path, typer.Option("-o", "--output", help="Folder for cbf.nii.gz, cbv, mtt, tmax and the rest.")
 ]
-ModelOption = Annotated[Path | None, typer.Option(help="Predict with this model file.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Predict with this model file; with physics, which comes along and needs no training; or with per-scan, "
+        "which learns curves simulated from the scan's own artery."
+    ),
+]
 MethodOption = Annotated[
     str | None,
     typer.Option(
@@ -34,7 +40,8 @@ ScalingOption = Annotated[bool, typer.Option(help="Scale the arterial input to t
 SlabOption = Annotated[
     float | None,
     typer.Option(
-        min=0.0, help="Average thin slices to slabs of this [mm], 0 to keep them [default: 5; 0 with --model]."
+        min=0.0,
+        help="Average thin slices to slabs of this [mm], 0 to keep them [default: 5; 0 with a model of raw curves].",
     ),
 ]
 RegistrationOption = Annotated[
@@ -86,6 +93,8 @@ def maps(
     """Make CBF, CBV, MTT and Tmax maps of one CT perfusion series.
 
     Example: ctp-torch maps DICOM_FOLDER -o maps
+
+    Example: ctp-torch maps DICOM_FOLDER -o maps --model physics
 
     Example: ctp-torch maps DICOM_FOLDER -o maps --model krr.safetensors
 
