@@ -16,6 +16,7 @@ from ctp_torch.errors import CTPError
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Method, Registration, Smoothing
+    from ctp_torch.pipeline.denoise import Denoiser
     from ctp_torch.pipeline.recipe import View
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SigmaOption",
     "SmoothingOption",
     "WidthsOption",
+    "as_denoiser",
     "as_method",
     "as_model",
     "as_registration",
@@ -42,6 +44,7 @@ __all__ = [
     "make_model",
     "name_models",
     "pick",
+    "pick_denoiser",
     "pick_duplicates",
     "pick_maps",
     "pick_method",
@@ -96,6 +99,7 @@ def _find_early(what: str, known: Iterable[str]) -> Callable[[str | None], str |
 
 as_method, as_model = _find_early("method", METHODS), _find_early("model", MODELS)
 as_registration = _find_early("registration", REGISTRATIONS)
+as_denoiser = _find_early("way to denoise", ("none", "bilateral", "low-rank", "noise2noise"))
 as_smoothing = _find_early("smoothing", SMOOTHINGS)
 
 RegistrationOption = Annotated[
@@ -220,6 +224,14 @@ def split_names(option: str, what: str, text: str, known: Sequence[str]) -> tupl
     return names
 
 
+def pick_denoiser(name: str) -> Denoiser:
+    """The way to take noise out."""
+    table: Mapping[str, Denoiser] = {
+        "none": "none", "bilateral": "bilateral", "low-rank": "low-rank", "noise2noise": "noise2noise",
+    }  # fmt: skip
+    return pick("--denoise", name, table)
+
+
 def pick_duplicates(name: str) -> Literal["refuse", "first"]:
     """What to do with several images of one slice and time."""
     table: Mapping[str, Literal["refuse", "first"]] = {"refuse": "refuse", "first": "first"}
@@ -249,7 +261,13 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf", "Network": "mlp"}
+    kinds = {
+        "LinearRegression": "linear",
+        "Ridge": "ridge",
+        "KernelRidge": "krr",
+        "RandomForest": "rf",
+        "Network": "mlp",
+    }
     names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

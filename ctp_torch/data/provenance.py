@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Inference", "LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
+__all__ = [
+    "Inference",
+    "LeftOutFiles",
+    "MapsProvenance",
+    "MotionRecord",
+    "Preparation",
+    "Provenance",
+    "SlabRecord",
+    "Vessel",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Preparation(NamedTuple):
     """``torch``, ``simpleitk``, ``none``, or the name of another function."""
     median_size: int
     """Edge of the median filter [pixels]; 1 for none."""
+    denoise: str = "none"
+    """How noise was taken out before anything was measured."""
 
 
 @dataclass(frozen=True)

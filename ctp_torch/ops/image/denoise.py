@@ -134,8 +134,7 @@ def denoise_low_rank(volumes: Tensor, mask: Tensor, *, noise: float, patch: int 
         flat = volumes[:, index[0], index[1], index[2]].flatten(2).movedim(1, 0)  # (patches, time, pixels)
         u, s, vt = torch.linalg.svd(flat, full_matrices=False)
         kept = (u * torch.where(s > edge, s, 0.0)[:, None]) @ vt
-        place = (index[0].expand(-1, patch, patch).flatten(), index[1].expand(-1, -1, patch).flatten())
-        place = (*place, index[2].expand(-1, patch, -1).flatten())
+        place = tuple(axis.flatten() for axis in torch.broadcast_tensors(*index))
         total.movedim(0, -1).index_put_(place, kept.movedim(1, -1).reshape(-1, n_frames), accumulate=True)
         count.index_put_(place, count.new_ones(len(place[0])), accumulate=True)
     return torch.where(count > 0, total / count.clamp_min(1.0), volumes)
