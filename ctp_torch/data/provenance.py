@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Inference", "LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
+__all__ = [
+    "Inference",
+    "LeftOutFiles",
+    "MapsProvenance",
+    "MotionRecord",
+    "Preparation",
+    "Provenance",
+    "SlabRecord",
+    "Vessel",
+]
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,10 @@ class MapsProvenance:
     """Pre-contrast frames."""
     times: str = ""
     """How the frames' times were treated."""
+    longest_s: float | None = None
+    """The longest time that the scan can show [s]; none is mapped beyond."""
+    at_longest: Mapping[str, float] = field(default_factory=dict)
+    """Name of a map of times to the share of its voxels that read that."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -145,6 +158,8 @@ class MapsProvenance:
             "tissue": None if tissue is None else {"curve_hu": [round(v, 4) for v in tissue.tolist()]},
             "baseline_frames": self.baseline_frames,
             "times": self.times,
+            "longest_s": None if self.longest_s is None else round(self.longest_s, 2),
+            "at_longest": {name: round(share, 4) for name, share in self.at_longest.items()},
             "warnings": list(self.warnings),
         }
 
