@@ -113,6 +113,8 @@ class MapsProvenance:
     """Pre-contrast frames."""
     times: str = ""
     """How the frames' times were treated."""
+    volume_seen: float | None = None
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where it wasn't."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -127,6 +129,7 @@ class MapsProvenance:
             "tissue": None if tissue is None else {"curve_hu": [round(v, 4) for v in tissue.tolist()]},
             "baseline_frames": self.baseline_frames,
             "times": self.times,
+            "volume_seen": None if self.volume_seen is None else round(self.volume_seen, 4),
             "warnings": list(self.warnings),
         }
 

@@ -32,6 +32,8 @@ _CHUNK = 1_000_000
 """Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
 _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
+_SEEN = "volume seen"
+"""What the share of the volume that the frames hold is called among the maps."""
 _NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
@@ -44,6 +46,7 @@ def deconvolve(
     mask: Tensor | None = None,
     sigma_mm: float = 2.0,
     scale_by_vof: bool = True,
+    complete_cbv: bool = True,
 ) -> PerfusionMaps:
     """Perfusion maps of a scan by deconvolution.
 
@@ -64,6 +67,9 @@ def deconvolve(
         standard deviation of the Gaussian [mm]; the arterial input is read before it
     scale_by_vof
         whether the arterial input is scaled to the area of the venous outflow
+    complete_cbv
+        whether a volume by the areas under the curves is completed by what passed after the last frame
+        (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it
 
     Returns
     -------
@@ -87,7 +93,8 @@ def deconvolve(
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values, route = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
+        values, route = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif, complete_cbv)
+    seen = values.pop(_SEEN, None)
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
     provenance = MapsProvenance(
         aif=aif,
@@ -96,6 +103,7 @@ def deconvolve(
         tissue_curve=tissue.values.mean(dim=0),
         baseline_frames=scan.anatomy.n_baseline,
         times=route,
+        volume_seen=None if seen is None or not len(seen) else float(seen.mean()),
         warnings=(*([_NO_VEIN] if vof is None and scale_by_vof else []), *kinds.values()),
     )
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
@@ -121,7 +129,7 @@ def _choose_vessels(
 
 
 def _in_chunks(
-    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
+    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve, complete_cbv: bool
 ) -> tuple[dict[str, Tensor], str]:
     """Maps ``(voxels,)`` of a method (negative values are noise and become 0), and how it treated the frames."""
     times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
@@ -138,9 +146,20 @@ def _in_chunks(
         result = method(tissue.values[rows], arterial, series.dt, **moments)
         route = result.route  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
-        for name, values in {**result.maps(), "ttp": peak}.items():
-            parts.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
+        values = {**result.maps(), "ttp": peak}
+        if complete_cbv:
+            values |= _completed(result, ops.Passage(tissue.values[rows], arterial, series.dt, **moments))
+        for name, quantity in values.items():
+            parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(listed) for name, listed in parts.items()}, route
+
+
+def _completed(result: Deconvolution, passage: ops.Passage) -> dict[str, Tensor]:
+    """CBV and MTT with the passage after the last frame, and the share seen; nothing where CBV isn't by the areas."""
+    if not torch.allclose(result.cbv, passage.blank(passage.cbv), equal_nan=True):
+        return {}
+    seen = ops.seen_share(passage)
+    return {"cbv": result.cbv / seen, "mtt": result.mtt / seen, _SEEN: seen}
 
 
 def _is_uneven(series: CTPSeries) -> bool:
