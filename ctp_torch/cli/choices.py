@@ -15,7 +15,7 @@ from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
-    from ctp_torch.pipeline import Method, Registration
+    from ctp_torch.pipeline import Method, Registration, Smoothing
 
 __all__ = [
     "DEFAULT_REGISTRATION",
@@ -23,11 +23,15 @@ __all__ = [
     "MODELS",
     "REGISTRATIONS",
     "REGISTRATION_HELP",
+    "SMOOTHINGS",
     "MapsOption",
     "RegistrationOption",
+    "SigmaOption",
+    "SmoothingOption",
     "as_method",
     "as_model",
     "as_registration",
+    "as_smoothing",
     "find_name",
     "make_model",
     "name_models",
@@ -36,6 +40,7 @@ __all__ = [
     "pick_maps",
     "pick_method",
     "pick_registration",
+    "pick_smoothing",
     "split_names",
     "suggestion",
 ]
@@ -44,6 +49,7 @@ T = TypeVar("T")
 
 MODELS = ("linear", "ridge", "krr", "rf")
 REGISTRATIONS = ("torch", "simpleitk", "none")
+SMOOTHINGS = ("beside", "inside")
 DEFAULT_REGISTRATION = "torch"
 REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
 
@@ -81,9 +87,22 @@ def _find_early(what: str, known: Iterable[str]) -> Callable[[str | None], str |
 
 as_method, as_model = _find_early("method", METHODS), _find_early("model", MODELS)
 as_registration = _find_early("registration", REGISTRATIONS)
+as_smoothing = _find_early("smoothing", SMOOTHINGS)
 
 RegistrationOption = Annotated[
     str, typer.Option("--registration", help=f"{REGISTRATION_HELP}.", metavar="NAME", callback=as_registration)
+]
+SigmaOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Gaussian before deconvolution [mm; default: 2.5 beside vessels, 2 inside]."),
+]
+SmoothingOption = Annotated[
+    str,
+    typer.Option(
+        help="Leave large vessels out of that Gaussian (beside), or smooth them into the tissue (inside).",
+        metavar="NAME",
+        callback=as_smoothing,
+    ),
 ]
 MapsOption = Annotated[
     str, typer.Option("--maps", help="Which maps, separated by commas: cbv, cbf, mtt, tmax.", metavar="NAMES")
@@ -105,6 +124,12 @@ def pick_registration(name: str) -> Registration | None:
     from ctp_torch.pipeline import scan
 
     return scan.REGISTRATIONS[name]
+
+
+def pick_smoothing(name: str) -> Smoothing:
+    """How the curves are smoothed in space."""
+    table: Mapping[str, Smoothing] = {"beside": "beside", "inside": "inside"}
+    return pick("smoothing", name, table)
 
 
 def pick_maps(text: str) -> tuple[str, ...]:

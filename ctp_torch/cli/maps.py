@@ -31,7 +31,6 @@ AifOption = Annotated[str, typer.Option(help=f"Arterial input: {_VESSEL}.", meta
 VofOption = Annotated[str, typer.Option(help="Venous outflow, as --aif.", metavar="CHOICE")]
 MaskOption = Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")]
 ScalingOption = Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")]
-SigmaOption = Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")]
 SlabOption = Annotated[
     float | None,
     typer.Option(
@@ -63,7 +62,8 @@ def maps(
     vof: VofOption = "auto",
     mask: MaskOption = None,
     vof_scaling: ScalingOption = True,
-    sigma_mm: SigmaOption = 2.0,
+    sigma_mm: choices.SigmaOption = None,
+    smoothing: choices.SmoothingOption = "beside",
     slab_mm: SlabOption = None,
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
@@ -98,8 +98,8 @@ def maps(
     from ctp_torch.report.analysis import results_folder, write_analysis
 
     settings = MapSettings(
-        method, model, aif, vof, mask, vof_scaling, sigma_mm, slab_mm, registration, lesions, thresholds,
-        times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
+        method, model, aif, vof, mask, vof_scaling, sigma_mm, choices.pick_smoothing(smoothing), slab_mm, registration,
+        lesions, thresholds, times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
         str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()

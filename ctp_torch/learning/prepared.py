@@ -109,7 +109,9 @@ def prepare(
     from ctp_torch.io import read_series, read_target_indices
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
-    targets = read_target_indices(patient.maps_path, quantities, series.geometry, patient.ranges, lut=patient.lut)
+    targets = read_target_indices(
+        patient.maps_path, quantities, series.geometry, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+    )
     scan = pipeline.prepare(series, registration=registration, median_size=3, slab_mm=0.0)
     series, anatomy = scan.series, scan.anatomy
     tissue = TissueCurves.gather(pipeline.features(series, window=window), anatomy.brain, series.geometry, dt=series.dt)

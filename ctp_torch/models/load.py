@@ -18,9 +18,12 @@ from ctp_torch.models.file_checks import check_recipe, check_state
 __all__ = ["load_model"]
 
 _HOMES = {
+    "Convolution": "ctp_torch.models.network.convolution",
     "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
+    "Network": "ctp_torch.models.network.perceptron",
     "RandomForest": "ctp_torch.models.forest.random_forest",
+    "Recurrent": "ctp_torch.models.network.recurrent",
     "Ridge": "ctp_torch.models.linear",
 }
 

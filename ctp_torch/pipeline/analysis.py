@@ -18,7 +18,7 @@ from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions, find_lesions
 from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
-from ctp_torch.pipeline.deconvolve import Method, deconvolve
+from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Method, Smoothing, deconvolve
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, prepare
@@ -53,8 +53,10 @@ class MapSettings:
     """NIfTI mask of where to make maps; the brain when None."""
     vof_scaling: bool = True
     """Scale the arterial input to the venous outflow."""
-    sigma_mm: float = 2.0
-    """Gaussian before deconvolution [mm]."""
+    sigma_mm: float | None = None
+    """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
+    smoothing: Smoothing = "beside"
+    """Whether large vessels are left out of that Gaussian (beside) or not (inside)."""
     slab_mm: float | None = None
     """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model."""
     registration: str | None = None
@@ -96,8 +98,15 @@ class MapSettings:
             raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
         if self.registration is not None and self.registration not in REGISTRATIONS:
             raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
+        if self.smoothing not in SMOOTHINGS:
+            raise CTPError(f"unknown smoothing {self.smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
         check_choice(self.aif, "--aif")
         check_choice(self.vof, "--vof")
+
+    @property
+    def width_mm(self) -> float:
+        """Of the Gaussian, as used [mm]."""
+        return SMOOTHINGS[self.smoothing] if self.sigma_mm is None else self.sigma_mm
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -272,8 +281,9 @@ def _deconvolved(
     vof, others = read_vessel(settings.vof, "--vof", scan, source)
     method: Method = getattr(ops, settings.method or _METHOD)
     maps = deconvolve(
-        scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
-    )
+        scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, smoothing=settings.smoothing,
+        scale_by_vof=settings.vof_scaling,
+    )  # fmt: skip
     return maps, doubts + others
 
 
@@ -307,5 +317,6 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         "aif": name_of(settings.aif),
         "vof": name_of(settings.vof),
         "vof_scaling": settings.vof_scaling,
-        "sigma_mm": settings.sigma_mm,
+        "smoothing": settings.smoothing,
+        "sigma_mm": settings.width_mm,
     }

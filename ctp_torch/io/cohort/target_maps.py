@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def read_target_indices(
     ranges: Mapping[str, tuple[float, float]],
     *,
     lut: str | Path = "jet",
+    baseline: Tensor | None = None,
 ) -> Tensor:
     """The maps of a patient as indices ``(maps, z, y, x)`` int16: 0..255, -1 background, -2 no colour of the table.
 
@@ -46,16 +48,19 @@ def read_target_indices(
         quantity to the values of index 0 and 255, for scalar maps
     lut
         table of the colours: jet, siemens, asist, a file, or ``bar`` to read it from each picture
+    baseline
+        ``(z, y, x)`` [HU], the CT on that grid: coloured maps that tell no position are put in its order by the outline
+        of the head, with a warning where that isn't the order of their numbers; without it the numbers decide
 
     Raises
     ------
     IncompleteSeriesError
-        when a map is missing or doesn't lie on the slices of the series
+        when a map is missing or doesn't lie on the slices of the series, or the outlines don't decide its order
     """
     import torch
 
     from ctp_torch.io.cohort.value_maps import read_value_maps
-    from ctp_torch.io.color.captures import read_color_maps
+    from ctp_torch.io.color.read_captures import read_color_maps
 
     colored: ColorMaps | None = None
     scalar: Mapping[str, ValueMap] = {}
@@ -70,11 +75,13 @@ def read_target_indices(
             f"{path} holds no {', '.join(missing)} map (found: {', '.join(names)}); choose among those with --maps"
         )
     if colored:
-        return torch.stack([_of_colors(path, name, colored, geometry, lut) for name in quantities])
+        return torch.stack([_of_colors(path, name, colored, geometry, lut, baseline) for name in quantities])
     return torch.stack([_of_values(path, scalar[name], geometry, ranges[name]) for name in quantities])
 
 
-def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry, lut: str | Path) -> Tensor:
+def _of_colors(
+    path: str | Path, name: str, maps: ColorMaps, geometry: Geometry, lut: str | Path, baseline: Tensor | None
+) -> Tensor:
     """Indices of a coloured map."""
     import torch
 
@@ -89,6 +96,8 @@ def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry,
             f"{path}: the {name} map {tuple(stack.shape[:3])} doesn't lie on the slices of the series {geometry.shape};"
             " mismatched slice locations can't be learned from, leave this patient out"
         )
+    if grid is None and baseline is not None:
+        stack = _in_order(path, name, stack, baseline, geometry)
     if str(lut) != "bar":
         table = read_lut(lut)
     else:
@@ -105,6 +114,19 @@ def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry,
         return index
     spread = (index.float() * 255 / (len(table) - 1)).round().to(torch.int16)
     return torch.where(index < 0, index, spread)
+
+
+def _in_order(path: str | Path, name: str, stack: Tensor, baseline: Tensor, geometry: Geometry) -> Tensor:
+    """Pictures without positions in the order of the CT's slices."""
+    from ctp_torch.io.cohort.outline import order_of_slices
+
+    try:
+        order, warning = order_of_slices(stack, baseline.cpu(), geometry.spacing)
+    except IncompleteSeriesError as error:
+        raise IncompleteSeriesError(f"{path}: the {name} map: {error}") from error
+    if warning:
+        warnings.warn(f"{path}: the {name} map: {warning}", UserWarning, stacklevel=2)
+    return stack[order]
 
 
 def _of_values(path: str | Path, scalar: ValueMap, geometry: Geometry, limits: tuple[float, float]) -> Tensor:
