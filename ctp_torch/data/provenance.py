@@ -144,6 +144,8 @@ class MapsProvenance:
     """The longest time that the scan can show [s]; none is mapped beyond."""
     at_longest: Mapping[str, float] = field(default_factory=dict)
     """Name of a map of times to the share of its voxels that read that."""
+    volume_seen: float | None = None
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where it wasn't."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -160,6 +162,7 @@ class MapsProvenance:
             "times": self.times,
             "longest_s": None if self.longest_s is None else round(self.longest_s, 2),
             "at_longest": {name: round(share, 4) for name, share in self.at_longest.items()},
+            "volume_seen": None if self.volume_seen is None else round(self.volume_seen, 4),
             "warnings": list(self.warnings),
         }
 

@@ -41,6 +41,8 @@ _MANY = 0.05
 """Of the voxels, the share at the longest time from which it is said."""
 _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
+_SEEN = "volume seen"
+"""What the share of the volume that the frames hold is called among the maps."""
 _NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
@@ -54,6 +56,7 @@ def deconvolve(
     sigma_mm: float | None = None,
     smoothing: Smoothing = "beside",
     scale_by_vof: bool = True,
+    complete_cbv: bool = True,
 ) -> PerfusionMaps:
     """Perfusion maps of a scan by deconvolution.
 
@@ -79,6 +82,9 @@ def deconvolve(
         own; ``"inside"`` smooths everything in the mask alike, which spreads vessels over the tissue around them
     scale_by_vof
         whether the arterial input is scaled to the area of the venous outflow
+    complete_cbv
+        whether a volume by the areas under the curves is completed by what passed after the last frame
+        (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it
 
     Returns
     -------
@@ -108,13 +114,14 @@ def deconvolve(
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values, route, longest = _in_chunks(method, tissue, arterial, series, aif)
+        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete_cbv)
+    seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
     if partial is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
-            maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif)[0]["cbv"]
+            maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
     at_longest = {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
     provenance = MapsProvenance(
         aif=aif,
@@ -125,6 +132,7 @@ def deconvolve(
         times=route or "no voxel to deconvolve",
         longest_s=longest if math.isfinite(longest) else None,
         at_longest=at_longest,
+        volume_seen=None if seen is None or not len(seen) else float(seen.mean()),
         warnings=(
             *([_NO_VEIN] if vof is None and scale_by_vof else []),
             *kinds.values(),
@@ -166,7 +174,7 @@ def _choose_vessels(
 
 
 def _in_chunks(
-    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
+    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve, complete_cbv: bool
 ) -> tuple[dict[str, Tensor], str, float]:
     """Maps ``(voxels,)`` of a method, how it treated the frames, and the longest time that it tells [s].
 
@@ -186,8 +194,11 @@ def _in_chunks(
         result = method(tissue.values[rows], arterial, series.dt, **moments)
         route, longest = result.route, result.longest  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
-        for name, values in {**result.maps(), "ttp": peak}.items():
-            parts.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
+        values = {**result.maps(), "ttp": peak}
+        if complete_cbv:
+            values |= _completed(result, ops.Passage(tissue.values[rows], arterial, series.dt, **moments))
+        for name, quantity in values.items():
+            parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(listed) for name, listed in parts.items()}, route, longest
 
 
@@ -198,6 +209,14 @@ def _too_long(at_longest: Mapping[str, float], longest: float) -> list[str]:
         return []
     named = " and ".join(f"{QUANTITIES[name].label} in {share:.0%}" for name, share in many.items())
     return [f"{named} of the voxels read {longest:.0f} s, the longest that this scan can show"]
+
+
+def _completed(result: Deconvolution, passage: ops.Passage) -> dict[str, Tensor]:
+    """CBV and MTT with the passage after the last frame, and the share seen; nothing where CBV isn't by the areas."""
+    if not torch.allclose(result.cbv, passage.blank(passage.cbv), equal_nan=True):
+        return {}
+    seen = ops.seen_share(passage)
+    return {"cbv": result.cbv / seen, "mtt": (result.mtt / seen).clamp(max=result.longest), _SEEN: seen}
 
 
 def _is_uneven(series: CTPSeries) -> bool:
