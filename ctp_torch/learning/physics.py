@@ -134,4 +134,3 @@ def _draw_times(generator: torch.Generator) -> Tensor:
         times = torch.arange(0.0, _SCAN_S[0] * (_SCAN_S[1] / _SCAN_S[0]) ** length, dt, dtype=torch.float64)
         if float(times[-1]) - max(4.0, 3 * dt) >= 18.0:
             return times
-

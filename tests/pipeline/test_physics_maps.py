@@ -48,7 +48,7 @@ def test_a_shuttle_of_37_frames_becomes_maps(moving_table, kind, tmp_path):
 
 
 def test_a_scan_makes_its_own_model(moving_table):
-    """Probabilities are such, uncertain voxels are told, and the extra maps are those that the table of methods names."""
+    """Probabilities are such, uncertain voxels are told, and the maps are those that the table of methods names."""
     analysis = analyse(moving_table[0], MapSettings(model="per-scan", registration="none", slab_mm=0.0))
     maps = analysis.maps
     assert analysis.used["method"] == "per_scan"
