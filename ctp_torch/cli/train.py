@@ -26,6 +26,8 @@ __all__ = ["train"]
 
 _PIXELS, _IMPORTANCE, _FOLDS = ".pixels.json", ".importance.png", ".folds.csv"
 """Endings of what lies beside a model."""
+_FEW_ARTERIES = 10
+"""Patients below this number make a model that takes an artery's moments for a name."""
 _TARGETS = ("teacher", "truth")
 """Targets that aren't the name of a file."""
 _PHYSICS = "physics"
@@ -226,16 +228,22 @@ def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: i
 def _prune(files: list[Path]) -> list[Path]:
     """The patients that quality control has nothing against; says who is left out, and why."""
     from ctp_torch.learning.prepared import PreparedPatient
+    from ctp_torch.pipeline.recipe import LEAST_REACH_S
 
     kept = []
     for file in files:
         patient = PreparedPatient.load(file)
-        if patient.flags:
+        reach = patient.facts.get("reach_s", LEAST_REACH_S)
+        if reach < LEAST_REACH_S:
+            console.warn(f"{patient.name} is left out: the scan ends {reach:.1f} s after the artery's onset")
+        elif patient.flags:
             console.warn(f"{patient.name} is left out (--keep-all keeps it): {'; '.join(patient.flags)}")
         else:
             kept.append(file)
     if not kept:
         raise QualityError("no training patient passed quality control; see ctp-torch qc, or give --keep-all")
+    if PreparedPatient.load(kept[0]).view.artery_moments and len(kept) < _FEW_ARTERIES:
+        console.warn(f"{len(kept)} patients have too few arteries to learn their moments: leave --artery-moments out")
     return kept
 
 

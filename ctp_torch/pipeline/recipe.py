@@ -221,12 +221,20 @@ class Recipe:
         """
         median, whole = self.view.prepared_median, self.features != "raw"  # slabs are as good where the artery counts
         learned = f"median {median}, registration {self.registration}, slices as they are"
-        actual = "as read" if done is None else f"median {done.median_size}, registration {done.registration}"
+        actual = (
+            "as read"
+            if done is None
+            else (
+                f"median {done.median_size}, registration {done.registration}"
+                + ("" if done.denoise == "none" else f", denoised by {done.denoise}")
+            )
+        )
         options = f"registration={self.registration!r}, median_size={median}, slab_mm=0"
         aligned_alike = done is not None and (
             done.registration == self.registration or (done.registration == "given" and self.registration != "none")
         )
-        if done is None or done.median_size != median or not aligned_alike or (slabs is not None and not whole):
+        refined = (slabs is not None or (done is not None and done.denoise != "none")) and not whole
+        if done is None or done.median_size != median or not aligned_alike or refined:
             raise ModelMismatchError(
                 f"the model learned from scans prepared with {learned}; this one is {actual}"
                 f"{'' if slabs is None else f', {slabs.slices} slices averaged to one'}: hand predict the series as "
