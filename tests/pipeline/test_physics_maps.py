@@ -13,10 +13,9 @@ from ctp_torch.pipeline.per_scan import per_scan
 
 
 def shuttle(*, n=96, frames=37, dt=1.7):
-    """A series whose odd slices are taken half a frame after the even ones, and the head it shows."""
+    """A series whose upper slab is taken half a frame after the lower one, and the head it shows."""
     series, made = scan(n=n, n_slices=4, frames=2 * frames, dt=dt / 2, noise=1.5)
-    odd = torch.arange(4) % 2
-    frame = 2 * torch.arange(frames)[:, None] + odd  # (time, z)
+    frame = 2 * torch.arange(frames)[:, None] + torch.arange(4) // 2  # (time, z)
     hu = series.hu[frame, torch.arange(4)]
     return CTPSeries(hu, series.times[frame, torch.arange(4)], series.geometry, series.provenance), made
 
