@@ -16,15 +16,21 @@ from ctp_torch.errors import CTPError
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Method, Registration
+    from ctp_torch.pipeline.recipe import View
 
 __all__ = [
     "DEFAULT_REGISTRATION",
+    "FEATURES",
     "METHODS",
     "MODELS",
     "REGISTRATIONS",
     "REGISTRATION_HELP",
+    "FeaturesOption",
     "MapsOption",
+    "MedianOption",
+    "MomentsOption",
     "RegistrationOption",
+    "SmoothingOption",
     "as_method",
     "as_model",
     "as_registration",
@@ -36,13 +42,16 @@ __all__ = [
     "pick_maps",
     "pick_method",
     "pick_registration",
+    "pick_view",
     "split_names",
+    "split_numbers",
     "suggestion",
 ]
 
 T = TypeVar("T")
 
 MODELS = ("linear", "ridge", "krr", "rf")
+FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 DEFAULT_REGISTRATION = "torch"
 REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
@@ -88,6 +97,63 @@ RegistrationOption = Annotated[
 MapsOption = Annotated[
     str, typer.Option("--maps", help="Which maps, separated by commas: cbv, cbf, mtt, tmax.", metavar="NAMES")
 ]
+
+FeaturesOption = Annotated[
+    str,
+    typer.Option(
+        "--features",
+        help="What the model sees of a curve: raw HU as in the paper, for scans with these very frames; or arterial "
+        "(timed and scaled by the artery), residue (deconvolved) or pca (of arterial), for any scan.",
+        metavar="NAME",
+        callback=_find_early("features", FEATURES),
+    ),
+]
+SmoothingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--smoothing-mm",
+        help="Gaussian before the features [mm], 0 for none; 2,4,8 for several side by side [default: 2; raw: none].",
+        metavar="MM",
+    ),
+]
+MedianOption = Annotated[
+    int | None,
+    typer.Option("--median", min=1, help="Edge of the median filter [pixels, default: 3; 1 with smoothing]."),
+]
+MomentsOption = Annotated[
+    bool, typer.Option("--artery-moments", help="Give the model four numbers of the artery's width and skewness too.")
+]
+
+
+def pick_view(features: str, smoothing_mm: str | None, *, median: int | None, artery_moments: bool) -> View:
+    """What a model is to see of a scan."""
+    from ctp_torch.pipeline.recipe import FEATURES as kinds
+    from ctp_torch.pipeline.recipe import View
+
+    kind = next(kind for kind in kinds if kind == features)
+    if smoothing_mm is None:
+        widths: tuple[float, ...] = () if kind == "raw" else (2.0,)
+    else:
+        widths = split_numbers("--smoothing-mm", smoothing_mm)
+    widths = () if widths == (0.0,) else widths
+    size = median if median is not None else 1 if widths else 3
+    view = View(kind, median_size=size, smoothing_mm=widths, artery_moments=artery_moments)
+    try:
+        view.check()
+    except ValueError as error:
+        raise CTPError(f"--features {features}: {error}") from error
+    return view
+
+
+def split_numbers(option: str, text: str) -> tuple[float, ...]:
+    """The numbers of ``a,b,c``, each once, none below 0."""
+    try:
+        numbers = tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise CTPError(f"{option} {text!r}: give numbers separated by commas, as 2,4,8") from error
+    if not numbers or not all(0 <= number < float("inf") for number in numbers):
+        raise CTPError(f"{option} {text!r}: give numbers of at least 0, as 2,4,8")
+    return numbers
 
 
 def pick_method(name: str) -> Method:

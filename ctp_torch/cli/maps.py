@@ -35,7 +35,8 @@ SigmaOption = Annotated[float, typer.Option(min=0.0, help="Gaussian before decon
 SlabOption = Annotated[
     float | None,
     typer.Option(
-        min=0.0, help="Average thin slices to slabs of this [mm], 0 to keep them [default: 5; 0 with --model]."
+        min=0.0,
+        help="Average thin slices to slabs of this [mm], 0 to keep them [default: 5; 0 with a model of raw curves].",
     ),
 ]
 RegistrationOption = Annotated[

@@ -56,7 +56,7 @@ class MapSettings:
     sigma_mm: float = 2.0
     """Gaussian before deconvolution [mm]."""
     slab_mm: float | None = None
-    """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model."""
+    """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model of raw curves."""
     registration: str | None = None
     """torch, simpleitk or none; the model's, else torch, when None."""
     lesions: bool = True
@@ -206,10 +206,7 @@ def analyse(
     )  # fmt: skip
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
-    if model is not None:
-        maps, doubts = predict(scan, model, mask=inside), list[str]()
-    else:
-        maps, doubts = _deconvolved(scan, series, settings, inside)
+    maps, doubts = _mapped(scan, series, settings, inside, model)
     watch.lap("maps")
     lesions, refusals = _lesions(maps, scan, limits) if settings.lesions else (None, [])
     watch.lap("lesions")
@@ -220,7 +217,7 @@ def analyse(
         settings=settings,
         used=_used(settings, scan, thickness, model),
         warnings=(*flags, *doubts, *refusals, *scan.series.provenance.warnings, *maps.provenance.warnings),
-        ranges=None if recipe is None else recipe.targets,
+        ranges=None if recipe is None else recipe.display,
         source=Path(source) if isinstance(source, str | Path) else None,
         watch=watch,
     )
@@ -258,18 +255,24 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration = settings.registration or recipe.registration
-        return Preparation(registration, recipe.median_size), settings.slab_mm or 0.0
+        registration, raw = settings.registration or recipe.registration, recipe.features == "raw"
+        thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
+        return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
     return Preparation(settings.registration or _REGISTRATION, 1), thickness
 
 
-def _deconvolved(
-    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None
+def _mapped(
+    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None, model: Regressor | None
 ) -> tuple[PerfusionMaps, list[str]]:
-    """Maps by deconvolution, and what is doubtful about vessels chosen by hand."""
+    """Maps by a model or a deconvolution, and what is doubtful about vessels chosen by hand."""
+    if model is not None and Recipe.of(model).features == "raw":
+        return predict(scan, model, mask=inside), []
     aif, doubts = read_vessel(settings.aif, "--aif", scan, source)
     vof, others = read_vessel(settings.vof, "--vof", scan, source)
+    if model is not None:
+        maps = predict(scan, model, mask=inside, aif=aif, vof=vof, scale_by_vof=settings.vof_scaling)
+        return maps, doubts + others
     method: Method = getattr(ops, settings.method or _METHOD)
     maps = deconvolve(
         scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
@@ -300,12 +303,18 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         "mask": "brain" if settings.mask is None else name_of(settings.mask),
     }
     if settings.model is not None and model is not None:
-        return {**used, "model": f"{type(model).__name__} {file_digest(settings.model)[:8]}"}
+        used["model"] = f"{type(model).__name__} {file_digest(settings.model)[:8]}"
+        recipe = Recipe.of(model)
+        if recipe.features == "raw":
+            return used
+        used |= {"features": recipe.features, "features_median": recipe.median_size}
+        sigma_mm: object = list(recipe.smoothing_mm)
+    else:
+        used["method"], sigma_mm = settings.method or _METHOD, settings.sigma_mm
     return {
         **used,
-        "method": settings.method or _METHOD,
         "aif": name_of(settings.aif),
         "vof": name_of(settings.vof),
         "vof_scaling": settings.vof_scaling,
-        "sigma_mm": settings.sigma_mm,
+        "sigma_mm": sigma_mm,
     }

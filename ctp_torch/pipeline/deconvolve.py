@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ctp_torch.ops.bolus.vessels import VesselCurve
     from ctp_torch.ops.deconvolution.result import Deconvolution
 
-__all__ = ["Method", "deconvolve"]
+__all__ = ["NO_VEIN", "Method", "choose_vessels", "deconvolve"]
 
 Method = Callable[..., "Deconvolution"]
 """``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
@@ -32,7 +32,7 @@ _CHUNK = 1_000_000
 """Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
 _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
-_NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
+NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
 def deconvolve(
@@ -81,7 +81,7 @@ def deconvolve(
     scan = scan if isinstance(scan, Scan) else Scan(scan, None, locate(scan))
     series, brain = scan.series, scan.anatomy.brain
     inside = brain if mask is None else mask.to(brain)
-    aif, vof = _choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
+    aif, vof = choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
     arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
     smooth = ops.smooth_inside(ops.smooth_in_time(scan.enhancement), inside, series.geometry.spacing, sigma_mm)
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
@@ -96,13 +96,13 @@ def deconvolve(
         tissue_curve=tissue.values.mean(dim=0),
         baseline_frames=scan.anatomy.n_baseline,
         times=route,
-        warnings=(*([_NO_VEIN] if vof is None and scale_by_vof else []), *kinds.values()),
+        warnings=(*([NO_VEIN] if vof is None and scale_by_vof else []), *kinds.values()),
     )
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     return PerfusionMaps(maps, inside, series.geometry, provenance)
 
 
-def _choose_vessels(
+def choose_vessels(
     scan: Scan, aif: VesselCurve | None, vof: VesselCurve | None, *, scale_by_vof: bool
 ) -> tuple[VesselCurve, VesselCurve | None]:
     """The arterial input that was given, else the one found; and the vein to scale it by."""
