@@ -159,10 +159,9 @@ def split_numbers(option: str, text: str) -> tuple[float, ...]:
 def pick_method(name: str) -> Method:
     """The deconvolution of that name."""
     name = find_name("method", name, METHODS)
-    from ctp_torch import ops
+    from ctp_torch.pipeline.methods import method_of
 
-    method: Method = getattr(ops, name)
-    return method
+    return method_of(name)
 
 
 def pick_registration(name: str) -> Registration | None:

@@ -44,6 +44,14 @@ QUANTITIES: Mapping[str, Quantity] = {
     "tmax": Quantity("Tmax", "s", "s", (0.0, 12.0), ("113084", "Tmax")),
     "ttp": Quantity("TTP", "s", "s", (0.0, 40.0), ("113069", "Time To Peak")),
     "cth": Quantity("CTH", "s", "s", (0.0, 12.0), ("CTH", "Capillary Transit Time Heterogeneity"), OWN_SCHEME),
+    "delay": Quantity("Delay", "s", "s", (0.0, 12.0), ("DELAY", "Arrival of Contrast after the Artery"), OWN_SCHEME),
+    "cbf_sd": Quantity(
+        "rCBF sd", "mL/100 g/min", "ml/[100]g/min", (0.0, 30.0), ("CBF_SD", "Uncertainty of Blood Flow"), OWN_SCHEME
+    ),
+    "mtt_sd": Quantity("MTT sd", "s", "s", (0.0, 6.0), ("MTT_SD", "Uncertainty of Mean Transit Time"), OWN_SCHEME),
+    "tmax_sd": Quantity("Tmax sd", "s", "s", (0.0, 6.0), ("TMAX_SD", "Uncertainty of Tmax"), OWN_SCHEME),
+    "p_late": Quantity("P(Tmax > 6 s)", "%", "%", (0.0, 100.0), ("P_LATE", "Probability of Tmax > 6 s"), OWN_SCHEME),
+    "p_core": Quantity("P(CBF < 30 %)", "%", "%", (0.0, 100.0), ("P_CORE", "Probability of CBF < 30 %"), OWN_SCHEME),
     "oefmax": Quantity("OEFmax", "%", "%", (20.0, 60.0), ("OEFMAX", "Maximum Oxygen Extraction Fraction"), OWN_SCHEME),
 }
 """rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""

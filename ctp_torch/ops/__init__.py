@@ -17,6 +17,7 @@ from ctp_torch.ops.bolus.concentration import enhancement as enhancement
 from ctp_torch.ops.bolus.curve_numbers import blood_volume as blood_volume
 from ctp_torch.ops.bolus.curve_numbers import time_to_peak as time_to_peak
 from ctp_torch.ops.bolus.first_pass import curve_width as curve_width
+from ctp_torch.ops.bolus.passage_features import passage_features as passage_features
 from ctp_torch.ops.bolus.resample import resample_curves as resample_curves
 from ctp_torch.ops.bolus.vessels import VesselCurve as VesselCurve
 from ctp_torch.ops.bolus.vessels import scale_aif as scale_aif
@@ -88,3 +89,6 @@ from ctp_torch.ops.motion.rigid import patient_axes as patient_axes
 from ctp_torch.ops.motion.rigid import rotation_matrix as rotation_matrix
 from ctp_torch.ops.motion.simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.motion.through_plane import remove_through_plane as remove_through_plane
+from ctp_torch.ops.simulation.curves import Simulation as Simulation
+from ctp_torch.ops.simulation.curves import simulate_curves as simulate_curves
+from ctp_torch.ops.simulation.curves import simulate_from_artery as simulate_from_artery

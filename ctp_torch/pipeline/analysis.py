@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,9 @@ from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions, find_lesions
 from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
-from ctp_torch.pipeline.deconvolve import Method, deconvolve
+from ctp_torch.models.load import model_file
+from ctp_torch.pipeline.deconvolve import deconvolve
+from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, prepare
@@ -44,7 +46,8 @@ class MapSettings:
     method: str | None = None
     """Name of a deconvolution in `ctp_torch.ops`; csvd when None and there is no model."""
     model: str | Path | None = None
-    """File of a trained model that predicts the maps."""
+    """File of a trained model that predicts the maps; or ``physics``, which comes with the package; or ``per-scan``,
+    which the scan makes for itself (the method ``per_scan``)."""
     aif: str = "auto"
     """Arterial input: auto; ``x,y,z`` (column, row, slice from 0, slices upwards); a NIfTI mask; or a curve file."""
     vof: str = "auto"
@@ -98,6 +101,14 @@ class MapSettings:
             raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
         check_choice(self.aif, "--aif")
         check_choice(self.vof, "--vof")
+
+    def resolved(self) -> MapSettings:
+        """The same with names of models as files, and the model that a scan makes for itself as the method it is."""
+        if self.model is None:
+            return self
+        if str(self.model).replace("-", "_") == "per_scan":
+            return replace(self, model=None, method="per_scan")
+        return replace(self, model=model_file(self.model))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -186,6 +197,7 @@ def analyse(
     """
     settings = settings or MapSettings()
     settings.check()
+    settings = settings.resolved()
     limits = settings.limits
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
@@ -273,9 +285,8 @@ def _mapped(
     if model is not None:
         maps = predict(scan, model, mask=inside, aif=aif, vof=vof, scale_by_vof=settings.vof_scaling)
         return maps, doubts + others
-    method: Method = getattr(ops, settings.method or _METHOD)
     maps = deconvolve(
-        scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
+        scan, method_of(settings.method or _METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
     )
     return maps, doubts + others
 

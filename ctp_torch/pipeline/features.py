@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from ctp_torch.pipeline.scan import Scan
 
 __all__ = ["Seen", "features_of"]
+
+
+_NOISE_CURVES = 20_000
+"""Curves that tell the noise."""
 
 
 class Seen(NamedTuple):
@@ -83,8 +88,7 @@ def features_of(
         moments = ops.artery_moments(arterial, aif_times)
         for curves in _at_each_width(scan, view, inside):
             mean = curves.mean(dim=0) if len(curves) else mean
-            make = ops.residue_features if view.features == "residue" else ops.arterial_curves
-            parts.append(make(curves, own, arterial, aif_times))
+            parts.append(_seen_by(view, curves)(curves, own, arterial, aif_times))
     except ValueError as error:
         raise QualityError(f"the arterial input can't be used: {error}") from error
     if view.artery_moments:
@@ -100,6 +104,14 @@ def features_of(
         warnings=(NO_VEIN,) if vof is None and scale_by_vof else (),
     )
     return Seen(TissueCurves(torch.cat(parts, dim=1), series.dt, inside, series.geometry), provenance, facts)
+
+
+def _seen_by(view: View, curves: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """What makes the features of ``curves (voxels, time)``, times, artery and its times."""
+    if view.features == "passage":
+        some = curves[:: max(1, len(curves) // _NOISE_CURVES)]
+        return partial(ops.passage_features, noise_hu=ops.curve_noise(some) if len(some) else 0.0)
+    return ops.residue_features if view.features == "residue" else ops.arterial_curves
 
 
 def _own_times(times: Tensor, inside: Tensor) -> Tensor:

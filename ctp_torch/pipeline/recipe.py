@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURES", "LEAST_REACH_S", "PHYSICAL_RANGES", "FeatureKind", "Recipe", "View"]
 
-FeatureKind = Literal["raw", "arterial", "residue", "pca"]
+FeatureKind = Literal["raw", "arterial", "residue", "pca", "passage"]
 FEATURES: tuple[FeatureKind, ...] = get_args(FeatureKind)
-"""What a model may see of a curve: its HU frame by frame (the paper), the curve as its artery sees it, its residue, or
-the principal components of the curves as their artery sees them."""
+"""What a model may see of a curve: its HU frame by frame (the paper), the curve as its artery sees it, its residue, 
+the principal components of the curves as their artery sees them, or residues with numbers of the scan."""
 
 PHYSICAL_RANGES: Mapping[str, tuple[float, float]] = {
     "cbv": (0.0, 100.0),
@@ -32,6 +32,7 @@ PHYSICAL_RANGES: Mapping[str, tuple[float, float]] = {
     "mtt": (0.0, 60.0),
     "tmax": (0.0, 60.0),
     "ttp": (0.0, 120.0),
+    "delay": (-10.0, 60.0),
 }
 """Ends that predictions in physical units are kept within, far beyond any colour bar."""
 
@@ -128,6 +129,8 @@ class Recipe:
     """Rows onto which scaled features are projected; empty for none."""
     units: Literal["display", "physical"] = "display"
     """Whether the model gives indices 0..255 of the targets' ranges, or values in their unit within them."""
+    logarithmic: tuple[str, ...] = ()
+    """Targets whose natural logarithm the model gives; their units are physical."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """What the scans learned from had, lowest and highest: ``reach_s`` (last frame after the artery's onset),
     ``bolus_s`` (standard deviation of the artery in time), ``dt_s``."""
@@ -285,7 +288,7 @@ class Recipe:
         columns = (outputs[:, None] if outputs.ndim == 1 else outputs).unbind(1)
         named = list(zip(self.targets.items(), columns, strict=True))
         if self.units == "physical":
-            return {name: column.clamp(*ends) for (name, ends), column in named}
+            return {n: (c.exp() if n in self.logarithmic else c).clamp(*ends) for (n, ends), c in named}
         return {name: ColorScale(*ends).value(column.clamp(0, 255)) for (name, ends), column in named}
 
 
@@ -294,6 +297,8 @@ def _later_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {name: stored[name] for name in ("features", "smoothing", "units") if name in stored}
     if "artery_moments" in stored:
         read["artery_moments"] = bool(stored["artery_moments"])
+    if "logarithmic" in stored:
+        read["logarithmic"] = tuple(str(name) for name in stored["logarithmic"])
     if "smoothing_mm" in stored:
         read["smoothing_mm"] = _floats(stored["smoothing_mm"])
     if "components" in stored:
