@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.io import CohortPatient
     from ctp_torch.lesions.calibration import CalibrationCase
-    from ctp_torch.pipeline import Method, Registration
+    from ctp_torch.pipeline import Registration, Scan
 
 __all__ = ["calibrate"]
 
@@ -29,7 +31,8 @@ def calibrate(
         str,
         typer.Option(help=f"Deconvolution: {', '.join(choices.METHODS)}.", metavar="NAME", callback=choices.as_method),
     ] = "csvd",
-    sigma_mm: Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")] = 2.0,
+    sigma_mm: choices.SigmaOption = None,
+    smoothing: choices.SmoothingOption = "beside",
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
@@ -43,11 +46,12 @@ def calibrate(
     """
     from ctp_torch.io.results.derivation import versions
 
-    deconvolution = choices.pick_method(method)
+    deconvolution, how = choices.pick_method(method), choices.pick_smoothing(smoothing)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
     console.claim(output, force=force, inputs=(cohort,))
 
+    from ctp_torch import pipeline
     from ctp_torch.io import read_cohort
     from ctp_torch.lesions import calibration as steps
     from ctp_torch.lesions.thresholds import Thresholds, write_thresholds
@@ -62,8 +66,9 @@ def calibrate(
             "ctp-torch phantom cohort makes them"
         )
     cases: dict[str, list[CalibrationCase]] = {"train": [], "test": []}
+    maps_of = partial(pipeline.deconvolve, method=deconvolution, sigma_mm=sigma_mm, smoothing=how)
     for patient in console.track(known, "mapping patients"):
-        cases[patient.split].append(_case(patient, deconvolution, align, sigma_mm, target))
+        cases[patient.split].append(_case(patient, maps_of, align, target))
     calibration = steps.calibrate(cases["train"], method=method, track=console.track)
     parts = [
         (split, name, steps.compare(listed, limits))
@@ -73,7 +78,8 @@ def calibrate(
     ]
     facts = {
         "method": method,
-        "sigma_mm": sigma_mm,
+        "smoothing": how,
+        "sigma_mm": pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm,
         "registration": registration,
         "patients": {split: len(listed) for split, listed in cases.items()},
         "errors": {f"{split} {name}": _rounded(error_summary(rows)) for split, name, rows in parts},
@@ -95,7 +101,10 @@ def calibrate(
 
 
 def _case(
-    patient: CohortPatient, method: Method, align: Registration | None, sigma_mm: float, device: torch.device
+    patient: CohortPatient,
+    maps_of: Callable[[Scan], PerfusionMaps],
+    align: Registration | None,
+    device: torch.device,
 ) -> CalibrationCase:
     """One patient mapped as ``ctp-torch maps`` would, with the true lesions."""
     from ctp_torch import pipeline
@@ -106,7 +115,7 @@ def _case(
 
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     scan = pipeline.prepare(series, registration=align)
-    maps = pipeline.deconvolve(scan, method, sigma_mm=sigma_mm)
+    maps = maps_of(scan)
     surveyed = survey(maps, baseline=scan.anatomy.baseline)
     masks: list[Tensor | None] = []
     for name in ("core", "penumbra"):

@@ -15,7 +15,7 @@ from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
-    from ctp_torch.pipeline import Method, Registration
+    from ctp_torch.pipeline import Method, Registration, Smoothing
     from ctp_torch.pipeline.recipe import View
 
 __all__ = [
@@ -25,15 +25,19 @@ __all__ = [
     "MODELS",
     "REGISTRATIONS",
     "REGISTRATION_HELP",
+    "SMOOTHINGS",
     "FeaturesOption",
     "MapsOption",
     "MedianOption",
     "MomentsOption",
     "RegistrationOption",
+    "SigmaOption",
     "SmoothingOption",
+    "WidthsOption",
     "as_method",
     "as_model",
     "as_registration",
+    "as_smoothing",
     "find_name",
     "make_model",
     "name_models",
@@ -42,6 +46,7 @@ __all__ = [
     "pick_maps",
     "pick_method",
     "pick_registration",
+    "pick_smoothing",
     "pick_view",
     "split_names",
     "split_numbers",
@@ -50,9 +55,10 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
+SMOOTHINGS = ("beside", "inside")
 DEFAULT_REGISTRATION = "torch"
 REGISTRATION_HELP = f"Motion correction: {', '.join(REGISTRATIONS)}"
 
@@ -90,9 +96,22 @@ def _find_early(what: str, known: Iterable[str]) -> Callable[[str | None], str |
 
 as_method, as_model = _find_early("method", METHODS), _find_early("model", MODELS)
 as_registration = _find_early("registration", REGISTRATIONS)
+as_smoothing = _find_early("smoothing", SMOOTHINGS)
 
 RegistrationOption = Annotated[
     str, typer.Option("--registration", help=f"{REGISTRATION_HELP}.", metavar="NAME", callback=as_registration)
+]
+SigmaOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Gaussian before deconvolution [mm; default: 2.5 beside vessels, 2 inside]."),
+]
+SmoothingOption = Annotated[
+    str,
+    typer.Option(
+        help="Leave large vessels out of that Gaussian (beside), or smooth them into the tissue (inside).",
+        metavar="NAME",
+        callback=as_smoothing,
+    ),
 ]
 MapsOption = Annotated[
     str, typer.Option("--maps", help="Which maps, separated by commas: cbv, cbf, mtt, tmax.", metavar="NAMES")
@@ -108,7 +127,7 @@ FeaturesOption = Annotated[
         callback=_find_early("features", FEATURES),
     ),
 ]
-SmoothingOption = Annotated[
+WidthsOption = Annotated[
     str | None,
     typer.Option(
         "--smoothing-mm",
@@ -125,7 +144,9 @@ MomentsOption = Annotated[
 ]
 
 
-def pick_view(features: str, smoothing_mm: str | None, *, median: int | None, artery_moments: bool) -> View:
+def pick_view(
+    features: str, smoothing_mm: str | None, smoothing: str, *, median: int | None, artery_moments: bool
+) -> View:
     """What a model is to see of a scan."""
     from ctp_torch.pipeline.recipe import FEATURES as kinds
     from ctp_torch.pipeline.recipe import View
@@ -137,7 +158,13 @@ def pick_view(features: str, smoothing_mm: str | None, *, median: int | None, ar
         widths = split_numbers("--smoothing-mm", smoothing_mm)
     widths = () if widths == (0.0,) else widths
     size = median if median is not None else 1 if widths else 3
-    view = View(kind, median_size=size, smoothing_mm=widths, artery_moments=artery_moments)
+    view = View(
+        kind,
+        median_size=size,
+        smoothing_mm=widths,
+        smoothing=pick_smoothing(smoothing),
+        artery_moments=artery_moments,
+    )
     try:
         view.check()
     except ValueError as error:
@@ -170,6 +197,12 @@ def pick_registration(name: str) -> Registration | None:
     from ctp_torch.pipeline import scan
 
     return scan.REGISTRATIONS[name]
+
+
+def pick_smoothing(name: str) -> Smoothing:
+    """How the curves are smoothed in space."""
+    table: Mapping[str, Smoothing] = {"beside": "beside", "inside": "inside"}
+    return pick("smoothing", name, table)
 
 
 def pick_maps(text: str) -> tuple[str, ...]:
@@ -216,7 +249,7 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf"}
+    kinds = dict(zip(("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network"), MODELS, strict=True))
     names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

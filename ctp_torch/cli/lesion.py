@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +25,7 @@ __all__ = ["lesion"]
 
 _SETTINGS = (
     *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
-    *("aif", "vof", "vof_scaling", "sigma_mm"),
+    *("aif", "vof", "vof_scaling", "smoothing", "sigma_mm"),
 )
 _OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
 """A voxel, a file, a model: as `maps` notes them."""
@@ -112,7 +113,8 @@ def _settings_of(folder: Path) -> dict[str, object]:
         settings = record["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    known = {*choices.METHODS, *choices.REGISTRATIONS, "auto", "brain", "left", "interpolated", "subtracted", "both"}
+    known = {*choices.METHODS, *choices.REGISTRATIONS, *choices.SMOOTHINGS}
+    known |= {"auto", "brain", "left", "interpolated", "subtracted", "both"}
     return {
         name: value
         for name, value in (settings.items() if isinstance(settings, dict) else ())
@@ -154,21 +156,27 @@ def read_maps_folder(folder: Path) -> PerfusionMaps:
 def _read_other_maps(folder: Path) -> PerfusionMaps:
     """Maps as DICOM objects, or as NIfTI of longer names; the mask is where CBF or Tmax is above 0."""
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.io import read_value_maps
+    from ctp_torch.io.cohort.value_maps import find_value_maps
 
-    # a folder of folders may hold several patients: only those that ctp-torch maps makes are searched
-    places = [place for name in ("dicom/pm", "dicom/ct", "perf") if (place := folder / name).is_dir()]
-    if not any(path.is_dir() for path in folder.iterdir()):
-        places.append(folder)
+    # of our own results the most exact form alone is read; anybody else's are searched to the bottom
+    own = [place for name in ("dicom/pm", "dicom/ct", "perf") if (place := folder / name).is_dir()]
     try:
-        maps = read_value_maps(places[0]) if places else {}
-    except NoSeriesError:
-        maps = {}
-    if not {"cbf", "tmax"} <= set(maps):
+        maps, left_out = find_value_maps(own[0] if own else folder)
+    except NoSeriesError as error:
         raise NoSeriesError(
-            f"{folder} holds no cbf.nii.gz and no tmax.nii.gz, nor such maps as DICOM; "
+            f"{folder} holds no cbf.nii.gz and no tmax.nii.gz, nor such maps of other names: {error}; "
+            "make the maps by ctp-torch maps SERIES -o MAPS"
+        ) from error
+    if missing := [name for name in ("cbf", "tmax") if name not in maps]:
+        raise NoSeriesError(
+            f"{folder} holds no {' and no '.join(missing)} map (found: {', '.join(maps)}); "
             "make the maps by ctp-torch maps SERIES -o MAPS"
         )
+    for reason, n in Counter(one.reason for one in left_out).items():
+        console.warn(f"{n} file{'s' if n > 1 else ''} beside the maps not taken for maps: {reason}")
+    for one in maps.values():
+        for warning in one.warnings:
+            console.warn(warning)
     geometry = maps["cbf"].geometry
     for name, one in maps.items():
         if not one.geometry.matches(geometry):

@@ -20,7 +20,13 @@ _VESSEL = "auto; x,y,z (column, row, slice from 0, slices upwards); a NIfTI mask
 OutputOption = Annotated[
     Path, typer.Option("-o", "--output", help="Folder for cbf.nii.gz, cbv, mtt, tmax and the rest.")
 ]
-ModelOption = Annotated[Path | None, typer.Option(help="Predict with this model file.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Predict with this model file; with physics, which comes along and needs no training; or with per-scan, "
+        "which learns curves simulated from the scan's own artery."
+    ),
+]
 MethodOption = Annotated[
     str | None,
     typer.Option(
@@ -31,7 +37,6 @@ AifOption = Annotated[str, typer.Option(help=f"Arterial input: {_VESSEL}.", meta
 VofOption = Annotated[str, typer.Option(help="Venous outflow, as --aif.", metavar="CHOICE")]
 MaskOption = Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")]
 ScalingOption = Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")]
-SigmaOption = Annotated[float, typer.Option(min=0.0, help="Gaussian before deconvolution [mm].")]
 SlabOption = Annotated[
     float | None,
     typer.Option(
@@ -64,7 +69,8 @@ def maps(
     vof: VofOption = "auto",
     mask: MaskOption = None,
     vof_scaling: ScalingOption = True,
-    sigma_mm: SigmaOption = 2.0,
+    sigma_mm: choices.SigmaOption = None,
+    smoothing: choices.SmoothingOption = "beside",
     slab_mm: SlabOption = None,
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
@@ -88,6 +94,8 @@ def maps(
 
     Example: ctp-torch maps DICOM_FOLDER -o maps
 
+    Example: ctp-torch maps DICOM_FOLDER -o maps --model physics
+
     Example: ctp-torch maps DICOM_FOLDER -o maps --model krr.safetensors
 
     Example: ctp-torch maps DICOM_FOLDER -o maps --formats nifti,ct,rgb,seg,sr
@@ -99,8 +107,8 @@ def maps(
     from ctp_torch.report.analysis import results_folder, write_analysis
 
     settings = MapSettings(
-        method, model, aif, vof, mask, vof_scaling, sigma_mm, slab_mm, registration, lesions, thresholds,
-        times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
+        method, model, aif, vof, mask, vof_scaling, sigma_mm, choices.pick_smoothing(smoothing), slab_mm, registration,
+        lesions, thresholds, times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
         str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()

@@ -13,6 +13,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ctp_torch.io.cohort.cohort import Cohort, CohortPatient
@@ -27,17 +28,26 @@ _PIXELS, _IMPORTANCE, _FOLDS = ".pixels.json", ".importance.png", ".folds.csv"
 """Endings of what lies beside a model."""
 _TARGETS = ("teacher", "truth")
 """Targets that aren't the name of a file."""
+_PHYSICS = "physics"
+"""The target that needs no cohort."""
 
 _BALANCES: Mapping[str, Literal["even", "late"]] = {"even": "even", "late": "late"}
 
 _ModelOption = Annotated[
-    str, typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).", callback=choices.as_model)
+    str | None,
+    typer.Option(
+        help="linear, ridge, krr (kernel ridge), rf (random forest) or mlp (a small network) [default: krr; mlp for "
+        "physics].",
+        callback=choices.as_model,
+        metavar="NAME",
+    ),
 ]
 _TargetOption = Annotated[
     str,
     typer.Option(
-        help="What to learn: teacher (the cohort's maps), truth (digital patients' own), or the name of a NIfTI file "
-        "in each patient's folder, of labels 0 and 1 (gives probabilities) or values.",
+        help="What to learn: teacher (the cohort's maps), truth (digital patients' own), the name of a NIfTI file in "
+        "each patient's folder, of labels 0 and 1 (gives probabilities) or values; or physics: simulated curves, no "
+        "cohort.",
         metavar="TARGET",
     ),
 ]
@@ -48,13 +58,16 @@ _BalanceOption = Annotated[
 
 
 def train(
-    cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, MODEL.safetensors.")],
-    model: _ModelOption = "krr",
+    cohort: Annotated[
+        Path | None, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).", show_default=False)
+    ] = None,
+    model: _ModelOption = None,
     maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
     target: _TargetOption = "teacher",
     features: choices.FeaturesOption = "raw",
-    smoothing_mm: choices.SmoothingOption = None,
+    smoothing_mm: choices.WidthsOption = None,
+    smoothing: choices.SmoothingOption = "inside",
     median: choices.MedianOption = None,
     artery_moments: choices.MomentsOption = False,
     samples: Annotated[int, typer.Option(min=2, help="Training pixels, over patients and slices.")] = 25_000,
@@ -80,20 +93,28 @@ def train(
     Example: ctp-torch train COHORT -o krr.safetensors --features arterial --artery-moments
 
     Example: ctp-torch train COHORT -o infarct.safetensors --features arterial --target followup.nii.gz
+
+    Example: ctp-torch train -o physics.safetensors --target physics
     """
     each = choices.find_name("--feature-scale", feature_scale, ("unit", "zscore")) == "zscore"
     balanced = choices.pick("--balance", balance, _BALANCES)
-    view = choices.pick_view(features, smoothing_mm, median=median, artery_moments=artery_moments)
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    unfitted = partial(choices.make_model, model, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
+    named = model or ("mlp" if target == _PHYSICS else "krr")
+    unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
                        trees=trees, depth=depth, seed=seed)  # fmt: skip
     regressor, align, quantities = unfitted(), choices.pick_registration(registration), _quantities(target, maps)
     place = console.pick_device(device)
     if output.suffix != ".safetensors":
         raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")
+    if (cohort is None) != (target == _PHYSICS):
+        raise CTPError("give the folder of a cohort, or --target physics, which needs none; not both")
+    if cohort is None:
+        _train_on_simulated(output, None if model is None else regressor, registration, seed, place, force=force)
+        return
     beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
     console.claim_file(output, *beside, force=force, inputs=(cohort,))
     source, patients = _training_patients(cohort, lut)
@@ -117,11 +138,30 @@ def train(
     console.say(f"wrote {output}")
 
 
+def _train_on_simulated(
+    output: Path, regressor: Regressor | None, registration: str, seed: int, place: torch.device, *, force: bool
+) -> None:
+    """The physics student: curves simulated over many arteries, a model, one file."""
+    from ctp_torch.learning.physics import physics_network, simulate_set, train_physics
+
+    console.claim_file(output, force=force, inputs=())
+    regressor = regressor or physics_network(seed)
+    console.say("simulating curves of known perfusion")
+    data = simulate_set(seed=seed, device=place)
+    console.say(f"fitting {regressor} on {len(data.features):,} curves")
+    recipe = train_physics(data, regressor, registration=registration)
+    facts = {"target": _PHYSICS, "samples": len(data.features), "seed": seed}
+    with console.delivered(output) as folder:
+        regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": facts})
+    _describe(regressor)
+    console.say(f"wrote {output}")
+
+
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
-    from ctp_torch.io.cohort.target_maps import target_name
+    from ctp_torch.io.cohort.target_values import target_name
 
-    return choices.pick_maps(maps) if target in _TARGETS else (target_name(target),)
+    return choices.pick_maps(maps) if target in (*_TARGETS, _PHYSICS) else (target_name(target),)
 
 
 def _training_patients(cohort: Path, lut: str) -> tuple[Cohort, list[CohortPatient]]:

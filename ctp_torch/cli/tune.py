@@ -22,7 +22,8 @@ def tune(
     alphas: Annotated[str, typer.Option(help="Penalties to try, separated by commas.")] = "0.001,0.01,0.1,1,10",
     gammas: Annotated[str, typer.Option(help="Kernel parameters (gamma) to try.")] = "0.5,2,8,32",
     features: choices.FeaturesOption = "raw",
-    smoothing_mm: choices.SmoothingOption = None,
+    smoothing_mm: choices.WidthsOption = None,
+    smoothing: choices.SmoothingOption = "inside",
     median: choices.MedianOption = None,
     artery_moments: choices.MomentsOption = False,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
@@ -41,7 +42,7 @@ def tune(
     if model != "krr":
         raise CTPError(f"unknown --model {model!r}; tune knows krr")
     quantities = choices.pick_maps(maps)
-    view = choices.pick_view(features, smoothing_mm, median=median, artery_moments=artery_moments)
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
     console.claim(output, force=force, inputs=(cohort,))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.provenance import MapsProvenance
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
@@ -77,7 +79,7 @@ QUANTITIES: Mapping[str, Quantity] = {
 """rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PerfusionMaps:
     """Maps ``(z, y, x)`` by quantity, in the units of ``QUANTITIES``, with the mask they are valid in."""
 
@@ -105,7 +107,15 @@ class PerfusionMaps:
         return self.provenance.as_dict()
 
     def __getitem__(self, name: str) -> Tensor:
-        """The map of that name."""
+        """The map of that name.
+
+        Raises
+        ------
+        KeyError
+            naming the maps there are
+        """
+        if name not in self.values:
+            raise KeyError(f"no map {name!r}; there are {', '.join(self.values)}")
         return self.values[name]
 
     def ends(self, end: str) -> PerfusionMaps | None:
@@ -117,3 +127,39 @@ class PerfusionMaps:
         """The maps themselves."""
         ends = {f"{name}_{end}" for name in BOUNDED for end in ENDS}
         return replace(self, values={name: volume for name, volume in self.values.items() if name not in ends})
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the maps."""
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        """Number of maps."""
+        return len(self.values)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a map of that name."""
+        return name in self.values
+
+    def keys(self) -> KeysView[str]:
+        """Names of the maps; ``dict(maps)`` works."""
+        return self.values.keys()
+
+    def items(self) -> ItemsView[str, Tensor]:
+        """Names and maps."""
+        return self.values.items()
+
+    def to(self, device: torch.device | str) -> PerfusionMaps:
+        """The same maps on another device."""
+        values = {name: volume.to(device) for name, volume in self.values.items()}
+        return replace(self, values=values, mask=self.mask.to(device))
+
+    def __repr__(self) -> str:
+        (z, y, x), (dz, dy, dx) = self.geometry.shape, self.geometry.spacing
+        return (
+            f"PerfusionMaps({', '.join(self.values)}; {z} x {y} x {x} voxels of {dz:.3g} x {dy:.3g} x {dx:.3g} mm, "
+            f"{int(self.mask.sum())} in the mask)"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts and a row of slices of each map, grey over its display range."""
+        return as_html(repr(self), grey_png([(v, QUANTITIES[name].display) for name, v in self.items()]))

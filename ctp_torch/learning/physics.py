@@ -24,8 +24,6 @@ _DT_S, _SCAN_S = (0.5, 3.0), (30.0, 90.0)
 """Between frames, and of the whole scan."""
 _EVERY_SECOND = 0.3
 """Share of the scans with a frame a second, the commonest."""
-_NOISE_ERROR = 0.1
-"""How far off a scan's noise is estimated."""
 _SMOOTHING_MM = 2.0
 
 
@@ -33,7 +31,7 @@ class SimulatedSet(NamedTuple):
     """Features of simulated curves with their truth."""
 
     features: Tensor
-    """``(samples, features)``, as `ctp_torch.ops.passage_features`."""
+    """``(samples, features)``, as `ctp_torch.ops.residue_features`."""
     targets: Tensor
     """``(samples, 5)`` `PHYSICS_TARGETS` in their units."""
     bounds: dict[str, tuple[float, float]]
@@ -41,7 +39,7 @@ class SimulatedSet(NamedTuple):
 
 
 def simulate_set(
-    n_scans: int = 150,
+    n_scans: int = 200,
     *,
     arteries: int = 8,
     voxels: int = 100,
@@ -72,14 +70,11 @@ def simulate_set(
         scans = ops.simulate_curves(
             times, arteries=arteries, voxels=voxels, generator=generator, family=family, cover_s=cover_s
         )
-        for i in range(arteries):
-            level = float(scans.noise[i].median()) * float(
-                torch.exp(_NOISE_ERROR * torch.randn(1, generator=generator))
-            )
-            aif = scans.aif[i]
-            features.append(ops.passage_features(scans.curves[i], times, aif, times, noise_hu=level))
+        for i, aif in enumerate(scans.aif):
+            features.append(ops.residue_features(scans.curves[i], times, aif, times))
             targets.append(torch.stack([getattr(scans, name)[i] for name in PHYSICS_TARGETS], dim=1))
-            facts.append((ops.arterial_reach(times, aif, times)[1], float(ops.artery_moments(aif, times)[1]), _spacing(times)))
+            reach, width = ops.arterial_reach(times, aif, times)[1], float(ops.artery_moments(aif, times)[1])
+            facts.append((reach, width, float(times.diff().mean())))
     names = ("reach_s", "bolus_s", "dt_s")
     marks = torch.tensor(facts).quantile(torch.tensor([0.01, 0.99]), dim=0).T.tolist()
     bounds = {name: (low, high) for name, (low, high) in zip(names, marks, strict=True)}
@@ -90,7 +85,7 @@ def physics_network(seed: int = 0) -> Regressor:
     """The unfitted regressor that measured best on what `simulate_set` makes."""
     from ctp_torch.models import Network
 
-    return Network([96, 96], steps=6000, batch_size=512, learning_rate=3e-3, seed=seed)
+    return Network([96, 96], steps=8000, batch_size=512, learning_rate=3e-3, seed=seed)
 
 
 def train_physics(
@@ -107,7 +102,7 @@ def train_physics(
     registration
         of the scans that it will see, by name
     smoothing_mm
-        Gaussian in the plane that these are smoothed by [mm]
+        Gaussian in the plane that these are smoothed by, beside their vessels [mm]
     """
     mean, sd = data.features.double().mean(dim=0), data.features.double().std(dim=0)
     recipe = Recipe(
@@ -118,8 +113,9 @@ def train_physics(
         median_size=1,
         feature_mean=tuple(mean.tolist()),
         feature_sd=tuple(sd.clamp_min(1e-12).tolist()),
-        features="passage",
+        features="residue",
         smoothing_mm=(smoothing_mm,),
+        smoothing="beside",
         units="physical",
         logarithmic=_LOGARITHMIC,
         bounds=data.bounds,
@@ -138,8 +134,3 @@ def _draw_times(generator: torch.Generator) -> Tensor:
         times = torch.arange(0.0, _SCAN_S[0] * (_SCAN_S[1] / _SCAN_S[0]) ** length, dt, dtype=torch.float64)
         if float(times[-1]) - max(4.0, 3 * dt) >= 18.0:
             return times
-
-
-def _spacing(times: Tensor) -> float:
-    """Mean time between frames [s]."""
-    return float(times.diff().mean())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import pipeline
+from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.scale import ColorScale
 from ctp_torch.pipeline.features import features_of
 from ctp_torch.pipeline.recipe import View
@@ -57,6 +58,14 @@ class PreparedPatient:
     """Of the scan, as a recipe's ``bounds`` have it; empty for raw curves."""
     voxel_ml: float = 0.0
     """Volume of a voxel [mL]; 0 where nobody told."""
+    artery: Tensor | None = None
+    """``(lags,)`` as `ctp_torch.pipeline.features.Seen` holds it."""
+    geometry: Geometry | None = None
+    """The grid."""
+    baseline: Tensor | None = None
+    """``(z, y, x)`` CT before contrast [HU], where lesions are known."""
+    lesions: Tensor | None = None
+    """``(2, z, y, x)`` bool, true core and hypoperfusion, where they were asked for and are known."""
 
     @property
     def valid(self) -> Tensor:
@@ -78,7 +87,9 @@ class PreparedPatient:
 
         facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
         facts |= {"view": asdict(self.view), "facts": dict(self.facts), "voxel_ml": self.voxel_ml}
-        tensors = {n: getattr(self, n) for n in ("curves", "brain", "head", "targets", "late")}
+        facts["geometry"] = None if self.geometry is None else asdict(self.geometry)
+        names = ("curves", "brain", "head", "targets", "late", "artery", "baseline", "lesions")
+        tensors = {n: getattr(self, n) for n in names}
         kept = {n: tensor.cpu().contiguous() for n, tensor in tensors.items() if tensor is not None}
         save_tensors(kept, path, metadata={"patient": json.dumps(facts)})
 
@@ -91,7 +102,10 @@ class PreparedPatient:
             facts = json.loads(file.metadata()["patient"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         lists = {name: tuple(facts.get(name, ())) for name in ("quantities", "flags")}
-        return cls(**{**facts, **lists, "view": View.of(facts.get("view", {}))}, **tensors)
+        grid = facts.get("geometry")
+        geometry = None if grid is None else Geometry(**{name: tuple(values) for name, values in grid.items()})
+        kinds = {"view": View.of(facts.get("view", {})), "geometry": geometry}
+        return cls(**{**facts, **lists, **kinds}, **tensors)
 
 
 def prepare(
@@ -102,6 +116,7 @@ def prepare(
     view: View | None = None,
     target: str = "teacher",
     late: bool = False,
+    lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
 ) -> PreparedPatient:
@@ -122,6 +137,8 @@ def prepare(
         the name of a NIfTI file in each patient's folder
     late
         whether to note where the teacher's Tmax is late
+    lesions
+        whether to keep the true core and hypoperfusion, where they are known, and the CT to measure them with
     check
         whether to look for what makes maps wrong (motion, truncated bolus ...) and note it in ``flags``
     device
@@ -133,13 +150,15 @@ def prepare(
         if a map is missing or doesn't lie on the slices of the series
     """
     from ctp_torch.io import read_series, read_target_indices
-    from ctp_torch.io.cohort.target_maps import read_target_file, read_target_values
+    from ctp_torch.io.cohort.target_values import read_target_file, read_target_values
 
     view = view or View()
     series = read_series(patient.series_path, dt=patient.dt).to(device)
     grid = series.geometry
     if target == "teacher":
-        targets = read_target_indices(patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut)
+        targets = read_target_indices(
+            patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
         nothing = targets.new_tensor(-1)
     else:
         targets = (
@@ -148,7 +167,11 @@ def prepare(
             else read_target_file(patient, target, grid)[None]
         )
         nothing = targets.new_tensor(torch.nan)
-    tmax = read_target_indices(patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut) if late else None
+    tmax = None
+    if late:
+        tmax = read_target_indices(
+            patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
     scan = pipeline.prepare(series, registration=registration, median_size=view.prepared_median, slab_mm=0.0)
     anatomy = scan.anatomy
     seen = features_of(scan, view)
@@ -167,4 +190,18 @@ def prepare(
         view=view,
         facts=seen.facts,
         voxel_ml=math.prod(grid.spacing) / 1000.0,
+        artery=None if seen.artery is None else seen.artery.cpu(),
+        geometry=grid,
+        baseline=anatomy.baseline.cpu() if lesions else None,
+        lesions=_true_lesions(patient, grid) if lesions else None,
     )
+
+
+def _true_lesions(patient: CohortPatient, grid: Geometry) -> Tensor | None:
+    """True core and hypoperfusion ``(2, z, y, x)``; None where either isn't known."""
+    from ctp_torch.io.cohort.true_lesions import knows_lesions, read_true_lesions
+
+    if not knows_lesions(patient):
+        return None
+    core, slow = read_true_lesions(patient, grid)
+    return None if slow is None else torch.stack([core, slow])

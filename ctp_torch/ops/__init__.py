@@ -17,7 +17,8 @@ from ctp_torch.ops.bolus.concentration import enhancement as enhancement
 from ctp_torch.ops.bolus.curve_numbers import blood_volume as blood_volume
 from ctp_torch.ops.bolus.curve_numbers import time_to_peak as time_to_peak
 from ctp_torch.ops.bolus.first_pass import curve_width as curve_width
-from ctp_torch.ops.bolus.passage_features import passage_features as passage_features
+from ctp_torch.ops.bolus.large_vessels import LargeVessels as LargeVessels
+from ctp_torch.ops.bolus.large_vessels import find_large_vessels as find_large_vessels
 from ctp_torch.ops.bolus.resample import resample_curves as resample_curves
 from ctp_torch.ops.bolus.vessels import VesselCurve as VesselCurve
 from ctp_torch.ops.bolus.vessels import scale_aif as scale_aif
@@ -67,6 +68,7 @@ from ctp_torch.ops.image.morphology import largest_component as largest_componen
 from ctp_torch.ops.image.morphology import opening as opening
 from ctp_torch.ops.image.morphology import remove_small as remove_small
 from ctp_torch.ops.image.smoothing import gaussian_smooth as gaussian_smooth
+from ctp_torch.ops.image.smoothing import smooth_beside as smooth_beside
 from ctp_torch.ops.image.smoothing import smooth_in_time as smooth_in_time
 from ctp_torch.ops.image.smoothing import smooth_inside as smooth_inside
 from ctp_torch.ops.image.ssim import ssim as ssim

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch import ops
+
 from ctp_torch.data.methods import METHODS
 from ctp_torch.data.provenance import Preparation
 from ctp_torch.data.series import CTPSeries
@@ -19,7 +19,7 @@ from ctp_torch.lesions.find import Lesions, find_lesions
 from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
 from ctp_torch.models.load import model_file
-from ctp_torch.pipeline.deconvolve import deconvolve
+from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Smoothing, deconvolve
 from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
@@ -56,8 +56,10 @@ class MapSettings:
     """NIfTI mask of where to make maps; the brain when None."""
     vof_scaling: bool = True
     """Scale the arterial input to the venous outflow."""
-    sigma_mm: float = 2.0
-    """Gaussian before deconvolution [mm]."""
+    sigma_mm: float | None = None
+    """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
+    smoothing: Smoothing = "beside"
+    """Whether large vessels are left out of that Gaussian (beside) or not (inside)."""
     slab_mm: float | None = None
     """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model of raw curves."""
     registration: str | None = None
@@ -99,6 +101,8 @@ class MapSettings:
             raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
         if self.registration is not None and self.registration not in REGISTRATIONS:
             raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
+        if self.smoothing not in SMOOTHINGS:
+            raise CTPError(f"unknown smoothing {self.smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
         check_choice(self.aif, "--aif")
         check_choice(self.vof, "--vof")
 
@@ -109,6 +113,11 @@ class MapSettings:
         if str(self.model).replace("-", "_") == "per_scan":
             return replace(self, model=None, method="per_scan")
         return replace(self, model=model_file(self.model))
+
+    @property
+    def width_mm(self) -> float:
+        """Of the Gaussian, as used [mm]."""
+        return SMOOTHINGS[self.smoothing] if self.sigma_mm is None else self.sigma_mm
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -286,8 +295,9 @@ def _mapped(
         maps = predict(scan, model, mask=inside, aif=aif, vof=vof, scale_by_vof=settings.vof_scaling)
         return maps, doubts + others
     maps = deconvolve(
-        scan, method_of(settings.method or _METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
-    )
+        scan, method_of(settings.method or _METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
+        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling,
+    )  # fmt: skip
     return maps, doubts + others
 
 
@@ -319,13 +329,15 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         if recipe.features == "raw":
             return used
         used |= {"features": recipe.features, "features_median": recipe.median_size}
-        sigma_mm: object = list(recipe.smoothing_mm)
+        smoothing, sigma_mm = recipe.smoothing, recipe.smoothing_mm
     else:
-        used["method"], sigma_mm = settings.method or _METHOD, settings.sigma_mm
+        used["method"] = settings.method or _METHOD
+        smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,
         "aif": name_of(settings.aif),
         "vof": name_of(settings.vof),
         "vof_scaling": settings.vof_scaling,
-        "sigma_mm": sigma_mm,
+        "smoothing": smoothing,
+        "sigma_mm": sigma_mm[0] if len(sigma_mm) == 1 else list(sigma_mm),
     }

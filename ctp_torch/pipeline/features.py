@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from ctp_torch import ops
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.provenance import MapsProvenance
 from ctp_torch.errors import QualityError
-from ctp_torch.pipeline.deconvolve import NO_VEIN, choose_vessels
+from ctp_torch.pipeline.deconvolve import NO_VEIN, choose_vessels, smooth_enhancement
 
 if TYPE_CHECKING:
     from ctp_torch.ops import VesselCurve
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from ctp_torch.pipeline.scan import Scan
 
 __all__ = ["Seen", "features_of"]
-
-
-_NOISE_CURVES = 20_000
-"""Curves that tell the noise."""
 
 
 class Seen(NamedTuple):
@@ -36,6 +31,8 @@ class Seen(NamedTuple):
     """Which artery, unless the curves are raw."""
     facts: Mapping[str, float]
     """What a recipe bounds: ``reach_s``, ``bolus_s``, ``dt_s``; empty for raw curves."""
+    artery: Tensor | None = None
+    """``(lags,)`` the arterial input as its own curves are seen; None for raw curves."""
 
 
 def features_of(
@@ -86,9 +83,11 @@ def features_of(
     try:
         onset_reach = ops.arterial_reach(own, arterial, aif_times) if int(inside.any()) else (0.0, 0.0)
         moments = ops.artery_moments(arterial, aif_times)
+        shape = ops.arterial_curves(arterial[None], aif_times, arterial, aif_times)[0]
         for curves in _at_each_width(scan, view, inside):
             mean = curves.mean(dim=0) if len(curves) else mean
-            parts.append(_seen_by(view, curves)(curves, own, arterial, aif_times))
+            make = ops.residue_features if view.features == "residue" else ops.arterial_curves
+            parts.append(make(curves, own, arterial, aif_times))
     except ValueError as error:
         raise QualityError(f"the arterial input can't be used: {error}") from error
     if view.artery_moments:
@@ -103,15 +102,7 @@ def features_of(
         times="from the artery's onset, every second",
         warnings=(NO_VEIN,) if vof is None and scale_by_vof else (),
     )
-    return Seen(TissueCurves(torch.cat(parts, dim=1), series.dt, inside, series.geometry), provenance, facts)
-
-
-def _seen_by(view: View, curves: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """What makes the features of ``curves (voxels, time)``, times, artery and its times."""
-    if view.features == "passage":
-        some = curves[:: max(1, len(curves) // _NOISE_CURVES)]
-        return partial(ops.passage_features, noise_hu=ops.curve_noise(some) if len(some) else 0.0)
-    return ops.residue_features if view.features == "residue" else ops.arterial_curves
+    return Seen(TissueCurves(torch.cat(parts, dim=1), series.dt, inside, series.geometry), provenance, facts, shape)
 
 
 def _own_times(times: Tensor, inside: Tensor) -> Tensor:
@@ -128,6 +119,6 @@ def _at_each_width(scan: Scan, view: View, inside: Tensor) -> list[Tensor]:
         volumes = ops.median_filter(volumes, view.median_size)
     listed = []
     for width in view.smoothing_mm or (0.0,):
-        smooth = volumes if width == 0 else ops.smooth_inside(volumes, inside, scan.series.geometry.spacing, width)
+        smooth = volumes if width == 0 else smooth_enhancement(scan, volumes, inside, width, view.smoothing)[0]
         listed.append(smooth[:, inside].T.contiguous())
     return listed

@@ -30,7 +30,13 @@ _WORKED_VALUES = 600
 
 @deconvolution
 def per_scan(
-    passage: Passage, *, n_curves: int = 20_000, n_centers: int = 512, alpha: float = 1.0, gamma: float = 0.5, seed: int = 0
+    passage: Passage,
+    *,
+    n_curves: int = 20_000,
+    n_centers: int = 512,
+    alpha: float = 1.0,
+    gamma: float = 0.5,
+    seed: int = 0,
 ) -> Deconvolution:
     """Perfusion by kernel ridge regression on curves of known perfusion, simulated from this very artery.
 
@@ -121,27 +127,29 @@ def _n_baseline(passage: Passage) -> int:
 
 def _targets(scan: Simulation) -> Tensor:
     """What is learned ``(voxels, targets)``: means, squares, probabilities."""
-    cbf, cbv, mtt, tmax, delay = (values[0] for values in (scan.cbf, scan.cbv, scan.mtt, scan.tmax, scan.delay))
-    listed = [cbf, cbv, mtt, tmax, delay, cbf.square(), mtt.square(), tmax.square(), (tmax > LATE_S).float()]
+    cbf, mtt, tmax = scan.cbf[0], scan.mtt[0], scan.tmax[0]
+    log_cbf, log_mtt = cbf.log(), mtt.log()  # errors count by their ratio, so that low flow is as sharp as high
+    listed = [log_cbf, log_mtt, tmax, scan.cbv[0].log(), scan.delay[0]]
+    listed += [log_cbf.square(), log_mtt.square(), tmax.square(), (tmax > LATE_S).float()]
     return torch.stack([*listed, *((cbf < flow).float() for flow in _FLOWS)], dim=1)
 
 
 def _result(predicted: Tensor, passage: Passage) -> Deconvolution:
     """The maps of what was predicted ``(voxels, targets)``."""
-    cbf, cbv, mtt, tmax, delay, *squares, late = predicted[:, :9].unbind(1)
-    means = (cbf, mtt, tmax)
+    log_cbf, log_mtt, tmax, log_cbv, delay, *squares, late = predicted[:, :9].unbind(1)
+    means = (log_cbf, log_mtt, tmax)
     sds = [(square - mean.square()).clamp_min(0.0).sqrt() for square, mean in zip(squares, means, strict=True)]
-    cbf, cbv, mtt = (values.clamp_min(0.0) for values in (cbf, cbv, mtt))
+    cbf, mtt, cbv = log_cbf.exp(), log_mtt.exp(), log_cbv.exp()
     normal = cbf[tmax < LATE_S - 2.0]
     limit = LOW_FLOW * float(normal.median()) if len(normal) else 0.0
     extra = {
-        "cbf_sd": sds[0],
-        "mtt_sd": sds[1],
+        "cbf_sd": cbf * sds[0],
+        "mtt_sd": mtt * sds[1],
         "tmax_sd": sds[2],
         "p_late": 100.0 * late.clamp(0.0, 1.0),
         "p_core": 100.0 * _between(predicted[:, 9:], limit).clamp(0.0, 1.0),
     }
-    result = Deconvolution(cbf, cbv, mtt, tmax.clamp_min(0.0), delay, sd=sds[0], extra=extra)
+    result = Deconvolution(cbf, cbv, mtt, tmax.clamp_min(0.0), delay, sd=extra["cbf_sd"], extra=extra)
     return finish(result, passage)
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURES", "LEAST_REACH_S", "PHYSICAL_RANGES", "FeatureKind", "Recipe", "View"]
 
-FeatureKind = Literal["raw", "arterial", "residue", "pca", "passage"]
+FeatureKind = Literal["raw", "arterial", "residue", "pca"]
 FEATURES: tuple[FeatureKind, ...] = get_args(FeatureKind)
-"""What a model may see of a curve: its HU frame by frame (the paper), the curve as its artery sees it, its residue, 
-the principal components of the curves as their artery sees them, or residues with numbers of the scan."""
+"""What a model may see of a curve: its HU frame by frame (the paper), the curve as its artery sees it, its residue, or
+the principal components of the curves as their artery sees them."""
 
 PHYSICAL_RANGES: Mapping[str, tuple[float, float]] = {
     "cbv": (0.0, 100.0),

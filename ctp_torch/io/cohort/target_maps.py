@@ -1,23 +1,22 @@
-"""Target maps of a patient, on the grid of the series: a console's as colour indices, others as values."""
+"""Target maps of a patient, coloured or scalar, as colour indices on the grid of the series."""
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.errors import CTPError, IncompleteSeriesError, NoSeriesError
+from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.io.cohort.cohort import CohortPatient
     from ctp_torch.io.cohort.value_maps import ValueMap
     from ctp_torch.io.color.captures import ColorMaps
 
-__all__ = ["read_target_file", "read_target_indices", "read_target_values", "target_name"]
+__all__ = ["read_target_indices", "values_on"]
 
 _TOLERANCE_MM = 1.0
 
@@ -29,6 +28,7 @@ def read_target_indices(
     ranges: Mapping[str, tuple[float, float]],
     *,
     lut: str | Path = "jet",
+    baseline: Tensor | None = None,
 ) -> Tensor:
     """The maps of a patient as indices ``(maps, z, y, x)`` int16: 0..255, -1 background, -2 no colour of the table.
 
@@ -48,16 +48,19 @@ def read_target_indices(
         quantity to the values of index 0 and 255, for scalar maps
     lut
         table of the colours: jet, siemens, asist, a file, or ``bar`` to read it from each picture
+    baseline
+        ``(z, y, x)`` [HU], the CT on that grid: coloured maps that tell no position are put in its order by the outline
+        of the head, with a warning where that isn't the order of their numbers; without it the numbers decide
 
     Raises
     ------
     IncompleteSeriesError
-        when a map is missing or doesn't lie on the slices of the series
+        when a map is missing or doesn't lie on the slices of the series, or the outlines don't decide its order
     """
     import torch
 
     from ctp_torch.io.cohort.value_maps import read_value_maps
-    from ctp_torch.io.color.captures import read_color_maps
+    from ctp_torch.io.color.read_captures import read_color_maps
 
     colored: ColorMaps | None = None
     scalar: Mapping[str, ValueMap] = {}
@@ -72,105 +75,13 @@ def read_target_indices(
             f"{path} holds no {', '.join(missing)} map (found: {', '.join(names)}); choose among those with --maps"
         )
     if colored:
-        return torch.stack([_of_colors(path, name, colored, geometry, lut) for name in quantities])
+        return torch.stack([_of_colors(path, name, colored, geometry, lut, baseline) for name in quantities])
     return torch.stack([_of_values(path, scalar[name], geometry, ranges[name]) for name in quantities])
 
 
-def read_target_values(path: Path | None, quantities: Sequence[str], geometry: Geometry, *, of: str) -> Tensor:
-    """Scalar maps as values in their units ``(maps, z, y, x)`` float32; NaN where all of them are 0 or unknown.
-
-    Parameters
-    ----------
-    path
-        folder of the maps, or None where a patient has none
-    quantities
-        which maps, in order
-    geometry
-        the grid of the series; maps on another are brought to it (nearest voxel)
-    of
-        the patient, for messages
-
-    Raises
-    ------
-    IncompleteSeriesError
-        when there is no folder, a map is missing, or it lies outside the series
-    """
-    import torch
-
-    from ctp_torch.io.cohort.value_maps import read_value_maps
-
-    if path is None:
-        raise IncompleteSeriesError(f"{of} has no truth to learn from: only digital patients have; learn their maps")
-    maps = read_value_maps(path)
-    missing = [name for name in quantities if name not in maps]
-    if missing:
-        raise IncompleteSeriesError(
-            f"{path} holds no {', '.join(missing)} map (found: {', '.join(maps)}); choose among those with --maps"
-        )
-    values = torch.stack([_values_on(path, maps[name], geometry) for name in quantities])
-    return values.masked_fill(((values == 0) | values.isnan()).all(dim=0), torch.nan)
-
-
-def read_target_file(patient: CohortPatient, pattern: str, geometry: Geometry) -> Tensor:
-    """The one NIfTI volume ``(z, y, x)`` float32 in a patient's folder whose name fits; NaN where it holds none.
-
-    Parameters
-    ----------
-    patient
-        whose folder is searched, down to the bottom: the folder named after the patient, or that of the series
-    pattern
-        file name, as ``followup.nii.gz`` or ``*_lesion-msk.nii.gz``
-    geometry
-        the grid of the series; a volume on another is brought to it (nearest voxel)
-
-    Raises
-    ------
-    IncompleteSeriesError
-        when no file fits, several do, or it lies outside the series
-    """
-    from ctp_torch.io.cohort.value_maps import ValueMap
-    from ctp_torch.io.nifti.nifti import ascending, read_volume
-
-    target_name(pattern)
-    homes = {_home(place, patient.name) for place in (patient.series_path, patient.maps_path)}
-    files = sorted({path for home in homes for path in home.rglob(pattern) if path.is_file()})
-    if len(files) != 1:
-        listing = "; ".join(str(path) for path in files[:3]) or "none"
-        raise IncompleteSeriesError(
-            f"{patient.name}: one file {pattern} is needed in {', '.join(str(home) for home in sorted(homes))}, "
-            f"found {listing}; leave this patient out or name the file more closely"
-        )
-    volume, grid = read_volume(files[0])
-    if volume.ndim != 3:
-        raise IncompleteSeriesError(f"{files[0]}: a target is one volume, this file holds {len(volume)}")
-    turned, _, grid = ascending(volume.float()[None], volume.new_zeros(1, volume.shape[0]).float(), grid)
-    return _values_on(files[0], ValueMap(target_name(pattern), turned[0], grid, ""), geometry)
-
-
-def target_name(pattern: str) -> str:
-    """What a map learned from files of that name is called: ``*_lesion-msk.nii.gz`` gives ``lesion_msk``.
-
-    Raises
-    ------
-    CTPError
-        when it is no name of a NIfTI file
-    """
-    if Path(pattern).name != pattern or not pattern.lower().endswith((".nii", ".nii.gz")):
-        raise CTPError(
-            f"--target {pattern!r}: give teacher, truth, or the name of a NIfTI file in each patient's folder"
-        )
-    stem = re.sub(r"\.nii(\.gz)?$", "", pattern.lower())
-    name = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")
-    return (name if name[:1].isalpha() else f"target_{name}")[:32].rstrip("_")
-
-
-def _home(place: Path, name: str) -> Path:
-    """The folder of a patient: the highest one above a place that is named after the patient, else the one around."""
-    named = [folder for folder in (place, *place.parents) if folder.name == name and folder.is_dir()]
-    return named[-1] if named else place.parent
-
-
-def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry, lut: str | Path) -> Tensor:
+def _of_colors(
+    path: str | Path, name: str, maps: ColorMaps, geometry: Geometry, lut: str | Path, baseline: Tensor | None
+) -> Tensor:
     """Indices of a coloured map."""
     import torch
 
@@ -185,6 +96,8 @@ def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry,
             f"{path}: the {name} map {tuple(stack.shape[:3])} doesn't lie on the slices of the series {geometry.shape};"
             " mismatched slice locations can't be learned from, leave this patient out"
         )
+    if grid is None and baseline is not None:
+        stack = _in_order(path, name, stack, baseline, geometry)
     if str(lut) != "bar":
         table = read_lut(lut)
     else:
@@ -203,18 +116,31 @@ def _of_colors(path: str | Path, name: str, maps: ColorMaps, geometry: Geometry,
     return torch.where(index < 0, index, spread)
 
 
+def _in_order(path: str | Path, name: str, stack: Tensor, baseline: Tensor, geometry: Geometry) -> Tensor:
+    """Pictures without positions in the order of the CT's slices."""
+    from ctp_torch.io.cohort.outline import order_of_slices
+
+    try:
+        order, warning = order_of_slices(stack, baseline.cpu(), geometry.spacing)
+    except IncompleteSeriesError as error:
+        raise IncompleteSeriesError(f"{path}: the {name} map: {error}") from error
+    if warning:
+        warnings.warn(f"{path}: the {name} map: {warning}", UserWarning, stacklevel=2)
+    return stack[order]
+
+
 def _of_values(path: str | Path, scalar: ValueMap, geometry: Geometry, limits: tuple[float, float]) -> Tensor:
     """Indices of a scalar map."""
     import torch
 
-    values = _values_on(path, scalar, geometry)
+    values = values_on(path, scalar, geometry)
     low, high = limits
     index = ((values - low) / (high - low) * 255).round().clamp(0, 255)
     empty = values.isnan() | (values == 0)
     return index.masked_fill(empty, -1).to(torch.int16)
 
 
-def _values_on(path: str | Path, scalar: ValueMap, geometry: Geometry) -> Tensor:
+def values_on(path: str | Path, scalar: ValueMap, geometry: Geometry) -> Tensor:
     """Values of a scalar map on the grid of the series; NaN beyond its own."""
     import torch
 

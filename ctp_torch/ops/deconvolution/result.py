@@ -113,6 +113,10 @@ def read_filtered(filters: Tensor, lags: Tensor, passage: Passage, *, residues: 
     if not residues:
         filters = torch.nn.functional.pad(filters, (0, 0, 0, -n_lags % _LANES))  # products of 31 columns are slow
     transposed = filters.to(curves).T.contiguous()  # (time, lags)
+    if torch.is_grad_enabled() and curves.requires_grad:  # gradients need memory that isn't written to again
+        k = curves @ transposed
+        kept = {"k": k, "lags": lags.to(curves)} if residues else {}
+        return from_peak(*peak_of_residue(k[:, :n_lags], lags), passage, **kept)
     slices = list(chunks(curves, len(filters)))
     k = curves.new_empty(len(curves) if residues else slices[0].stop, len(filters))
     for rows in slices:
