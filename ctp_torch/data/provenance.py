@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
+__all__ = ["Inference", "LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,19 @@ class LeftOutFiles:
     count: int
     files: tuple[str | int, ...] = ()
     """The first ones: their numbers in the order of names, or, where identity is kept, their names."""
+    cost: str = ""
+    """What the series lacks without them; empty where nothing is missed."""
+
+
+class Inference(NamedTuple):
+    """What was concluded about one axis of a series, and from what."""
+
+    axis: Literal["images", "slices", "times", "values"]
+    """Which images belong together, where their slices lie, when they were taken, what their values mean."""
+    conclusion: str
+    """A sentence."""
+    sources: tuple[str, ...] = ()
+    """The attributes it rests on, each with its resolution where that matters."""
 
 
 class MotionRecord(NamedTuple):
@@ -69,9 +82,11 @@ class Provenance:
     """Files that hold the series."""
     warnings: tuple[str, ...] = ()
     """What was inferred or is doubtful, a sentence each."""
+    inferences: tuple[Inference, ...] = ()
+    """What each axis of the series rests on."""
     left_out: tuple[LeftOutFiles, ...] = ()
     incomplete_frames: int = 0
-    """Time points left out because they lack a slice."""
+    """Time points left out because they lack a slice, or differ from the others."""
     motion: MotionRecord | None = None
     slabs: SlabRecord | None = None
     preparation: Preparation | None = None
@@ -80,7 +95,10 @@ class Provenance:
     def as_dict(self) -> dict[str, object]:
         """For JSON; what isn't known is left out."""
         plain = {name: value for name, value in vars(self).items() if value not in (None, "", 0)}
-        listed = {"warnings": list(self.warnings), "left_out": [asdict(entry) for entry in self.left_out]}
+        files = [{k: v for k, v in asdict(entry).items() if k != "cost" or v} for entry in self.left_out]
+        listed = {"warnings": list(self.warnings), "left_out": files}
+        if self.inferences:
+            listed["inferences"] = [entry._asdict() for entry in self.inferences]
         parts = {name: getattr(self, name) for name in ("motion", "slabs", "preparation")}
         return {**plain, **listed, **{name: part._asdict() for name, part in parts.items() if part is not None}}
 

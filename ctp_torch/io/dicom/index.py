@@ -5,115 +5,26 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from ctp_torch.io.dicom.amount import too_large_inflated, wrong_amount
+from ctp_torch.io.dicom.image import ImageHeader, LeftOut, PixelLayout
 from ctp_torch.io.dicom.lookup import Lookup
-from ctp_torch.io.dicom.moments import moments, orders
+from ctp_torch.io.dicom.moments import orders, times_told
 from ctp_torch.io.dicom.terms import uid_term
 from ctp_torch.io.limits import BoundedReader, dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
+__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "find_files", "hidden_images", "index_files"]
 
 _HEAD = 1 << 16
 """Bytes of a file read at once; headers of single images are shorter."""
 HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 """Pixel Data of integers, of 32-bit and of 64-bit floating point."""
-
-
-@dataclass(frozen=True, slots=True)
-class PixelLayout:
-    """Where the stored values of an image are, and how they are written."""
-
-    path: Path
-    frame: int
-    """Zero-based frame within the file."""
-    n_frames: int
-    offset: int | None
-    """First byte of uncompressed pixel data; None when a decoder must find it."""
-    length: int
-    """Bytes the file says it holds from there."""
-    transfer_syntax: str
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    samples: int
-    photometric: str
-    floating: bool = False
-    """Whether the values are floating point (32 or 64 bits), as in a Parametric Map."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageHeader:
-    """What one CT image says of itself; missing things are None or empty."""
-
-    pixels: PixelLayout
-    uid: str
-    study: str
-    series: str
-    patient: str
-    """Only compared, never shown."""
-    frame_of_reference: str
-    sop_class: str
-    modality: str
-    image_type: tuple[str, ...]
-    series_number: int | None
-    description: str
-    kernel: str
-    thickness: float | None
-    kvp: float | None
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    spacing: tuple[float, ...] | None
-    """Between rows, between columns [mm]."""
-    slope: float
-    intercept: float
-    lossy: bool
-    """Whether the pixels were once compressed with loss, which alone makes an image derived."""
-    rescaled: bool
-    """Whether the image tells slope and intercept."""
-    padding: tuple[int, int] | None
-    """Stored values from, to (inclusive) that are no measurement."""
-    moments: dict[str, float]
-    """Time source to seconds."""
-    orders: dict[str, float]
-    """Order source to a number that only sorts."""
-    vendor: str
-    model: str
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.pixels.path
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A file that is not part of the series, and why."""
-
-    path: Path
-    reason: str
-    """The kind, the same for all files of a kind."""
-    detail: str = ""
-    """What is so about this file alone."""
-    broken: bool = False
-    """Whether it is damaged, and might have belonged to the series."""
-
-    def describe(self) -> str:
-        """Path, kind and detail in one sentence."""
-        if self.detail.startswith(str(self.path)):
-            return self.detail
-        verb = "" if self.reason.startswith(("is ", "holds ")) else ":"
-        return f"{self.path}{verb} {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -155,7 +66,7 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
                 with BoundedReader(path) as stream:
                     outcome = _read_headers(path, stream)
             except OSError as error:
-                outcome = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
+                outcome = LeftOut(path, "can't be opened", error.strerror or str(error) or type(error).__name__, broken=True)
             if isinstance(outcome, LeftOut):
                 left_out.append(outcome)
             else:
@@ -293,13 +204,14 @@ def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelDat
     )
     slope, intercept = get.number("RescaleSlope"), get.number("RescaleIntercept")
     first = get.integer("PixelPaddingValue")
+    times, zones = times_told(get)
     last = get.integer("PixelPaddingRangeLimit", first)
     return ImageHeader(
         pixels=layout,
         uid=get.text("SOPInstanceUID"),
         study=get.text("StudyInstanceUID"),
         series=get.text("SeriesInstanceUID"),
-        patient=get.text("PatientID"),
+        patient=get.text("PatientID") or _person(get),
         frame_of_reference=get.text("FrameOfReferenceUID"),
         sop_class=get.text("SOPClassUID"),
         modality=get.text("Modality"),
@@ -312,13 +224,23 @@ def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelDat
         position=get.numbers("ImagePositionPatient", 3),
         orientation=get.numbers("ImageOrientationPatient", 6),
         spacing=get.numbers("PixelSpacing", 2),
+        slice_location=get.number("SliceLocation"),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
         lossy=get.text("LossyImageCompression") == "01",
         rescaled=slope is not None and intercept is not None,
+        rescale_type=get.text("RescaleType"),
         padding=None if first is None or last is None else (min(first, last), max(first, last)),
-        moments=moments(get),
+        moments=times,
+        zones=zones,
         orders=orders(get),
+        unreadable=get.unreadable,
         vendor=get.text("Manufacturer"),
         model=get.text("ManufacturerModelName"),
     )
+
+
+def _person(get: Lookup) -> str:
+    """Who it is where no Patient ID is told: name, whatever its separators and capitals, and date of birth."""
+    name = "".join(filter(str.isalnum, get.text("PatientName").casefold()))
+    return f"{name} {get.text('PatientBirthDate')}"

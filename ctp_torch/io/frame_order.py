@@ -1,0 +1,118 @@
+"""Frames that came twice, or changed places before they came: told by the values of a series alone."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["repeated_images", "swapped_frames"]
+
+_SAMPLES = 128  # rows and columns looked at
+_FEWEST = 8  # frames from which a curve has a shape
+_TISSUE_HU = (0.0, 100.0)
+_NOISES = 5.0
+_LEFT = 0.3
+"""Of the roughness that remains when the right two frames change places back."""
+_MOST_PAIRS = 3
+_NAMED = 6
+
+
+def repeated_images(hu: Tensor) -> list[str]:
+    """Sentences on images that show, bit for bit, what another image of their slice shows.
+
+    Scans have noise, so that no two images are equal; where many are, as in a made series without noise, nothing is
+    said.
+
+    Parameters
+    ----------
+    hu
+        ``(time, z, y, x)`` [HU]
+    """
+    n_frames, n_slices = hu.shape[:2]
+    if n_frames < 3:
+        return []
+    pairs: dict[tuple[int, int], list[int]] = {}
+    rows = hu.shape[2] // 2
+    for z in range(n_slices):
+        seen: dict[bytes, int] = {}
+        lines = hu[:, z, rows].contiguous().cpu().numpy()
+        for t in range(n_frames):
+            first = seen.setdefault(lines[t].tobytes(), t)
+            if first != t and lines[t].min() < lines[t].max() and bool((hu[t, z] == hu[first, z]).all()):
+                pairs.setdefault((first, t), []).append(z)
+    if not pairs or len({t for pair in pairs for t in pair}) > max(3, n_frames // 5):
+        return []
+    words = []
+    for (a, b), slices in list(pairs.items())[:_NAMED]:
+        where = "" if len(slices) == n_slices else f" in slice{'s' if len(slices) > 1 else ''} " + ", ".join(
+            map(str, slices[:_NAMED])
+        )
+        words.append(f"time points {a} and {b}{where}")
+    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    return [f"the same image, bit for bit, stands at {'; '.join(words)}{more}: one of each is a copy"]
+
+
+def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
+    """A sentence on frames that seem to have changed places.
+
+    The mean of the soft tissue runs smoothly through a bolus. Where changing two frames back takes most of its
+    roughness (the squared distances from the line between the frames before and after) away, and the two differ by more
+    than 5 times the noise that is left, they were swapped.
+
+    Parameters
+    ----------
+    hu
+        ``(time, z, y, x)`` [HU]
+    times
+        ``(time, z)`` [s]
+    """
+    n_frames = len(hu)
+    if n_frames < _FEWEST:
+        return []
+    rows, columns = max(1, hu.shape[2] // _SAMPLES), max(1, hu.shape[3] // _SAMPLES)
+    some = hu[:, :, ::rows, ::columns].flatten(1)  # (time, pixels)
+    at_rest = some[: max(3, n_frames // 8)].mean(dim=0)
+    tissue = (at_rest > _TISSUE_HU[0]) & (at_rest < _TISSUE_HU[1])
+    if int(tissue.sum()) < _SAMPLES:
+        return []
+    curve = some[:, tissue].double().mean(dim=1).cpu().numpy()
+    moments = times.double().median(dim=1).values.cpu().numpy()
+    found = _swaps(curve, moments)
+    if not found:
+        return []
+    words = ", ".join(f"time points {a} and {b}" for a, b in found)
+    return [f"{words} seem to have changed places: the brain's mean runs smoothly only the other way round"]
+
+
+def _swaps(curve: NDArray[np.float64], times: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """The pairs of frames that changed places, the clearest first; none where they don't explain the roughness."""
+    import numpy as np
+
+    every = np.array(list(combinations(range(len(curve)), 2)))
+    found: list[tuple[int, int]] = []
+    for _ in range(_MOST_PAIRS):
+        tried = np.repeat(curve[None], len(every), 0)
+        k = np.arange(len(every))
+        tried[k, every[:, 0]], tried[k, every[:, 1]] = curve[every[:, 1]], curve[every[:, 0]]
+        before, after = _roughness(curve[None], times)[0], _roughness(tried, times)
+        total = (after**2).sum(axis=1)
+        best = int(total.argmin())
+        a, b = (int(v) for v in every[best])
+        noise = 1.4826 * float(np.median(np.abs(after[best])))
+        if total[best] > _LEFT * (before**2).sum() or abs(curve[a] - curve[b]) <= _NOISES * noise:
+            break
+        found.append((a, b))
+        curve = tried[best]
+    return found
+
+
+def _roughness(curves: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far every frame lies from the line between its neighbours ``(curves, time - 2)``."""
+    share = (times[1:-1] - times[:-2]) / (times[2:] - times[:-2])
+    line: NDArray[np.float64] = curves[:, :-2] * (1 - share) + curves[:, 2:] * share
+    return curves[:, 1:-1] - line

@@ -1,0 +1,61 @@
+"""Whether values are Hounsfield units at all: seen from the values, whatever the header says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctp_torch.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+__all__ = ["check_scale"]
+
+_LOWEST_HU, _HIGHEST_HU = -1100.0, 4000.0
+"""Half of an image below the first or above the second is no head on any CT scale."""
+_NO_AIR_HU = -60.0
+_WATER_OF_OFFSET = (974.0, 1174.0)
+"""Where brain lies when 1,024 were not taken off: air at 24, no value below."""
+_SHARE = 0.1
+_SAMPLES = 64  # rows and columns looked at
+
+
+def check_scale(hu: Tensor, place: Path) -> list[str]:
+    """Sentences on values that are no Hounsfield units, or carry an offset.
+
+    Parameters
+    ----------
+    hu
+        ``(time, z, y, x)`` [HU]
+    place
+        where they come from, for the message
+
+    Raises
+    ------
+    UnreadableFileError
+        when most images lie beyond any CT scale
+    """
+    rows, columns = max(1, hu.shape[2] // _SAMPLES), max(1, hu.shape[3] // _SAMPLES)
+    some = hu[:, :, ::rows, ::columns].flatten(2)  # (time, z, pixels)
+    middle = some.median(dim=2).values
+    beyond = (middle < _LOWEST_HU) | (middle > _HIGHEST_HU)
+    n, of = int(beyond.sum()), beyond.numel()
+    if 2 * n >= of:
+        low, high = float(middle[beyond].min()), float(middle[beyond].max())
+        raise UnreadableFileError(
+            f"{place}: {n} of {of} images hold values around {low:,.0f} to {high:,.0f} HU, which no CT number is: rescale"
+            " (slope, intercept) or type of the pixels are told wrongly; export the series again"
+        )
+    warnings = []
+    if n:
+        warnings.append(f"{n} of {of} images lie beyond any CT scale (half of their values below -1,100 or above 4,000 HU)")
+    values = some[:: 1 + len(some) // 8].flatten()
+    low = float(values[:: 1 + values.numel() // 100_000].quantile(0.01)) if values.numel() else 0.0
+    share = ((values >= _WATER_OF_OFFSET[0]) & (values <= _WATER_OF_OFFSET[1])).float().mean()
+    if low > _NO_AIR_HU and float(share) >= _SHARE:
+        warnings.append(
+            f"there is no air (-1,000 HU) anywhere, the lowest values are {low:,.0f} HU: they may carry an offset of 1,024"
+        )
+    return warnings
