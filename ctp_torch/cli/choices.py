@@ -14,6 +14,7 @@ from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
+    from ctp_torch.io.dicom.image import Join
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Method, Registration
 
@@ -33,6 +34,7 @@ __all__ = [
     "name_models",
     "pick",
     "pick_duplicates",
+    "pick_join",
     "pick_maps",
     "pick_method",
     "pick_registration",
@@ -126,6 +128,12 @@ def pick_duplicates(name: str) -> Literal["refuse", "first"]:
     """What to do with several images of one slice and time."""
     table: Mapping[str, Literal["refuse", "first"]] = {"refuse": "refuse", "first": "first"}
     return pick("--duplicates", name, table)
+
+
+def pick_join(name: str | None) -> Join | None:
+    """Which identifiers don't separate images."""
+    table: Mapping[str, Join] = {"series": "series", "frame-of-reference": "frame-of-reference", "study": "study"}
+    return None if name is None else pick("--join", name, table)
 
 
 def make_model(

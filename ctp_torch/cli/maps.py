@@ -72,6 +72,7 @@ def maps(
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
+    join: reading.JoinOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
     max_unpacked: reading.MaxUnpackedOption = None,
@@ -91,7 +92,7 @@ def maps(
 
     Example: ctp-torch maps DICOM_FOLDER -o maps --formats nifti,ct,rgb,seg,sr
     """
-    repeated = choices.pick_duplicates(duplicates)
+    repeated, together = choices.pick_duplicates(duplicates), choices.pick_join(join)
     names = formats.pick_formats(write, lesions=lesions)
     from ctp_torch.io.claims import claim_folder
     from ctp_torch.pipeline.analysis import MapSettings, analyse
@@ -99,7 +100,7 @@ def maps(
 
     settings = MapSettings(
         method, model, aif, vof, mask, vof_scaling, sigma_mm, slab_mm, registration, lesions, thresholds,
-        times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
+        times, dt, uid, together, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
         str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()

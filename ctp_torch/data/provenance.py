@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Inference", "LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
+__all__ = [
+    "Inference",
+    "LeftOutFiles",
+    "MapsProvenance",
+    "MotionRecord",
+    "Preparation",
+    "Provenance",
+    "SlabRecord",
+    "Vessel",
+]
 
 
 @dataclass(frozen=True)
