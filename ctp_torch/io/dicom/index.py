@@ -19,7 +19,16 @@ from ctp_torch.io.limits import BoundedReader, dicom_damage
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["ARCHIVE", "HIDDEN", "ImageHeader", "LeftOut", "find_files", "hidden_images", "index_files"]
+__all__ = [
+    "ARCHIVE",
+    "HIDDEN",
+    "ImageHeader",
+    "LeftOut",
+    "find_files",
+    "hidden_images",
+    "index_files",
+    "looks_like_dicom",
+]
 
 _HEAD = 1 << 16
 """Bytes of a file read at once; headers of single images are shorter."""
@@ -45,6 +54,12 @@ def hidden_images(folder: Path) -> list[LeftOut]:
 def _is_hidden(path: Path, folder: Path) -> bool:
     """Whether the name of the file, or of a folder below the one searched, begins with a dot."""
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with a preamble or without."""
+    head = _start_of(path)
+    return head[128:] == b"DICM" or _starts_like_dicom(head)
 
 
 def _start_of(path: Path) -> bytes:
