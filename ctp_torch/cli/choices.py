@@ -56,6 +56,7 @@ __all__ = [
     "split_names",
     "split_numbers",
     "suggestion",
+    "view_words",
 ]
 
 T = TypeVar("T")
@@ -176,6 +177,18 @@ def pick_view(
     except ValueError as error:
         raise CTPError(f"--features {features}: {error}") from error
     return view
+
+
+def view_words(view: View) -> str:
+    """The options that name a view; nothing for the paper's."""
+    if view.features == "raw":
+        return "" if view.median_size == 3 else f"--median {view.median_size} "
+    widths = ",".join(f"{width:g}" for width in view.smoothing_mm) or "0"
+    moments = "--artery-moments " if view.artery_moments else ""
+    return (
+        f"--features {view.features} --smoothing-mm {widths} --smoothing {view.smoothing} --median {view.median_size} "
+        f"{moments}"
+    )
 
 
 def split_numbers(option: str, text: str) -> tuple[float, ...]:
