@@ -115,7 +115,7 @@ def train(
     if (cohort is None) != (target == _PHYSICS):
         raise CTPError("give the folder of a cohort, or --target physics, which needs none; not both")
     if cohort is None:
-        _train_on_simulated(output, None if model is None else regressor, registration, seed, place, force=force)
+        _train_on_simulated(output, None if model is None else regressor, seed, place, force=force)
         return
     beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
     console.claim_file(output, *beside, force=force, inputs=(cohort,))
@@ -141,7 +141,7 @@ def train(
 
 
 def _train_on_simulated(
-    output: Path, regressor: Regressor | None, registration: str, seed: int, place: torch.device, *, force: bool
+    output: Path, regressor: Regressor | None, seed: int, place: torch.device, *, force: bool
 ) -> None:
     """The physics student: curves simulated over many arteries, a model, one file."""
     from ctp_torch.learning.physics import physics_network, simulate_set, train_physics
@@ -151,7 +151,7 @@ def _train_on_simulated(
     console.say("simulating curves of known perfusion")
     data = simulate_set(seed=seed, device=place)
     console.say(f"fitting {regressor} on {len(data.features):,} curves")
-    recipe = train_physics(data, regressor, registration=registration)
+    recipe = train_physics(data, regressor)
     facts = {"target": _PHYSICS, "samples": len(data.features), "seed": seed}
     with console.delivered(output) as folder:
         regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": facts})

@@ -287,7 +287,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration, raw = settings.registration or recipe.registration, recipe.features == "raw"
+        registration, raw = settings.registration or recipe.aligned_by, recipe.features == "raw"
         thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
         return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
