@@ -16,6 +16,7 @@ from ctp_torch.errors import CTPError
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Method, Registration, Smoothing
+    from ctp_torch.pipeline.denoise import Denoiser
     from ctp_torch.pipeline.recipe import View
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SigmaOption",
     "SmoothingOption",
     "WidthsOption",
+    "as_denoiser",
     "as_method",
     "as_model",
     "as_registration",
@@ -42,6 +44,7 @@ __all__ = [
     "make_model",
     "name_models",
     "pick",
+    "pick_denoiser",
     "pick_duplicates",
     "pick_maps",
     "pick_method",
@@ -96,6 +99,7 @@ def _find_early(what: str, known: Iterable[str]) -> Callable[[str | None], str |
 
 as_method, as_model = _find_early("method", METHODS), _find_early("model", MODELS)
 as_registration = _find_early("registration", REGISTRATIONS)
+as_denoiser = _find_early("way to denoise", ("none", "bilateral", "low-rank", "noise2noise"))
 as_smoothing = _find_early("smoothing", SMOOTHINGS)
 
 RegistrationOption = Annotated[
@@ -218,6 +222,14 @@ def split_names(option: str, what: str, text: str, known: Sequence[str]) -> tupl
         problem = ", ".join(unknown) or "(none given)"
         raise CTPError(f"{option} {text!r}: unknown {what} {problem}; known: {', '.join(known)}")
     return names
+
+
+def pick_denoiser(name: str) -> Denoiser:
+    """The way to take noise out."""
+    table: Mapping[str, Denoiser] = {
+        "none": "none", "bilateral": "bilateral", "low-rank": "low-rank", "noise2noise": "noise2noise",
+    }  # fmt: skip
+    return pick("--denoise", name, table)
 
 
 def pick_duplicates(name: str) -> Literal["refuse", "first"]:

@@ -105,10 +105,15 @@ def _checked(source: CTPSeries, path: Path, uid: str | None) -> Quality:
 def _line(value: object) -> str:
     """A value on one line, or a list of sentences on lines of their own."""
     if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-        value = [_left_out(**entry) for entry in value]
+        value = [_left_out(**entry) if "reason" in entry else _inferred(**entry) for entry in value]
     if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
         return ("\n" + " " * 21).join(value)
     return str(value)
+
+
+def _inferred(axis: str, conclusion: str, sources: Sequence[str]) -> str:
+    """What was concluded, and from what."""
+    return f"{axis}: {conclusion}" + (f" ({', '.join(sources)})" if sources else "")
 
 
 def _left_out(reason: str, count: int, files: Sequence[str | int]) -> str:

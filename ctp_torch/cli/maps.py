@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,11 +53,20 @@ RegistrationOption = Annotated[
         callback=choices.as_registration,
     ),
 ]
+DenoiseOption = Annotated[
+    str,
+    typer.Option(
+        help="Take noise out first, for low doses: none, bilateral, low-rank, noise2noise.",
+        metavar="NAME",
+        callback=choices.as_denoiser,
+    ),
+]
 LesionsOption = Annotated[bool, typer.Option(help="Measure core, hypoperfusion and penumbra too.")]
 ReportOption = Annotated[
     bool, typer.Option(help="Write report.html too: a page to look through the scan and its maps.")
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse a series that fails quality control.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print volumes, warnings and paths as JSON.")]
 ProfileOption = Annotated[bool, typer.Option("--profile", help="Print where the time went.")]
 
 
@@ -72,6 +82,7 @@ def maps(
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
     slab_mm: SlabOption = None,
+    denoise: DenoiseOption = "none",
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
     thresholds: ThresholdsOption = None,
@@ -87,6 +98,7 @@ def maps(
     keep_identity: formats.KeepIdentityOption = False,
     strict: StrictOption = False,
     profile: ProfileOption = False,
+    as_json: JsonOption = False,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -107,18 +119,28 @@ def maps(
     from ctp_torch.report.analysis import results_folder, write_analysis
 
     settings = MapSettings(
-        method, model, aif, vof, mask, vof_scaling, sigma_mm, choices.pick_smoothing(smoothing), slab_mm, registration,
-        lesions, thresholds, times, dt, uid, drop_incomplete, repeated, strict, max_unpacked, keep_identity,
-        str(console.pick_device(device)),
+        method, model, aif, vof, mask, vof_scaling, sigma_mm, choices.pick_smoothing(smoothing), slab_mm,
+        choices.pick_denoiser(denoise), registration, lesions, thresholds, times, dt, uid, drop_incomplete, repeated,
+        strict, max_unpacked, keep_identity, str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)
     with claim_folder(place, force=force, inputs=(series, *settings.files)) as claim:
-        analysis = analyse(series, settings)
+        analysis = analyse(series, settings, progress=console.note)
         formats.warn_anonymous(series, names)
         write_analysis(analysis, claim, formats=names, report=report, bids=bids)
+    if as_json:
+        console.say(json.dumps(_summary(analysis, place), indent=1))
+        return
     for line in _words(analysis, place, profile=profile, look="report.html" if report else "montage.png"):
         console.say(line)
+
+
+def _summary(analysis: Analysis, place: Path) -> dict[str, object]:
+    """Volumes, warnings and where the maps lie, for a machine."""
+    lesions = None if analysis.lesions is None else analysis.lesions.summary()
+    files = sorted(str(path) for path in place.iterdir() if path.is_file() and not path.name.startswith("."))
+    return {"lesions": lesions, "warnings": list(analysis.warnings), "folder": str(place), "files": files}
 
 
 def _words(analysis: Analysis, place: Path, *, profile: bool, look: str) -> list[str]:

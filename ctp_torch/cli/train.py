@@ -26,6 +26,8 @@ __all__ = ["train"]
 
 _PIXELS, _IMPORTANCE, _FOLDS = ".pixels.json", ".importance.png", ".folds.csv"
 """Endings of what lies beside a model."""
+_FEW_ARTERIES = 10
+"""Patients below this number make a model that takes an artery's moments for a name."""
 _TARGETS = ("teacher", "truth")
 """Targets that aren't the name of a file."""
 _PHYSICS = "physics"
@@ -122,7 +124,7 @@ def train(
     if (cohort is None) != (target == _PHYSICS):
         raise CTPError("give the folder of a cohort, or --target physics, which needs none; not both")
     if cohort is None:
-        _train_on_simulated(output, None if model is None else regressor, registration, seed, place, force=force)
+        _train_on_simulated(output, None if model is None else regressor, seed, place, force=force)
         return
     beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
     console.claim_file(output, *beside, force=force, inputs=(cohort,))
@@ -150,7 +152,7 @@ def train(
 
 
 def _train_on_simulated(
-    output: Path, regressor: Regressor | None, registration: str, seed: int, place: torch.device, *, force: bool
+    output: Path, regressor: Regressor | None, seed: int, place: torch.device, *, force: bool
 ) -> None:
     """The physics student: curves simulated over many arteries, a model, one file."""
     from ctp_torch.learning.physics import physics_network, simulate_set, train_physics
@@ -160,7 +162,7 @@ def _train_on_simulated(
     console.say("simulating curves of known perfusion")
     data = simulate_set(seed=seed, device=place)
     console.say(f"fitting {regressor} on {len(data.features):,} curves")
-    recipe = train_physics(data, regressor, registration=registration)
+    recipe = train_physics(data, regressor)
     facts = {"target": _PHYSICS, "samples": len(data.features), "seed": seed}
     with console.delivered(output) as folder:
         regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": facts})
@@ -257,16 +259,22 @@ def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: i
 def _prune(files: list[Path]) -> list[Path]:
     """The patients that quality control has nothing against; says who is left out, and why."""
     from ctp_torch.learning.prepared import PreparedPatient
+    from ctp_torch.pipeline.recipe import LEAST_REACH_S
 
     kept = []
     for file in files:
         patient = PreparedPatient.load(file)
-        if patient.flags:
+        reach = patient.facts.get("reach_s", LEAST_REACH_S)
+        if reach < LEAST_REACH_S:
+            console.warn(f"{patient.name} is left out: the scan ends {reach:.1f} s after the artery's onset")
+        elif patient.flags:
             console.warn(f"{patient.name} is left out (--keep-all keeps it): {'; '.join(patient.flags)}")
         else:
             kept.append(file)
     if not kept:
         raise QualityError("no training patient passed quality control; see ctp-torch qc, or give --keep-all")
+    if PreparedPatient.load(kept[0]).view.artery_moments and len(kept) < _FEW_ARTERIES:
+        console.warn(f"{len(kept)} patients have too few arteries to learn their moments: leave --artery-moments out")
     return kept
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
 
-__all__ = ["BOUNDED", "ENDS", "OWN_SCHEME", "QUANTITIES", "PerfusionMaps", "Quantity"]
+__all__ = ["BOUNDED", "ENDS", "OWN_SCHEME", "QUANTITIES", "PerfusionMaps", "Quantity", "in_order", "named_quantity"]
 
 OWN_SCHEME = "99CTPTORCH"
 """Coding scheme of what DICOM has no code for."""
@@ -79,6 +80,27 @@ QUANTITIES: Mapping[str, Quantity] = {
 """rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""
 
 
+def named_quantity(name: str) -> Quantity:
+    """The quantity of that name; one that isn't in the table is what a model learned from files named like it.
+
+    Raises
+    ------
+    ValueError
+        for what can't be the name of a map
+    """
+    if name in QUANTITIES:
+        return QUANTITIES[name]
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
+        raise ValueError(f"unknown quantity {name!r}; known are {', '.join(QUANTITIES)}")
+    return Quantity(name, "", "1", (0.0, 1.0), (name.upper()[:16], f"Learned {name}"), OWN_SCHEME)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of maps, each once, in the order of the table; learned ones follow."""
+    given = list(dict.fromkeys(names))
+    return [name for name in QUANTITIES if name in given] + [name for name in given if name not in QUANTITIES]
+
+
 @dataclass(frozen=True, repr=False)
 class PerfusionMaps:
     """Maps ``(z, y, x)`` by quantity, in the units of ``QUANTITIES``, with the mask they are valid in."""
@@ -95,8 +117,7 @@ class PerfusionMaps:
     def __post_init__(self) -> None:
         """Refuse unknown names and maps on another grid."""
         for name, volume in {**self.values, "mask": self.mask}.items():
-            if name != "mask" and name not in QUANTITIES:
-                raise ValueError(f"unknown quantity {name!r}; known are {', '.join(QUANTITIES)}")
+            named_quantity(name)
             if tuple(volume.shape) != self.geometry.shape:
                 raise ValueError(f"map {name!r} is {tuple(volume.shape)}, the grid is {self.geometry.shape}")
 

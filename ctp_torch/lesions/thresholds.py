@@ -26,6 +26,9 @@ class Thresholds:
     """Core: CBV below this fraction of the normal CBV too; 0 doesn't ask."""
     mirror_mm: float = 0.0
     """Normal is the mirrored place, both sides smoothed by a Gaussian of this [mm]; 0: the median of the reference."""
+    tissue_mm: float = 0.0
+    """Normal is what tissue of the same density holds, and half of it what the mirrored place holds, all smoothed by a
+    Gaussian of this [mm]; 0 takes ``mirror_mm``'s word."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
     reduced_rcbf: float = 0.0
@@ -69,7 +72,7 @@ class Thresholds:
     @property
     def _normal(self) -> str:
         """What flow is measured against, in words."""
-        return "the other side" if self.mirror_mm else "normal"
+        return "such tissue" if self.tissue_mm else "the other side" if self.mirror_mm else "normal"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
@@ -103,7 +106,8 @@ class Thresholds:
                 "where flow is reduced, less delay is enough: reduced_tmax must lie between 0 and tmax, got "
                 f"{self.reduced_tmax} and {self.tmax} s"
             )
-        if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm) < 0:
+        sizes = (self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm, self.tissue_mm)
+        if min(sizes) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")
 
 

@@ -19,6 +19,7 @@ from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, read_thresh
 from ctp_torch.models import load_model
 from ctp_torch.models.load import model_file
 from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Smoothing, deconvolve
+from ctp_torch.pipeline.denoise import DENOISERS, Denoiser, denoise
 from ctp_torch.pipeline.intervals import Intervals
 from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
@@ -62,6 +63,8 @@ class MapSettings:
     """Whether large vessels are left out of that Gaussian (beside) or not (inside)."""
     slab_mm: float | None = None
     """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model of raw curves."""
+    denoise: Denoiser = "none"
+    """How noise is taken out before anything is measured, for low doses: bilateral, low-rank, noise2noise or none."""
     registration: str | None = None
     """torch, simpleitk or none; the model's, else torch, when None."""
     lesions: bool = True
@@ -101,6 +104,8 @@ class MapSettings:
             raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
         if self.registration is not None and self.registration not in REGISTRATIONS:
             raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
+        if self.denoise not in DENOISERS:
+            raise CTPError(f"unknown way to denoise {self.denoise!r}; choose among {', '.join(DENOISERS)}")
         if self.smoothing not in SMOOTHINGS:
             raise CTPError(f"unknown smoothing {self.smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
         check_choice(self.aif, "--aif")
@@ -225,6 +230,9 @@ def analyse(
         slab_mm=thickness,
         progress=watch.lap,
     )  # fmt: skip
+    if settings.denoise != "none" and not isinstance(source, Scan):
+        scan = denoise(scan, settings.denoise)
+        watch.lap("denoising")
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
     maps, doubts = _mapped(scan, series, settings, inside, model)
@@ -276,7 +284,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration, raw = settings.registration or recipe.registration, recipe.features == "raw"
+        registration, raw = settings.registration or recipe.aligned_by, recipe.features == "raw"
         thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
         return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
@@ -331,6 +339,7 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         "registration": done.registration,
         "motion_through_plane": "left" if origin.motion is None else origin.motion.through_plane,
         "median_size": done.median_size,
+        **({} if done.denoise == "none" else {"denoise": done.denoise}),
         "slab_mm": thickness,
         "mask": "brain" if settings.mask is None else name_of(settings.mask),
     }

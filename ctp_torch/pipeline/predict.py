@@ -102,8 +102,8 @@ def prepare_by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
     """A series as read made ready; one that was prepared stays as it is, to be checked."""
     if series.provenance.preparation is not None:
         return Scan(series, None, locate(series))
-    if recipe.registration not in REGISTRATIONS:
+    if recipe.aligned_by not in REGISTRATIONS:
         raise ModelMismatchError(f"the model's registration {recipe.registration!r} is unknown; update ctp_torch")
-    registration = REGISTRATIONS[recipe.registration]
+    registration = REGISTRATIONS[recipe.aligned_by]
     slab_mm = 0.0 if recipe.features == "raw" else SLAB_MM  # pixels that a model of raw curves learned are as thin
     return prepare(series, registration=registration, median_size=recipe.view.prepared_median, slab_mm=slab_mm)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import ENDS, QUANTITIES
+from ctp_torch.data.maps import ENDS, named_quantity
 from ctp_torch.data.methods import METHODS
 from ctp_torch.io.claims import claim_folder
 from ctp_torch.io.delivery import Claim
@@ -188,7 +188,7 @@ def _derivation(analysis: Analysis) -> Derivation:
 
 def _shown(analysis: Analysis) -> Mapping[str, tuple[float, float]]:
     """Quantity to display range."""
-    return analysis.ranges or {name: QUANTITIES[name].display for name in analysis.maps.values if name != "ttp"}
+    return analysis.ranges or {name: named_quantity(name).display for name in analysis.maps.values if name != "ttp"}
 
 
 def _write_pictures(folder: Path, analysis: Analysis) -> None:
@@ -247,7 +247,7 @@ def _record(analysis: Analysis) -> dict[str, object]:
             **series.provenance.as_dict(),
         },
         "maps": {
-            "units": {name: QUANTITIES[name].unit for name in analysis.maps.values},
+            "units": {name: named_quantity(name).unit for name in analysis.maps.values},
             **analysis.maps.provenance.as_dict(),
         },
         "quality": analysis.scan.quality.as_dict(),

@@ -189,7 +189,9 @@ def twelve_unsigned_bits_told_signed(folder):
 def hounsfield_units_by_any_name(folder):
     """Rescale Type in small letters, unspecified or missing."""
     scan = Scan(n_frames=6)
-    scan.each(lambda d, t, z: setattr(d, "RescaleType", ("hu", "US", "", "Hounsfield Units", "HU ", "H.U.")[t])).save(folder)
+    scan.each(lambda d, t, z: setattr(d, "RescaleType", ("hu", "US", "", "Hounsfield Units", "HU ", "H.U.")[t])).save(
+        folder
+    )
     return as_told(scan)
 
 
