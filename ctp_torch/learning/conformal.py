@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,6 +37,8 @@ __all__ = ["LeftOut", "calibrate_intervals", "intervals_from", "predict_left_out
 
 _MOST_VOXELS = 20_000
 """Of a patient, for the bands."""
+_FEWEST_KNOWN = 5
+"""Scans from which on it can be told whether another lies among them."""
 
 
 class LeftOut(NamedTuple):
@@ -62,7 +64,7 @@ def calibrate_intervals(
     thresholds: Thresholds | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    track: Callable[[Sequence[int]], Sequence[int]] = lambda items: items,
+    track: Callable[[Sequence[int]], Iterable[int]] = lambda items: items,
 ) -> Intervals:
     """Bands that hold a share of ``level`` of the voxels in that share of new patients, at the least.
 
@@ -128,7 +130,8 @@ def predict_left_out(
     seed
         of the voxels, where there are more than 20,000
     """
-    values = {n: v.cpu() for n, v in recipe.values(model.predict(recipe.scale(patient.curves.to(model.device)))).items()}
+    outputs = model.predict(recipe.scale(patient.curves.to(model.device))).cpu()  # (voxels, targets)
+    values = recipe.values(outputs)
     valid = patient.valid[patient.brain]  # (voxels,) of the brain
     targets = {name: patient.targets[i][patient.brain] for i, name in enumerate(patient.quantities)}
     truth = {name: _physical(targets[name].float(), recipe, name) for name in values}
@@ -155,7 +158,10 @@ def intervals_from(left_out: Sequence[LeftOut], *, level: float, thresholds: Thr
         bands={name: _band(name, left_out, level) for name in quantities},
         volumes=volume_margins(measured, level),
         thresholds=asdict(thresholds) if measured else {},
-        known={name: _neighbourhood([one.signatures[name] for one in left_out]) for name in left_out[0].signatures},
+        known={
+            name: _neighbourhood([one.signatures[name] for one in left_out])
+            for name in (left_out[0].signatures if len(left_out) >= _FEWEST_KNOWN else ())
+        },
     )
 
 

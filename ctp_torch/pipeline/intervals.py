@@ -124,9 +124,9 @@ class Intervals:
             raise ValueError(f"level {self.level} over {self.patients} patients")
         for name, band in self.bands.items():
             sizes = {len(band.knots), len(band.low), len(band.high)}
-            numbers = [*band.knots, *band.low, *band.high, band.margin]
+            finite = all(map(math.isfinite, [*band.knots, *band.low, *band.high, band.margin]))
             ascend = list(band.knots) == sorted(band.knots)
-            if name not in BOUNDED or len(sizes) != 1 or 0 in sizes or not ascend or not all(map(math.isfinite, numbers)):
+            if name not in BOUNDED or len(sizes) != 1 or 0 in sizes or not ascend or not finite:
                 raise ValueError(f"the band of {name}")
         for name, one in self.known.items():
             numbers = [*one.mean, *one.variances, one.rest, one.limit, *(v for row in one.axes for v in row)]
@@ -201,7 +201,8 @@ def answers_signature(values: Mapping[str, Tensor]) -> Tensor:
 
 
 def _band(parts: Mapping[str, Any]) -> Band:
-    return Band(*(tuple(map(float, parts[name])) for name in ("knots", "low", "high")), margin=float(parts["margin"]))
+    knots, low, high = (tuple(map(float, parts[name])) for name in ("knots", "low", "high"))
+    return Band(knots, low, high, float(parts["margin"]))
 
 
 def _neighbourhood(parts: Mapping[str, Any]) -> Neighbourhood:

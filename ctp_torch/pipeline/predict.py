@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
-__all__ = ["features", "predict"]
+__all__ = ["features", "predict", "prepare_by_recipe"]
 
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:
@@ -75,7 +75,7 @@ def predict(
     series = scan.series if isinstance(scan, Scan) else scan
     recipe.check(series.n_frames, series.dt)
     if isinstance(scan, CTPSeries):
-        scan = _by_recipe(scan, recipe)
+        scan = prepare_by_recipe(scan, recipe)
     series = scan.series
     recipe.check_preparation(series.provenance.preparation, series.provenance.slabs)
     seen = features_of(scan, recipe.view, aif=aif, vof=vof, mask=mask, scale_by_vof=scale_by_vof)
@@ -91,14 +91,14 @@ def predict(
 
 
 def _bounded(intervals: Intervals, values: Mapping[str, Tensor], seen: Seen) -> tuple[dict[str, Tensor], list[str]]:
-    """Relative flow and both ends of all intervals; where the scan is a stranger's, the relative flow and why no ends."""
+    """Relative flow and both ends of all intervals; of a stranger's scan no ends, and why."""
     flow = relative_flow(values)
     more = {} if flow is None else {"relative_cbf": flow}
     strange = intervals.outside({"answers": answers_signature(values), "artery": seen.artery})
     return (more, strange) if strange else ({**more, **intervals.ends({**values, **more})}, [])
 
 
-def _by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
+def prepare_by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
     """A series as read made ready; one that was prepared stays as it is, to be checked."""
     if series.provenance.preparation is not None:
         return Scan(series, None, locate(series))
