@@ -34,7 +34,7 @@ SAMPLES = 12_000
 CONDITIONS = ("as scanned", "bolus 1.6 x", "frames every 2 s", "45 s", "quarter dose")
 TEACHER, SMOOTHED = "teacher: csvd, 2 mm inside", "teacher, 2 px more"
 PHYSICS, STACK, BASELINE = "physics, comes along", "stack", "teacher's maps at 3 widths, network"
-SLOW = 4
+SLOW = 2
 """Patients of a seed that the slow contenders are tried on too."""
 MINIMUM = 100
 """Voxels of a lesion that make a patient's error in it."""
@@ -71,13 +71,11 @@ def smoothed(maps):
     return type(maps)(values, maps.mask, maps.geometry, maps.provenance)
 
 
-def teacher_numbers(scan):
+def teacher_numbers(scan, console):
     """The teacher's maps at three widths: ``(voxels, 12)``."""
-    listed = []
-    for width in (2.0, 4.0, 8.0):
-        maps = pipeline.deconvolve(scan, partial(ops.csvd, threshold=0.1), sigma_mm=width, smoothing="inside")
-        listed += [maps[name][maps.mask] for name in MAPS]
-    return torch.stack(listed, dim=1)
+    method, listed = partial(ops.csvd, threshold=0.1), [console]
+    listed += [pipeline.deconvolve(scan, method, sigma_mm=width, smoothing="inside") for width in (4.0, 8.0)]
+    return torch.stack([maps[name][maps.mask] for maps in listed for name in MAPS], dim=1)
 
 
 def tissue_of(scan, truth):
@@ -106,7 +104,7 @@ def train_second_stages():
         weights = torch.where(lesion, 0.5 / lesion.sum().clamp_min(1), 0.5 / (~lesion).sum().clamp_min(1))
         chosen = inside[torch.multinomial(weights, SAMPLES // len(TRAINING), replacement=True, generator=generator)]
         features.append(features_of(scan, view).tissue.values[chosen])
-        numbers.append(teacher_numbers(scan)[chosen])
+        numbers.append(teacher_numbers(scan, teacher(scan))[chosen])
         targets.append(torch.stack([truth.maps[name][scan.anatomy.brain][chosen] for name in MAPS], dim=1))
     data = TrainingSet(torch.cat(features), torch.cat(targets), {}, 1.0, MAPS, {})
     ends = {name: PHYSICAL_RANGES[name] for name in MAPS}
@@ -118,20 +116,20 @@ def train_second_stages():
 
 
 def all_maps(scan, stack, baseline, *, every):
-    """Name to maps of a scan, by all contenders; ``every`` asks for those too that take long."""
+    """Name to maps of a scan, by all contenders; ``every`` asks for those too that take long, ``baseline`` may be None."""
     console = teacher(scan)
-    answers = baseline.predict(teacher_numbers(scan))
-    volumes = {}
-    for i, name in enumerate(MAPS):
-        volumes[name] = torch.zeros_like(console[name])
-        volumes[name][console.mask] = answers[:, i].clamp_min(0.0)
     listed = {
         TEACHER: console,
         SMOOTHED: smoothed(console),
         PHYSICS: pipeline.predict(scan, models.load_model("physics")),
         STACK: pipeline.predict(scan, stack),
-        BASELINE: type(console)(volumes, console.mask, console.geometry),
     }
+    if baseline is not None:
+        answers = baseline.predict(teacher_numbers(scan, console))
+        volumes = {name: torch.zeros_like(console[name]) for name in MAPS}
+        for i, name in enumerate(MAPS):
+            volumes[name][console.mask] = answers[:, i].clamp_min(0.0)
+        listed[BASELINE] = type(console)(volumes, console.mask, console.geometry)
     if every:
         listed["csvd as today"] = pipeline.deconvolve(scan)
         listed["physics, per scan"] = pipeline.deconvolve(scan, per_scan, sigma_mm=2.0)
@@ -177,7 +175,7 @@ def summary(rows):
         text[name] = {
             "mean": {key: bootstrap_mean([row["scores"][name][key] for row in rows])._asdict() for key in keys}
         }
-        for against in (one for one in (TEACHER, SMOOTHED, BASELINE) if one != name):
+        for against in (one for one in (TEACHER, SMOOTHED, BASELINE) if one != name and one in rows[0]["scores"]):
             shared = [key for key in keys if key in rows[0]["scores"][against]]
             differences = {
                 key: [row["scores"][name][key] - row["scores"][against][key] for row in rows] for key in shared
@@ -196,7 +194,8 @@ def run_score(arguments):
         rows = []
         for seed, index in patients:
             scan, truth = scanned(seed, index, condition)
-            listed = all_maps(scan, stack, baseline, every=condition == CONDITIONS[0] and index < SLOW)
+            beside = baseline if condition in CONDITIONS[:2] else None
+            listed = all_maps(scan, stack, beside, every=condition == CONDITIONS[0] and index < SLOW)
             scores = {n: score(m, scan, truth, delineated=n in (TEACHER, PHYSICS, STACK)) for n, m in listed.items()}
             rows.append({"seed": seed, "index": index, "scores": scores})
             print(condition, seed, index, {n: round(one["cbf mae"], 2) for n, one in scores.items()}, flush=True)
