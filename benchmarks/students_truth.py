@@ -116,7 +116,7 @@ def train_second_stages():
 
 
 def all_maps(scan, stack, baseline, *, every):
-    """Name to maps of a scan, by all contenders; ``every`` asks for those too that take long, ``baseline`` may be None."""
+    """Name to maps of a scan, by all contenders; ``every`` asks for those that take long."""
     console = teacher(scan)
     listed = {
         TEACHER: console,
