@@ -81,8 +81,7 @@ def tune(
     for gamma, row in zip(widths, mean.tolist(), strict=True):
         console.say(f"{gamma:>13g}" + "".join(f"{value:>10.4f}" for value in row))
     g, a = divmod(int(mean.argmax()), len(penalties))
-    seen = "" if view.features == "raw" else f"--features {view.features} "
-    best = f"{seen}--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
+    best = f"{choices.view_words(view)}--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
     console.say(f"best: ctp-torch train {cohort} -o MODEL.safetensors --model krr {best}")
 
 

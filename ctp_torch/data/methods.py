@@ -45,7 +45,11 @@ METHODS: Mapping[str, DeconvolutionMethod] = {
     "per_scan": _own(
         "PER_SCAN",
         "kernel ridge regression on curves simulated from the scan's own artery",
-        "cbf_sd", "mtt_sd", "tmax_sd", "p_late", "p_core",
+        "cbf_sd",
+        "mtt_sd",
+        "tmax_sd",
+        "p_late",
+        "p_core",
     ),
     "max_slope": _own("MAX_SLOPE", "maximum slope, no deconvolution"),
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe
+from ctp_torch.pipeline.recipe import ANY_REGISTRATION, PHYSICAL_RANGES, Recipe
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
@@ -88,9 +88,7 @@ def physics_network(seed: int = 0) -> Regressor:
     return Network([96, 96], steps=8000, batch_size=512, learning_rate=3e-3, seed=seed)
 
 
-def train_physics(
-    data: SimulatedSet, regressor: Regressor, *, registration: str = "torch", smoothing_mm: float = _SMOOTHING_MM
-) -> Recipe:
+def train_physics(data: SimulatedSet, regressor: Regressor, *, smoothing_mm: float = _SMOOTHING_MM) -> Recipe:
     """Fit a regressor to simulated curves; the recipe that its file carries.
 
     Parameters
@@ -99,8 +97,6 @@ def train_physics(
         from `simulate_set`
     regressor
         any of `ctp_torch.models`; fitted in place
-    registration
-        of the scans that it will see, by name
     smoothing_mm
         Gaussian in the plane that these are smoothed by, beside their vessels [mm]
     """
@@ -109,7 +105,7 @@ def train_physics(
         frames=data.features.shape[1],
         dt=1.0,
         targets={name: PHYSICAL_RANGES[name] for name in PHYSICS_TARGETS},
-        registration=registration,
+        registration=ANY_REGISTRATION,
         median_size=1,
         feature_mean=tuple(mean.tolist()),
         feature_sd=tuple(sd.clamp_min(1e-12).tolist()),
@@ -134,4 +130,3 @@ def _draw_times(generator: torch.Generator) -> Tensor:
         times = torch.arange(0.0, _SCAN_S[0] * (_SCAN_S[1] / _SCAN_S[0]) ** length, dt, dtype=torch.float64)
         if float(times[-1]) - max(4.0, 3 * dt) >= 18.0:
             return times
-

@@ -57,6 +57,7 @@ def prepare_all(
     view: View | None = None,
     target: str = "teacher",
     late: bool = False,
+    lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Path]:
@@ -68,12 +69,13 @@ def prepare_all(
         of one cohort
     folder
         where the files go; one folder for one cohort and registration, whatever the models see and learn
-    quantities, registration, view, target, late, check, device
+    quantities, registration, view, target, late, lesions, check, device
         as in `ctp_torch.learning.prepared.prepare`
     """
     folder.mkdir(parents=True, exist_ok=True)
     view = view or View()
-    what = "" if (view, target, late) == (View(), "teacher", False) else f"{view.key} {target} {late}"
+    usual = (view, target, late, lesions) == (View(), "teacher", False, False)
+    what = "" if usual else f"{view.key} {target} {late} {lesions}"
     tail = "-" + hashlib.sha256(what.encode()).hexdigest()[:12] if what else ""
     for patient in patients:
         path = folder / f"{patient.name}{tail}.safetensors"
@@ -85,6 +87,7 @@ def prepare_all(
                 view=view,
                 target=target,
                 late=late,
+                lesions=lesions,
                 check=check,
                 device=device,
             )

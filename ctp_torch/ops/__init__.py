@@ -29,6 +29,7 @@ from ctp_torch.ops.compute.memory import in_row_blocks as in_row_blocks
 from ctp_torch.ops.deconvolution.bayes import bayesian as bayesian
 from ctp_torch.ops.deconvolution.box import box_nlr as box_nlr
 from ctp_torch.ops.deconvolution.capillary import maximum_oxygen_extraction as maximum_oxygen_extraction
+from ctp_torch.ops.deconvolution.completion import seen_share as seen_share
 from ctp_torch.ops.deconvolution.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd
 from ctp_torch.ops.deconvolution.expectation_maximization import expectation_maximization as expectation_maximization
 from ctp_torch.ops.deconvolution.gaussian_process import (

@@ -15,11 +15,12 @@ from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions, find_lesions
-from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, read_thresholds, thresholds_from
 from ctp_torch.models import load_model
 from ctp_torch.models.load import model_file
 from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Smoothing, deconvolve
 from ctp_torch.pipeline.denoise import DENOISERS, Denoiser, denoise
+from ctp_torch.pipeline.intervals import Intervals
 from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.io.dicom.image import Join
     from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
@@ -76,6 +78,8 @@ class MapSettings:
     """Time between frames [s], where the headers tell none."""
     series: str | None = None
     """Series Instance UID, when several could be meant."""
+    join: Join | None = None
+    """Identifiers that an anonymiser drew anew: series, frame-of-reference or study."""
     drop_incomplete: bool = False
     """Leave out time points that lack a slice."""
     duplicates: Literal["refuse", "first"] = "refuse"
@@ -211,9 +215,9 @@ def analyse(
     settings = settings or MapSettings()
     settings.check()
     settings = settings.resolved()
-    limits = settings.limits
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
+    limits = _limits(settings, model)
     recipe = None if model is None else Recipe.of(model)
     series = _read(source, settings)
     if recipe is not None:
@@ -236,7 +240,7 @@ def analyse(
     watch.lap("quality control")
     maps, doubts = _mapped(scan, series, settings, inside, model)
     watch.lap("maps")
-    lesions, refusals = _lesions(maps, scan, limits) if settings.lesions else (None, [])
+    lesions, refusals = _lesions(maps, scan, limits, model) if settings.lesions else (None, [])
     watch.lap("lesions")
     return Analysis(
         scan=scan,
@@ -272,6 +276,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
         times=settings.times,
         dt=settings.dt,
         series=settings.series,
+        join=settings.join,
         drop_incomplete=settings.drop_incomplete,
         duplicates=settings.duplicates,
         keep_identity=settings.keep_identity,
@@ -283,7 +288,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration, raw = settings.registration or recipe.registration, recipe.features == "raw"
+        registration, raw = settings.registration or recipe.aligned_by, recipe.features == "raw"
         thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
         return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
@@ -308,7 +313,15 @@ def _mapped(
     return maps, doubts + others
 
 
-def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesions | None, list[str]]:
+def _limits(settings: MapSettings, model: Regressor | None) -> Thresholds:
+    """The thresholds asked for; else the model's own, where it was calibrated."""
+    own = None if model is None or settings.thresholds is not None else model.metadata_.get(THRESHOLDS_KEY)
+    return settings.limits if own is None else thresholds_from(own, f"the model {settings.model}")
+
+
+def _lesions(
+    maps: PerfusionMaps, scan: Scan, limits: Thresholds, model: Regressor | None
+) -> tuple[Lesions | None, list[str]]:
     """Core and penumbra with their warnings; where they can't be told, the warning says why."""
     if not {"cbf", "tmax"} <= set(maps.values):
         return None, ["no lesions measured: they need CBF and Tmax maps"]
@@ -316,6 +329,9 @@ def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesio
         lesions = find_lesions(maps, baseline=scan.anatomy.baseline, thresholds=limits)
     except CTPError as error:
         return None, [f"no lesions measured: {error}"]
+    promised = None if model is None or maps.ends("lower") is None else Intervals.of(model)
+    if promised is not None:
+        lesions = replace(lesions, intervals=promised.volume_ends(lesions.summary(), limits))
     return lesions, list(lesions.warnings)
 
 

@@ -30,7 +30,13 @@ _WORKED_VALUES = 600
 
 @deconvolution
 def per_scan(
-    passage: Passage, *, n_curves: int = 20_000, n_centers: int = 512, alpha: float = 1.0, gamma: float = 0.5, seed: int = 0
+    passage: Passage,
+    *,
+    n_curves: int = 20_000,
+    n_centers: int = 512,
+    alpha: float = 1.0,
+    gamma: float = 0.5,
+    seed: int = 0,
 ) -> Deconvolution:
     """Perfusion by kernel ridge regression on curves of known perfusion, simulated from this very artery.
 

