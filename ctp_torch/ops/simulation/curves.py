@@ -149,9 +149,7 @@ def _to(device: torch.device, artery: Spectrum, tissue: Tissue, noise: Tensor) -
     return moved, Tissue(tissue.cbf.to(device), transit), noise.to(device)
 
 
-def _measured(
-    artery: Spectrum, pure: Tensor, before: Tensor, times: Tensor, generator: torch.Generator
-) -> Tensor:
+def _measured(artery: Spectrum, pure: Tensor, before: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
     """The artery ``(arteries, time)`` as a scan shows it: mixed with grey matter, noisy, scaled to a vein, not quite."""
     n = len(pure)
     part = (0.25 + 0.75 * torch.rand(n, 1, generator=generator)).to(pure)
@@ -168,13 +166,20 @@ def _measured(
 
 
 def _vessels(
-    artery: Spectrum, times: Tensor, generator: torch.Generator, *, late: tuple[float, float], spread: tuple[float, float]
+    artery: Spectrum,
+    times: Tensor,
+    generator: torch.Generator,
+    *,
+    late: tuple[float, float],
+    spread: tuple[float, float],
 ) -> Tensor:
     """Pure blood ``(arteries, _VESSELS, time)`` [HU] that comes later than the artery and is dispersed [s]."""
     shape = (len(artery.values), _VESSELS, 1)
     low, high = (torch.rand(shape, generator=generator).to(artery.omega) for _ in range(2))
     wait, tau = late[0] + (late[1] - late[0]) * low, spread[0] + (spread[1] - spread[0]) * high
-    turned = torch.polar((1.0 + (artery.omega * tau) ** 2).rsqrt(), -artery.omega * wait - torch.atan(artery.omega * tau))
+    turned = torch.polar(
+        (1.0 + (artery.omega * tau) ** 2).rsqrt(), -artery.omega * wait - torch.atan(artery.omega * tau)
+    )
     return read_spectrum(Spectrum(artery.values[:, None] * turned, artery.omega), times)
 
 
@@ -211,9 +216,7 @@ def _with_noise(
     noisy = clean + sd[..., None] * torch.randn(clean.shape, generator=generator).to(clean)
     noisy = noisy - noisy @ before[..., None]
     transit = tissue.transit
-    return Simulation(
-        noisy, aif, sd, tissue.cbf, cbv, transit.mtt, peak_lag(transit, family=family), transit.delay
-    )
+    return Simulation(noisy, aif, sd, tissue.cbf, cbv, transit.mtt, peak_lag(transit, family=family), transit.delay)
 
 
 def _before(pure: Tensor, times: Tensor) -> Tensor:

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from ctp_torch.ops.bolus.resample import resample_curves
 
-__all__ = ["Family", "Spectrum", "Transit", "bolus_spectrum", "curve_spectrum", "peak_lag", "read_spectrum", "tissue_curves"]
+__all__ = [
+    "Family",
+    "Spectrum",
+    "Transit",
+    "bolus_spectrum",
+    "curve_spectrum",
+    "peak_lag",
+    "read_spectrum",
+    "tissue_curves",
+]
 
 Family = Literal["gamma", "box", "linear"]
 """How transit times scatter: by a gamma distribution, not at all, or evenly between 0 and twice their mean."""
