@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,8 @@ def calibrate(
     from ctp_torch import pipeline
     from ctp_torch.io import read_cohort
     from ctp_torch.lesions import calibration as steps
-    from ctp_torch.lesions.thresholds import Thresholds, write_thresholds
+    from ctp_torch.lesions.belonging import MapsOrigin, bind, conventional_thresholds
+    from ctp_torch.lesions.thresholds import write_thresholds
     from ctp_torch.report.calibration import calibration_csv, calibration_figure, error_summary
     from ctp_torch.report.figures import to_png
 
@@ -70,16 +72,19 @@ def calibrate(
     for patient in console.track(known, "mapping patients"):
         cases[patient.split].append(_case(patient, maps_of, align, target))
     calibration = steps.calibrate(cases["train"], method=method, track=console.track)
+    width = pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm
+    rows = {case.survey.maps.geometry.shape[1] for case in cases["train"]}
+    limits = bind(calibration.thresholds, [MapsOrigin(method, how, width, n) for n in sorted(rows)])
     parts = [
-        (split, name, steps.compare(listed, limits))
+        (split, name, steps.compare(listed, rules))
         for split, listed in cases.items()
         if listed
-        for name, limits in (("conventional", Thresholds()), ("calibrated", calibration.thresholds))
+        for name, rules in (("conventional", conventional_thresholds(method)), ("calibrated", limits))
     ]
     facts = {
         "method": method,
         "smoothing": how,
-        "sigma_mm": pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm,
+        "sigma_mm": width,
         "registration": registration,
         "patients": {split: len(listed) for split, listed in cases.items()},
         "errors": {f"{split} {name}": _rounded(error_summary(rows)) for split, name, rows in parts},
@@ -89,15 +94,15 @@ def calibrate(
         "versions": versions(),
     }
     with console.delivered(output) as folder:
-        write_thresholds(calibration.thresholds, folder / "thresholds.json", facts=facts)
+        write_thresholds(limits, folder / "thresholds.json", facts=facts)
         (folder / "calibration.csv").write_text(calibration_csv(parts), encoding="utf-8")
         figure = calibration_figure(calibration, parts[0][2], parts[1][2])
         (folder / "calibration.png").write_bytes(to_png(figure))
-    limits = calibration.thresholds
     console.say(f"{method}: core {limits.core_rule}, hypoperfusion {limits.late_rule}\n")
     for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
         console.say(line)
-    console.say(f"\nwrote {output / 'thresholds.json'}; use it by ctp-torch lesion MAPS -o OUT --thresholds")
+    file = output / "thresholds.json"
+    console.say(f"\nwrote {file}; use it by ctp-torch lesion MAPS -o OUT --thresholds {shlex.quote(str(file))}")
 
 
 def _case(

@@ -15,10 +15,12 @@ from ctp_torch.data.slabs import SLAB_MM, Slabs
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
-from ctp_torch.lesions.find import Lesions, find_lesions
+from ctp_torch.lesions.belonging import CONVENTIONAL, MapsOrigin, conventional_thresholds
+from ctp_torch.lesions.find import Lesions
 from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
 from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Method, Smoothing, deconvolve
+from ctp_torch.pipeline.measure import choose_thresholds, measure_lesions
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, prepare
@@ -64,7 +66,8 @@ class MapSettings:
     lesions: bool = True
     """Measure core, hypoperfusion and penumbra too."""
     thresholds: str | Path | Thresholds | None = None
-    """Of lesions: a file of ``ctp-torch calibrate``, or the thresholds; conventional when None."""
+    """Of lesions: a file of ``ctp-torch calibrate``, the thresholds themselves, or ``"conventional"``; those shipped
+    for the method, or kept in the model's file, when None."""
     times: str | Path | None = None
     """File of frame times [s], where the headers tell none."""
     dt: float | None = None
@@ -83,6 +86,8 @@ class MapSettings:
     """Note the patient, names of files and the scanner's own words in the record too."""
     device: str = "cpu"
     """Where to compute."""
+    force_thresholds: bool = False
+    """Apply thresholds to maps that they weren't calibrated for."""
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong before anything is read.
@@ -108,19 +113,26 @@ class MapSettings:
         """Of the Gaussian, as used [mm]."""
         return SMOOTHINGS[self.smoothing] if self.sigma_mm is None else self.sigma_mm
 
+    def origin(self, matrix: int) -> MapsOrigin:
+        """How the maps are made, of images with ``matrix`` rows."""
+        if self.model is not None:
+            return MapsOrigin("", "", 0.0, matrix)
+        return MapsOrigin(self.method or _METHOD, self.smoothing, self.width_mm, matrix)
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the settings name."""
         named = (self.model, self.aif, self.vof, self.mask, self.times)
         listed = [*named, None if isinstance(self.thresholds, Thresholds) else self.thresholds]
-        return tuple(Path(one) for one in listed if one is not None and Path(one).is_file())
+        return tuple(Path(one) for one in listed if one not in (None, CONVENTIONAL) and Path(str(one)).is_file())
 
-    @property
-    def limits(self) -> Thresholds:
-        """The thresholds themselves."""
+    def given_thresholds(self) -> Thresholds | None:
+        """The thresholds that are asked for; None where those that belong to the maps are."""
         if isinstance(self.thresholds, Thresholds):
             return self.thresholds
-        return Thresholds() if self.thresholds is None else read_thresholds(Path(self.thresholds))
+        if self.thresholds == CONVENTIONAL:
+            return conventional_thresholds(self.origin(0).method)
+        return None if self.thresholds is None else read_thresholds(Path(self.thresholds))
 
 
 @dataclass(frozen=True)
@@ -131,7 +143,11 @@ class Analysis:
     """As the maps saw it."""
     maps: PerfusionMaps
     lesions: Lesions | None
-    """None where none were asked for, or can't be told: a warning says why."""
+    """None where none were asked for, or can't be told: ``no_volumes`` and a warning say why."""
+    conventional: Lesions | None
+    """By conventional thresholds, to hold beside; None where there are no others, or they can't be told."""
+    no_volumes: str
+    """Why there are no lesions, in words; empty where there are, or none were asked for."""
     settings: MapSettings
     used: Mapping[str, object]
     """The settings as they were used, defaults filled in; JSON-able, files by their hashes."""
@@ -195,7 +211,7 @@ def analyse(
     """
     settings = settings or MapSettings()
     settings.check()
-    limits = settings.limits
+    given = settings.given_thresholds()
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
     recipe = None if model is None else Recipe.of(model)
@@ -205,6 +221,10 @@ def analyse(
     preparation, thickness = _preparation(settings, recipe)
     thick = Slabs.of(series.geometry, thickness)
     inside = None if settings.mask is None else thick.mask(read_mask(Path(settings.mask), series))
+    origin = settings.origin(series.geometry.shape[1])
+    limits, no_volumes = None, ""
+    if settings.lesions:
+        limits, no_volumes = choose_thresholds(given, origin, model, force=settings.force_thresholds)
     watch.lap("read")
     scan = source if isinstance(source, Scan) else prepare(
         series,
@@ -220,15 +240,17 @@ def analyse(
     else:
         maps, doubts = _deconvolved(scan, series, settings, inside)
     watch.lap("maps")
-    lesions, refusals = _lesions(maps, scan, limits) if settings.lesions else (None, [])
+    measured = measure_lesions(maps, scan.anatomy.baseline, limits, origin.method, why_none=no_volumes)
     watch.lap("lesions")
     return Analysis(
         scan=scan,
         maps=maps,
-        lesions=lesions,
+        lesions=measured.lesions,
+        conventional=measured.conventional,
+        no_volumes=measured.why_none,
         settings=settings,
         used=_used(settings, scan, thickness, model),
-        warnings=(*flags, *doubts, *refusals, *scan.series.provenance.warnings, *maps.provenance.warnings),
+        warnings=(*flags, *doubts, *measured.warnings(), *scan.series.provenance.warnings, *maps.provenance.warnings),
         ranges=None if recipe is None else recipe.targets,
         source=Path(source) if isinstance(source, str | Path) else None,
         watch=watch,
@@ -285,17 +307,6 @@ def _deconvolved(
         scale_by_vof=settings.vof_scaling,
     )  # fmt: skip
     return maps, doubts + others
-
-
-def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesions | None, list[str]]:
-    """Core and penumbra with their warnings; where they can't be told, the warning says why."""
-    if not {"cbf", "tmax"} <= set(maps.values):
-        return None, ["no lesions measured: they need CBF and Tmax maps"]
-    try:
-        lesions = find_lesions(maps, baseline=scan.anatomy.baseline, thresholds=limits)
-    except CTPError as error:
-        return None, [f"no lesions measured: {error}"]
-    return lesions, list(lesions.warnings)
 
 
 def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor | None) -> dict[str, object]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.lesions.find import Lesions
 
-__all__ = ["lesion_figure", "overlay", "write_lesion_tables", "write_lesions"]
+__all__ = ["conventional_numbers", "lesion_figure", "overlay", "write_lesion_tables", "write_lesions"]
 
 _CORE, _HYPOPERFUSION = (255, 64, 220), (60, 210, 90)
 """Magenta for low flow, green for late Tmax: the colours of the widely used products."""
@@ -93,6 +93,7 @@ def write_lesions(
     *,
     baseline: Tensor | None = None,
     facts: Mapping[str, object] | None = None,
+    conventional: Lesions | None = None,
 ) -> None:
     """``lesion.json``, ``lesion.csv`` and ``lesion.png``; `ctp_torch.io` writes the masks.
 
@@ -108,8 +109,10 @@ def write_lesions(
         ``(z, y, x)`` mean of the pre-contrast frames [HU]
     facts
         more for the JSON, such as the method
+    conventional
+        the same by conventional thresholds, whose volumes stand beside
     """
-    write_lesion_tables(lesions, folder, facts=facts)
+    write_lesion_tables(lesions, folder, facts={**conventional_numbers(conventional), **(facts or {})})
     shown = (maps["cbf"], (0.0, 80.0)) if baseline is None else (baseline, (0.0, 80.0))
     (folder / "lesion.png").write_bytes(to_png(lesion_figure(lesions, *shown)))
 
@@ -123,7 +126,17 @@ def _headline(lesions: Lesions) -> list[str]:
         f"hypoperfusion (green too) {summary['hypoperfusion_ml']:.1f} mL: {limits.late_rule}",
         f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
         f"slices counted {lesions.slice_mm:g} mm high; for research only",
+        limits.belonging,
     ]
+
+
+def conventional_numbers(conventional: Lesions | None) -> dict[str, object]:
+    """Volumes and rules by conventional thresholds, by names that say so; empty without any."""
+    if conventional is None:
+        return {}
+    volumes = {f"conventional_{name}": value for name, value in conventional.volumes().items()}
+    rules = conventional.thresholds
+    return {**volumes, "conventional_core_rule": rules.core_rule, "conventional_late_rule": rules.late_rule}
 
 
 def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, object] | None = None) -> None:
@@ -132,5 +145,6 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
     (folder / "lesion.json").write_text(json.dumps({**summary, **(facts or {})}, indent=2) + "\n", encoding="utf-8")
     row: dict[str, object] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
     row |= {f"threshold_{name}": value for name, value in asdict(lesions.thresholds).items()}
+    row |= {k: v for k, v in (facts or {}).items() if k.startswith("conventional_") and not isinstance(v, dict | list)}
     row["warnings"] = "; ".join(lesions.warnings)
     (folder / "lesion.csv").write_text(csv_text([list(row), list(row.values())]), encoding="utf-8")
