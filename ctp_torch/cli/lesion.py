@@ -158,13 +158,13 @@ def _limits(
 
 def _kept_thresholds(folder: Path) -> Thresholds:
     """The thresholds that ``maps`` applied to a model's maps, as its record tells."""
-    from ctp_torch.lesions.thresholds import parse_thresholds
+    from ctp_torch.lesions.thresholds import thresholds_from
 
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if not record.get("thresholds"):
         why = record.get("no_volumes") or "the model that made the maps has no thresholds of its own"
         raise CTPError(f"no lesions measured: {why}")
-    return parse_thresholds(record, str(folder / "run.json"))
+    return thresholds_from(record["thresholds"], str(folder / "run.json"))
 
 
 def _settings_of(folder: Path) -> dict[str, object]:
@@ -248,14 +248,18 @@ def _read_other_maps(folder: Path) -> PerfusionMaps:
     return PerfusionMaps(values, (values["cbf"] > 0) | (values["tmax"] > 0), geometry)
 
 
+_VOLUMES = ("core_ml", "hypoperfusion_ml", "mismatch_ml")
+
+
 def lesion_lines(lesions: Lesions, conventional: Lesions | None = None) -> list[str]:
     """The numbers of a result, for people; below them those by conventional thresholds, where they are others."""
     summary, limits = lesions.summary(), lesions.thresholds
     ratio, intensity = summary["mismatch_ratio"], summary["hypoperfusion_intensity_ratio"]
+    core, slow, mismatch = (f"{summary[n]:8.1f}{_range(lesions, n)} mL" for n in _VOLUMES)
     return [
-        f"core                             {summary['core_ml']:8.1f} mL ({limits.core_rule})",
-        f"hypoperfusion                    {summary['hypoperfusion_ml']:8.1f} mL ({limits.late_rule})",
-        f"mismatch                         {summary['mismatch_ml']:8.1f} mL",
+        f"core                             {core} ({limits.core_rule})",
+        f"hypoperfusion                    {slow} ({limits.late_rule})",
+        f"mismatch                         {mismatch}",
         f"mismatch ratio                   {'-' if ratio is None else f'{ratio:.2f}':>8}",
         f"hypoperfusion intensity ratio    {'-' if intensity is None else f'{intensity:.2f}':>8}",
         f"side                             {lesions.side:>8}",
@@ -271,6 +275,12 @@ def _beside(conventional: Lesions) -> str:
         f"conventional thresholds ({rules.core_rule}; {rules.late_rule}) would read core {volumes['core_ml']:.1f} mL, "
         f"hypoperfusion {volumes['hypoperfusion_ml']:.1f} mL"
     )
+
+
+def _range(lesions: Lesions, name: str) -> str:
+    """`` (38..53)`` where a model promises it."""
+    ends = lesions.intervals.get(name)
+    return "" if ends is None else f" ({ends[0]:.0f}..{ends[1]:.0f})"
 
 
 def _volume_file(folder: Path, name: str) -> Path | None:

@@ -46,6 +46,15 @@ METHODS: Mapping[str, DeconvolutionMethod] = {
         "VASCULAR_MODEL", "gamma-distributed transit times, with CTH and OEFmax", "cth", "oefmax", delay=True
     ),
     "box_nlr": _own("BOX_NLR", "box-shaped residue, nonlinear regression"),
+    "per_scan": _own(
+        "PER_SCAN",
+        "kernel ridge regression on curves simulated from the scan's own artery",
+        "cbf_sd",
+        "mtt_sd",
+        "tmax_sd",
+        "p_late",
+        "p_core",
+    ),
     "max_slope": _own("MAX_SLOPE", "maximum slope, no deconvolution"),
 }
-"""By name on the command line and in ctp_torch.ops."""
+"""By name on the command line and, but for ``per_scan``, in ctp_torch.ops."""

@@ -69,6 +69,8 @@ class Preparation(NamedTuple):
     """``torch``, ``simpleitk``, ``none``, or the name of another function."""
     median_size: int
     """Edge of the median filter [pixels]; 1 for none."""
+    denoise: str = "none"
+    """How noise was taken out before anything was measured."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from ctp_torch.data.methods import METHODS
-from ctp_torch.lesions.thresholds import Thresholds, parse_thresholds
+from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, thresholds_from
 
 __all__ = ["CONVENTIONAL", "MapsOrigin", "bind", "conventional_thresholds", "misfit", "shipped_thresholds"]
 
@@ -104,4 +104,4 @@ def _shipped() -> tuple[tuple[Thresholds, str], ...]:
         for file in sorted(folder.iterdir(), key=lambda one: one.name)
         if file.name.endswith(".json")
     ]
-    return tuple((parse_thresholds(page, "shipped thresholds"), str(page.get("reason", ""))) for page in pages)
+    return tuple((thresholds_from(page[THRESHOLDS_KEY], "shipped"), str(page.get("reason", ""))) for page in pages)

@@ -16,7 +16,7 @@ from ctp_torch.lesions.thresholds import Thresholds
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "compare"]
+__all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "compare", "false_cores"]
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Values as they are tried, and a title for their progress."""
@@ -166,6 +166,12 @@ def compare(cases: Sequence[CalibrationCase], thresholds: Thresholds) -> list[Ca
         core = int(case.core.sum()) * lesions.voxel_ml
         rows.append(CalibrationRow(case.name, core, volumes["core_ml"], truth, volumes["hypoperfusion_ml"]))
     return rows
+
+
+def false_cores(rows: Sequence[CalibrationRow]) -> tuple[int, float, float]:
+    """Patients who are late but have no core (good collaterals), and the mean and largest core they read [mL]."""
+    read = [row.core for row in rows if row.core_true == 0 and row.hypoperfusion_true > 0]
+    return len(read), fmean(read) if read else 0.0, max(read, default=0.0)
 
 
 def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:

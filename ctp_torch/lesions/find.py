@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,6 +55,8 @@ class Lesions:
     """As applied."""
     warnings: tuple[str, ...]
     """What suffers, in sentences."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of ``core_ml``, ``hypoperfusion_ml``, ``mismatch_ml``: lower and upper end [mL], where a model promises them."""
 
     @property
     def penumbra(self) -> Tensor:
@@ -77,6 +80,7 @@ class Lesions:
         return {
             **volumes,
             "mismatch_ml": volumes["penumbra_ml"],
+            **({"intervals_ml": {name: list(ends) for name, ends in self.intervals.items()}} if self.intervals else {}),
             "mismatch_ratio": round(hypoperfusion / core, 3) if core else None,
             "hypoperfusion_intensity_ratio": (
                 round(volumes["severe_hypoperfusion_ml"] / hypoperfusion, 3) if hypoperfusion else None

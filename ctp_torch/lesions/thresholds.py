@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ctp_torch.errors import CTPError, UnreadableFileError
 
-__all__ = ["Thresholds", "parse_thresholds", "read_thresholds", "write_thresholds"]
+__all__ = ["THRESHOLDS_KEY", "Thresholds", "read_thresholds", "thresholds_from", "write_thresholds"]
 
+THRESHOLDS_KEY = "thresholds"
+"""Their name in a thresholds file, and among the metadata of a model that was calibrated."""
 _WORDS = ("method", "smoothing", "timing")
 """Fields that are no numbers."""
 
@@ -170,31 +172,40 @@ def read_thresholds(path: Path) -> Thresholds:
         page = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFileError(f"{path} is no JSON file ({error}); ctp-torch calibrate writes one") from error
-    return parse_thresholds(page, str(path))
+    values = page.get(THRESHOLDS_KEY) if isinstance(page, dict) else None
+    if not isinstance(values, dict):
+        raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
+    if values.get("method") and "smoothing" not in values and "model" not in page:  # told since vessels are left out
+        width = page.get("sigma_mm")
+        values = {**values, "smoothing": "inside", "width_mm": width if isinstance(width, int | float) else 2.0}
+    return thresholds_from(values, str(path))
 
 
-def parse_thresholds(page: object, path: str) -> Thresholds:
-    """The thresholds of a page as ``write_thresholds`` writes it; ``path`` names it in messages.
+def thresholds_from(values: object, of: str) -> Thresholds:
+    """Thresholds from what a file holds of them; values left out are the conventional ones.
+
+    Parameters
+    ----------
+    values
+        name to number
+    of
+        the file, for messages
 
     Raises
     ------
     UnreadableFileError
-        as ``read_thresholds``
+        if it names an unknown threshold, or holds what is no number
     """
-    values = page.get("thresholds") if isinstance(page, dict) else None
     if not isinstance(values, dict):
-        raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
+        raise UnreadableFileError(f"{of}: its thresholds are no table of names")
     known = {field.name for field in fields(Thresholds)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise UnreadableFileError(f"{path}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        raise UnreadableFileError(f"{of}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     bad = [n for n, v in values.items() if n not in _WORDS and (isinstance(v, bool) or not isinstance(v, int | float))]
     if bad:
-        raise UnreadableFileError(f"{path}: {', '.join(bad)} must be a number")
-    if values.get("method") and "smoothing" not in values and isinstance(page, dict):  # told since vessels are left out
-        width = page.get("sigma_mm", 2.0)
-        values = {**values, "smoothing": "inside", "width_mm": width if isinstance(width, int | float) else 2.0}
+        raise UnreadableFileError(f"{of}: {', '.join(bad)} must be a number")
     try:
         return Thresholds(**values)
     except (CTPError, OverflowError) as error:
-        raise UnreadableFileError(f"{path}: {error}") from error
+        raise UnreadableFileError(f"{of}: {error}") from error

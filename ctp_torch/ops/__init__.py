@@ -92,3 +92,6 @@ from ctp_torch.ops.motion.rigid import patient_axes as patient_axes
 from ctp_torch.ops.motion.rigid import rotation_matrix as rotation_matrix
 from ctp_torch.ops.motion.simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.motion.through_plane import remove_through_plane as remove_through_plane
+from ctp_torch.ops.simulation.curves import Simulation as Simulation
+from ctp_torch.ops.simulation.curves import simulate_curves as simulate_curves
+from ctp_torch.ops.simulation.curves import simulate_from_artery as simulate_from_artery

@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ctp_torch import ops
-from ctp_torch.data.methods import METHODS
 from ctp_torch.data.provenance import Preparation
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs
-from ctp_torch.errors import CTPError, NoSeriesError, QualityError
+from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
-from ctp_torch.lesions.belonging import CONVENTIONAL, MapsOrigin, conventional_thresholds
 from ctp_torch.lesions.find import Lesions
-from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
-from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Method, Smoothing, deconvolve
+from ctp_torch.pipeline.deconvolve import deconvolve
+from ctp_torch.pipeline.denoise import denoise
 from ctp_torch.pipeline.measure import choose_thresholds, measure_lesions
+from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, prepare
+from ctp_torch.pipeline.settings import DEFAULT_METHOD, MapSettings
 from ctp_torch.pipeline.stopwatch import Stopwatch
-from ctp_torch.pipeline.vessel_choice import check_choice, name_of, read_mask, read_vessel
+from ctp_torch.pipeline.vessel_choice import name_of, read_mask, read_vessel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,103 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "MapSettings", "analyse"]
 
-_METHOD, _REGISTRATION = "csvd", "torch"
-
-
-@dataclass(frozen=True)
-class MapSettings:
-    """How a scan becomes maps: the options of ``ctp-torch maps``, by their names there."""
-
-    method: str | None = None
-    """Name of a deconvolution in `ctp_torch.ops`; csvd when None and there is no model."""
-    model: str | Path | None = None
-    """File of a trained model that predicts the maps."""
-    aif: str = "auto"
-    """Arterial input: auto; ``x,y,z`` (column, row, slice from 0, slices upwards); a NIfTI mask; or a curve file."""
-    vof: str = "auto"
-    """Venous outflow, as ``aif``."""
-    mask: str | Path | None = None
-    """NIfTI mask of where to make maps; the brain when None."""
-    vof_scaling: bool = True
-    """Scale the arterial input to the venous outflow."""
-    sigma_mm: float | None = None
-    """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
-    smoothing: Smoothing = "beside"
-    """Whether large vessels are left out of that Gaussian (beside) or not (inside)."""
-    slab_mm: float | None = None
-    """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model."""
-    registration: str | None = None
-    """torch, simpleitk or none; the model's, else torch, when None."""
-    lesions: bool = True
-    """Measure core, hypoperfusion and penumbra too."""
-    thresholds: str | Path | Thresholds | None = None
-    """Of lesions: a file of ``ctp-torch calibrate``, the thresholds themselves, or ``"conventional"``; those shipped
-    for the method, or kept in the model's file, when None."""
-    times: str | Path | None = None
-    """File of frame times [s], where the headers tell none."""
-    dt: float | None = None
-    """Time between frames [s], where the headers tell none."""
-    series: str | None = None
-    """Series Instance UID, when several could be meant."""
-    drop_incomplete: bool = False
-    """Leave out time points that lack a slice."""
-    duplicates: Literal["refuse", "first"] = "refuse"
-    """Of several images of one slice and time."""
-    strict: bool = False
-    """Refuse a series that fails quality control."""
-    max_unpacked: float | None = None
-    """Most that a zip or a compressed NIfTI may unpack to [GB]; by free memory and disk when None."""
-    keep_identity: bool = False
-    """Note the patient, names of files and the scanner's own words in the record too."""
-    device: str = "cpu"
-    """Where to compute."""
-    force_thresholds: bool = False
-    """Apply thresholds to maps that they weren't calibrated for."""
-
-    def check(self) -> None:
-        """Refuse what can be seen to be wrong before anything is read.
-
-        Raises
-        ------
-        CTPError
-            naming the setting
-        """
-        if self.model is not None and self.method is not None:
-            raise CTPError("--model and --method exclude each other: predict with a model, or deconvolve with a method")
-        if self.method is not None and self.method not in METHODS:
-            raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
-        if self.registration is not None and self.registration not in REGISTRATIONS:
-            raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
-        if self.smoothing not in SMOOTHINGS:
-            raise CTPError(f"unknown smoothing {self.smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
-        check_choice(self.aif, "--aif")
-        check_choice(self.vof, "--vof")
-
-    @property
-    def width_mm(self) -> float:
-        """Of the Gaussian, as used [mm]."""
-        return SMOOTHINGS[self.smoothing] if self.sigma_mm is None else self.sigma_mm
-
-    def origin(self, matrix: int) -> MapsOrigin:
-        """How the maps are made, of images with ``matrix`` rows."""
-        if self.model is not None:
-            return MapsOrigin("", "", 0.0, matrix)
-        return MapsOrigin(self.method or _METHOD, self.smoothing, self.width_mm, matrix)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that the settings name."""
-        named = (self.model, self.aif, self.vof, self.mask, self.times)
-        listed = [*named, None if isinstance(self.thresholds, Thresholds) else self.thresholds]
-        return tuple(Path(one) for one in listed if one not in (None, CONVENTIONAL) and Path(str(one)).is_file())
-
-    def given_thresholds(self) -> Thresholds | None:
-        """The thresholds that are asked for; None where those that belong to the maps are."""
-        if isinstance(self.thresholds, Thresholds):
-            return self.thresholds
-        if self.thresholds == CONVENTIONAL:
-            return conventional_thresholds(self.origin(0).method)
-        return None if self.thresholds is None else read_thresholds(Path(self.thresholds))
+_REGISTRATION = "torch"
 
 
 @dataclass(frozen=True)
@@ -211,6 +114,7 @@ def analyse(
     """
     settings = settings or MapSettings()
     settings.check()
+    settings = settings.resolved()
     given = settings.given_thresholds()
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
@@ -233,14 +137,14 @@ def analyse(
         slab_mm=thickness,
         progress=watch.lap,
     )  # fmt: skip
+    if settings.denoise != "none" and not isinstance(source, Scan):
+        scan = denoise(scan, settings.denoise)
+        watch.lap("denoising")
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
-    if model is not None:
-        maps, doubts = predict(scan, model, mask=inside), list[str]()
-    else:
-        maps, doubts = _deconvolved(scan, series, settings, inside)
+    maps, doubts = _mapped(scan, series, settings, inside, model)
     watch.lap("maps")
-    measured = measure_lesions(maps, scan.anatomy.baseline, limits, origin.method, why_none=no_volumes)
+    measured = measure_lesions(maps, scan.anatomy.baseline, limits, origin.method, model=model, why_none=no_volumes)
     watch.lap("lesions")
     return Analysis(
         scan=scan,
@@ -251,7 +155,7 @@ def analyse(
         settings=settings,
         used=_used(settings, scan, thickness, model),
         warnings=(*flags, *doubts, *measured.warnings(), *scan.series.provenance.warnings, *maps.provenance.warnings),
-        ranges=None if recipe is None else recipe.targets,
+        ranges=None if recipe is None else recipe.display,
         source=Path(source) if isinstance(source, str | Path) else None,
         watch=watch,
     )
@@ -278,6 +182,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
         times=settings.times,
         dt=settings.dt,
         series=settings.series,
+        join=settings.join,
         drop_incomplete=settings.drop_incomplete,
         duplicates=settings.duplicates,
         keep_identity=settings.keep_identity,
@@ -289,22 +194,27 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration = settings.registration or recipe.registration
-        return Preparation(registration, recipe.median_size), settings.slab_mm or 0.0
+        registration, raw = settings.registration or recipe.aligned_by, recipe.features == "raw"
+        thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
+        return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
     return Preparation(settings.registration or _REGISTRATION, 1), thickness
 
 
-def _deconvolved(
-    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None
+def _mapped(
+    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None, model: Regressor | None
 ) -> tuple[PerfusionMaps, list[str]]:
-    """Maps by deconvolution, and what is doubtful about vessels chosen by hand."""
+    """Maps by a model or a deconvolution, and what is doubtful about vessels chosen by hand."""
+    if model is not None and Recipe.of(model).features == "raw":
+        return predict(scan, model, mask=inside), []
     aif, doubts = read_vessel(settings.aif, "--aif", scan, source)
     vof, others = read_vessel(settings.vof, "--vof", scan, source)
-    method: Method = getattr(ops, settings.method or _METHOD)
+    if model is not None:
+        maps = predict(scan, model, mask=inside, aif=aif, vof=vof, scale_by_vof=settings.vof_scaling)
+        return maps, doubts + others
     maps = deconvolve(
-        scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, smoothing=settings.smoothing,
-        scale_by_vof=settings.vof_scaling,
+        scan, method_of(settings.method or DEFAULT_METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
+        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling,
     )  # fmt: skip
     return maps, doubts + others
 
@@ -317,17 +227,25 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         "registration": done.registration,
         "motion_through_plane": "left" if origin.motion is None else origin.motion.through_plane,
         "median_size": done.median_size,
+        **({} if done.denoise == "none" else {"denoise": done.denoise}),
         "slab_mm": thickness,
         "mask": "brain" if settings.mask is None else name_of(settings.mask),
     }
     if settings.model is not None and model is not None:
-        return {**used, "model": f"{type(model).__name__} {file_digest(settings.model)[:8]}"}
+        used["model"] = f"{type(model).__name__} {file_digest(settings.model)[:8]}"
+        recipe = Recipe.of(model)
+        if recipe.features == "raw":
+            return used
+        used |= {"features": recipe.features, "features_median": recipe.median_size}
+        smoothing, sigma_mm = recipe.smoothing, recipe.smoothing_mm
+    else:
+        used["method"] = settings.method or DEFAULT_METHOD
+        smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,
-        "method": settings.method or _METHOD,
         "aif": name_of(settings.aif),
         "vof": name_of(settings.vof),
         "vof_scaling": settings.vof_scaling,
-        "smoothing": settings.smoothing,
-        "sigma_mm": settings.width_mm,
+        "smoothing": smoothing,
+        "sigma_mm": sigma_mm[0] if len(sigma_mm) == 1 else list(sigma_mm),
     }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctp_torch.ops.bolus.vessels import VesselCurve
     from ctp_torch.ops.deconvolution.result import Deconvolution
 
-__all__ = ["SMOOTHINGS", "Method", "Smoothing", "deconvolve"]
+__all__ = ["NO_VEIN", "SMOOTHINGS", "Method", "Smoothing", "choose_vessels", "deconvolve", "smooth_enhancement"]
 
 Method = Callable[..., "Deconvolution"]
 """``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
@@ -43,7 +43,7 @@ _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
 _SEEN = "volume seen"
 """What the share of the volume that the frames hold is called among the maps."""
-_NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
+NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
 def deconvolve(
@@ -104,12 +104,13 @@ def deconvolve(
     scan = scan if isinstance(scan, Scan) else Scan(scan, None, locate(scan))
     series, brain = scan.series, scan.anatomy.brain
     inside = brain if mask is None else mask.to(brain)
-    aif, vof = _choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
+    aif, vof = choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
     arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
     if smoothing not in SMOOTHINGS:
         raise ValueError(f"unknown smoothing {smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
     width = SMOOTHINGS[smoothing] if sigma_mm is None else sigma_mm
-    smooth, partial = _smoothed(scan, inside, width, smoothing)
+    in_time = ops.smooth_in_time(scan.enhancement)
+    smooth, partly = smooth_enhancement(scan, in_time, inside, width, smoothing)
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
@@ -118,7 +119,8 @@ def deconvolve(
     seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
-    if partial is not None:
+    if partly is not None:  # their volume is their own
+        partial = TissueCurves.gather(in_time, partly, series.geometry, dt=series.dt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
             maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
@@ -135,7 +137,7 @@ def deconvolve(
         at_longest=at_longest,
         volume_seen=None if seen is None or not len(seen) else float(seen.mean()),
         warnings=(
-            *([_NO_VEIN] if vof is None and scale_by_vof else []),
+            *([NO_VEIN] if vof is None and scale_by_vof else []),
             *kinds.values(),
             *_too_long(at_longest, longest),
         ),
@@ -143,20 +145,20 @@ def deconvolve(
     return PerfusionMaps(maps, inside, series.geometry, provenance)
 
 
-def _smoothed(scan: Scan, inside: Tensor, sigma_mm: float, smoothing: Smoothing) -> tuple[Tensor, TissueCurves | None]:
-    """Enhancement ``(time, z, y, x)`` smoothed in time and space; the own curves of what is partly a vessel, if any."""
-    geometry, in_time = scan.series.geometry, ops.smooth_in_time(scan.enhancement)
+def smooth_enhancement(
+    scan: Scan, curves: Tensor, inside: Tensor, sigma_mm: float, smoothing: Smoothing
+) -> tuple[Tensor, Tensor | None]:
+    """Curves ``(time, z, y, x)`` smoothed in space, and ``(z, y, x)`` bool where they are partly a vessel, if any."""
+    geometry = scan.series.geometry
     if smoothing == "inside":
-        return ops.smooth_inside(in_time, inside, geometry.spacing, sigma_mm), None
+        return ops.smooth_inside(curves, inside, geometry.spacing, sigma_mm), None
     brain = scan.anatomy.brain
     large = scan.large_vessels if inside is brain else find_large(scan.enhancement, inside, scan.series)
-    smooth = ops.smooth_beside(in_time, inside, large.mostly, geometry.spacing, sigma_mm, partly=large.partly)
-    if not bool(large.partly.any()):
-        return smooth, None
-    return smooth, TissueCurves.gather(in_time, large.partly, geometry, dt=scan.series.dt)
+    smooth = ops.smooth_beside(curves, inside, large.mostly, geometry.spacing, sigma_mm, partly=large.partly)
+    return smooth, large.partly if bool(large.partly.any()) else None
 
 
-def _choose_vessels(
+def choose_vessels(
     scan: Scan, aif: VesselCurve | None, vof: VesselCurve | None, *, scale_by_vof: bool
 ) -> tuple[VesselCurve, VesselCurve | None]:
     """The arterial input that was given, else the one found; and the vein to scale it by."""

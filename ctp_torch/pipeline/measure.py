@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.errors import CTPError
 from ctp_torch.lesions.belonging import MapsOrigin, conventional_thresholds, misfit, shipped_thresholds
 from ctp_torch.lesions.find import Lesions, find_lesions
-from ctp_torch.lesions.thresholds import Thresholds, parse_thresholds
+from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, thresholds_from
+from ctp_torch.pipeline.intervals import Intervals
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,12 +70,10 @@ def choose_thresholds(
     if model is None:
         limits, why = shipped_thresholds(origin)
         return limits, f"{why}; {_OTHERS}" if why else ""
-    kept = model.metadata_.get("thresholds")
+    kept = model.metadata_.get(THRESHOLDS_KEY)
     if not isinstance(kept, dict):
         return None, f"the model's file holds no thresholds of its own; {_OTHERS}"
-    limits = parse_thresholds(
-        {"thresholds": {"method": type(model).__name__, "smoothing": "", **kept}}, "the model's file"
-    )
+    limits = thresholds_from({"method": type(model).__name__, "smoothing": "", **kept}, "the model's file")
     why = misfit(limits, origin)
     return (None, f"{why}; {_OTHERS}") if why else (limits, "")
 
@@ -84,6 +84,7 @@ def measure_lesions(
     limits: Thresholds | None,
     method: str,
     *,
+    model: Regressor | None = None,
     why_none: str = "",
     slice_mm: float | None = None,
 ) -> Measured:
@@ -99,6 +100,8 @@ def measure_lesions(
         from `choose_thresholds`; None measures nothing
     method
         name of the deconvolution, empty for a model
+    model
+        that predicted the maps, and may promise intervals of the volumes
     why_none
         the reason, where ``limits`` is None
     slice_mm
@@ -112,6 +115,9 @@ def measure_lesions(
         lesions = find_lesions(maps, baseline=baseline, thresholds=limits, slice_mm=slice_mm)
     except CTPError as error:
         return Measured(None, None, str(error))
+    promised = None if model is None or maps.ends("lower") is None else Intervals.of(model)
+    if promised is not None:
+        lesions = replace(lesions, intervals=promised.volume_ends(lesions.summary(), limits))
     if not limits.method:
         return Measured(lesions, None, "")
     try:
