@@ -15,7 +15,7 @@ from ctp_torch.lesions.normal import TISSUE_MM, NormalShare, normal_share
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
 
-__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey"]
+__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey", "uneven_ml"]
 
 Spacing = tuple[float, float, float]
 
@@ -34,6 +34,8 @@ _VESSEL_SHARE = 3.2
 the arterial input is, which no other step here depends on."""
 _LATE_S = 3.0
 """Tissue that much later than the median of the earlier side teaches nothing about what is normal [s]."""
+_UNEVEN_RCBF, _UNEVEN_ML = 0.5, 3.0
+"""Flow below half of that at the mirrored place is uneven, in regions from this size on [mL]."""
 _METAL_HU = 2000.0
 """Denser than any bone within the skull [HU]."""
 _MISSING_SHARE = 0.6
@@ -123,6 +125,13 @@ def survey(
         shares=shares,
         warnings=tuple(warnings),
     )
+
+
+def uneven_ml(surveyed: Survey) -> float:
+    """Volume of the regions with less than half the flow of their mirrored places [mL], whatever their times."""
+    voxel_ml = surveyed.maps.geometry.voxel_volume_ml
+    low = surveyed.tissue & (surveyed.cbf_ratio < _UNEVEN_RCBF) & (surveyed.side.abs() > BESIDE_MIDLINE_MM)
+    return int(ops.remove_small(low, _UNEVEN_ML / voxel_ml).sum()) * voxel_ml
 
 
 def _warn_of_damage(

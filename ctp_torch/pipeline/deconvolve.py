@@ -124,7 +124,8 @@ def deconvolve(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
             maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
-    at_longest = {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
+    at_longest: dict[str, float] = {}
+    at_longest |= {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
     provenance = MapsProvenance(
         aif=aif,
         vof=vof,
