@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from ctp_torch.io import from_numpy as from_numpy
     from ctp_torch.io import from_sitk as from_sitk
     from ctp_torch.io import read_cohort as read_cohort
-    from ctp_torch.io import read_series as read_series
     from ctp_torch.io import to_nibabel as to_nibabel
     from ctp_torch.io import to_sitk as to_sitk
     from ctp_torch.io import write_maps as write_maps
+    from ctp_torch.io.read_series import read_series as read_series
     from ctp_torch.learning.evaluate import score_patient as score_patient
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
     from ctp_torch.learning.scoring import score_maps as score_maps

@@ -12,6 +12,7 @@ import typer
 from ctp_torch import __version__
 from ctp_torch.cli import console
 from ctp_torch.cli.calibrate import calibrate
+from ctp_torch.cli.cohort import app as cohort
 from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
@@ -42,7 +43,8 @@ app = typer.Typer(
     "\n\nFor research only: not a medical device.",
     epilog="Exit codes: 0 done; 1 refused, as the message says; 2 options that can't be read; 3 no series or cohort; "
     "4 a file that can't be read, or a model that doesn't fit; 5 an incomplete or ambiguous series; "
-    "6 a place that can't be written; 7 quality control under --strict; 130 interrupted.",
+    "6 a place that can't be written; 7 quality control under --strict; 8 some scans of a cohort failed; "
+    "130 interrupted.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode="rich",
@@ -52,6 +54,7 @@ app = typer.Typer(
 
 for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, reproduce, doctor):
     app.command()(command)
+app.add_typer(cohort, name="cohort")
 app.add_typer(phantom, name="phantom")
 
 

@@ -14,8 +14,10 @@ from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
+    from ctp_torch.io.dicom.image import Join
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Method, Registration, Smoothing
+    from ctp_torch.pipeline.denoise import Denoiser
     from ctp_torch.pipeline.recipe import View
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "SigmaOption",
     "SmoothingOption",
     "WidthsOption",
+    "as_denoiser",
     "as_method",
     "as_model",
     "as_registration",
@@ -42,7 +45,9 @@ __all__ = [
     "make_model",
     "name_models",
     "pick",
+    "pick_denoiser",
     "pick_duplicates",
+    "pick_join",
     "pick_maps",
     "pick_method",
     "pick_registration",
@@ -56,7 +61,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 SMOOTHINGS = ("beside", "inside")
@@ -97,6 +102,7 @@ def _find_early(what: str, known: Iterable[str]) -> Callable[[str | None], str |
 
 as_method, as_model = _find_early("method", METHODS), _find_early("model", MODELS)
 as_registration = _find_early("registration", REGISTRATIONS)
+as_denoiser = _find_early("way to denoise", ("none", "bilateral", "low-rank", "noise2noise"))
 as_smoothing = _find_early("smoothing", SMOOTHINGS)
 
 RegistrationOption = Annotated[
@@ -199,10 +205,9 @@ def split_numbers(option: str, text: str) -> tuple[float, ...]:
 def pick_method(name: str) -> Method:
     """The deconvolution of that name."""
     name = find_name("method", name, METHODS)
-    from ctp_torch import ops
+    from ctp_torch.pipeline.methods import method_of
 
-    method: Method = getattr(ops, name)
-    return method
+    return method_of(name)
 
 
 def pick_registration(name: str) -> Registration | None:
@@ -234,10 +239,24 @@ def split_names(option: str, what: str, text: str, known: Sequence[str]) -> tupl
     return names
 
 
+def pick_denoiser(name: str) -> Denoiser:
+    """The way to take noise out."""
+    table: Mapping[str, Denoiser] = {
+        "none": "none", "bilateral": "bilateral", "low-rank": "low-rank", "noise2noise": "noise2noise",
+    }  # fmt: skip
+    return pick("--denoise", name, table)
+
+
 def pick_duplicates(name: str) -> Literal["refuse", "first"]:
     """What to do with several images of one slice and time."""
     table: Mapping[str, Literal["refuse", "first"]] = {"refuse": "refuse", "first": "first"}
     return pick("--duplicates", name, table)
+
+
+def pick_join(name: str | None) -> Join | None:
+    """Which identifiers don't separate images."""
+    table: Mapping[str, Join] = {"series": "series", "frame-of-reference": "frame-of-reference", "study": "study"}
+    return None if name is None else pick("--join", name, table)
 
 
 def make_model(
@@ -263,7 +282,7 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = {"LinearRegression": "linear", "Ridge": "ridge", "KernelRidge": "krr", "RandomForest": "rf"}
+    kinds = dict(zip(("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network"), MODELS, strict=True))
     names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

@@ -36,6 +36,7 @@ __all__ = [
     "say",
     "scratch",
     "settings",
+    "tell",
     "track",
     "warn",
 ]
@@ -79,6 +80,12 @@ def warn(message: str) -> None:
 def complain(message: str) -> None:
     """Print an error to the error stream."""
     _log("error", message, typer.colors.RED)
+
+
+def tell(message: str) -> None:
+    """Print how far the work is to the error stream."""
+    if not settings.quiet:
+        _log("info", message, typer.colors.BLUE)
 
 
 def note(message: str) -> None:

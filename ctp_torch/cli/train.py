@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +13,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ctp_torch.io.cohort.cohort import Cohort, CohortPatient
@@ -29,17 +30,26 @@ _FEW_ARTERIES = 10
 """Patients below this number make a model that takes an artery's moments for a name."""
 _TARGETS = ("teacher", "truth")
 """Targets that aren't the name of a file."""
+_PHYSICS = "physics"
+"""The target that needs no cohort."""
 
 _BALANCES: Mapping[str, Literal["even", "late"]] = {"even": "even", "late": "late"}
 
 _ModelOption = Annotated[
-    str, typer.Option(help="linear, ridge, krr (kernel ridge) or rf (random forest).", callback=choices.as_model)
+    str | None,
+    typer.Option(
+        help="linear, ridge, krr (kernel ridge), rf (random forest) or mlp (a small network) [default: krr; mlp for "
+        "physics].",
+        callback=choices.as_model,
+        metavar="NAME",
+    ),
 ]
 _TargetOption = Annotated[
     str,
     typer.Option(
-        help="What to learn: teacher (the cohort's maps), truth (digital patients' own), or the name of a NIfTI file "
-        "in each patient's folder, of labels 0 and 1 (gives probabilities) or values.",
+        help="What to learn: teacher (the cohort's maps), truth (digital patients' own), the name of a NIfTI file in "
+        "each patient's folder, of labels 0 and 1 (gives probabilities) or values; or physics: simulated curves, no "
+        "cohort.",
         metavar="TARGET",
     ),
 ]
@@ -50,9 +60,11 @@ _BalanceOption = Annotated[
 
 
 def train(
-    cohort: Annotated[Path, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write, MODEL.safetensors.")],
-    model: _ModelOption = "krr",
+    cohort: Annotated[
+        Path | None, typer.Argument(help="Folder of a cohort (ctp-torch phantom cohort makes one).", show_default=False)
+    ] = None,
+    model: _ModelOption = None,
     maps: choices.MapsOption = "cbv,cbf,mtt,tmax",
     target: _TargetOption = "teacher",
     features: choices.FeaturesOption = "raw",
@@ -71,6 +83,15 @@ def train(
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
+    intervals: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Leave patients out in turn, and promise intervals that hold this share [0.9].",
+            show_default=False,
+        ),
+    ] = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -83,39 +104,68 @@ def train(
     Example: ctp-torch train COHORT -o krr.safetensors --features arterial --artery-moments
 
     Example: ctp-torch train COHORT -o infarct.safetensors --features arterial --target followup.nii.gz
+
+    Example: ctp-torch train -o physics.safetensors --target physics
     """
     each = choices.find_name("--feature-scale", feature_scale, ("unit", "zscore")) == "zscore"
-    balanced = choices.pick("--balance", balance, _BALANCES)
+    balanced, quantities = choices.pick("--balance", balance, _BALANCES), _quantities(target, maps)
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    unfitted = partial(choices.make_model, model, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
+    named = model or ("mlp" if target == _PHYSICS else "krr")
+    unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
                        trees=trees, depth=depth, seed=seed)  # fmt: skip
-    regressor, align, quantities = unfitted(), choices.pick_registration(registration), _quantities(target, maps)
+    regressor, align = unfitted(), choices.pick_registration(registration)
     place = console.pick_device(device)
     if output.suffix != ".safetensors":
         raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")
+    if (cohort is None) != (target == _PHYSICS):
+        raise CTPError("give the folder of a cohort, or --target physics, which needs none; not both")
+    if cohort is None:
+        _train_on_simulated(output, None if model is None else regressor, seed, place, force=force)
+        return
     beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
     console.claim_file(output, *beside, force=force, inputs=(cohort,))
     source, patients = _training_patients(cohort, lut)
     recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, each=each)
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, target=target,
-                            late=balanced == "late", check=not keep_all, device=place)  # fmt: skip
+                            late=balanced == "late", lesions=intervals is not None, check=not keep_all,
+                            device=place)  # fmt: skip
         files = _prune(list(console.track(ready, "reading patients", total=len(patients))))
         data = draw(files, samples, seed=seed, balance=balanced)
         place, recipe = rank_device(place), recipe_of(data)
         tested = None
         if target not in _TARGETS and folds:
             tested = cross_validate(files, unfitted, recipe_of, samples, n_folds=folds, seed=seed, device=place)
+        promised = _intervals(intervals, files, data, unfitted, recipe_of, seed, place)
     curves, targets = recipe.scale(data.curves).to(place), data.targets.to(place)
     if _fit(regressor, curves, targets, n_patients=len(files)) > 0:
         return  # another rank writes
     facts = {"patients": len(files), "samples": len(curves), "seed": seed, "cohort_seed": source.settings.get("seed")}
-    _write(output, regressor, recipe, data, tested, facts | {"target": target, "balance": balanced})
+    _write(output, regressor, recipe, data, tested, facts | {"target": target, "balance": balanced}, promised)
     console.say(f"R2 on the training pixels: {regressor.score(curves, targets):.4f}")
+    _describe(regressor)
+    console.say(f"wrote {output}")
+
+
+def _train_on_simulated(
+    output: Path, regressor: Regressor | None, seed: int, place: torch.device, *, force: bool
+) -> None:
+    """The physics student: curves simulated over many arteries, a model, one file."""
+    from ctp_torch.learning.physics import physics_network, simulate_set, train_physics
+
+    console.claim_file(output, force=force, inputs=())
+    regressor = regressor or physics_network(seed)
+    console.say("simulating curves of known perfusion")
+    data = simulate_set(seed=seed, device=place)
+    console.say(f"fitting {regressor} on {len(data.features):,} curves")
+    recipe = train_physics(data, regressor)
+    facts = {"target": _PHYSICS, "samples": len(data.features), "seed": seed}
+    with console.delivered(output) as folder:
+        regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": facts})
     _describe(regressor)
     console.say(f"wrote {output}")
 
@@ -124,7 +174,7 @@ def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
     from ctp_torch.io.cohort.target_values import target_name
 
-    return choices.pick_maps(maps) if target in _TARGETS else (target_name(target),)
+    return choices.pick_maps(maps) if target in (*_TARGETS, _PHYSICS) else (target_name(target),)
 
 
 def _training_patients(cohort: Path, lut: str) -> tuple[Cohort, list[CohortPatient]]:
@@ -154,7 +204,7 @@ def _recipe(data: TrainingSet, *, target: str, source: Cohort, view: View, regis
 
 def _write(
     output: Path, regressor: Regressor, recipe: Recipe, data: TrainingSet, tested: list[FoldScore] | None,
-    facts: dict[str, object],
+    facts: dict[str, object], promised: Mapping[str, object],
 ) -> None:  # fmt: skip
     """The model, its pixels, which moments matter, and how patients left out were predicted; or nothing at all."""
     from ctp_torch.learning.training import fingerprint
@@ -162,7 +212,8 @@ def _write(
     provenance = {**facts, "pixels": fingerprint(data.pixels)}
     pixels, importance, folds = (output.with_suffix(ending).name for ending in (_PIXELS, _IMPORTANCE, _FOLDS))
     with console.delivered(output) as folder:
-        regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": provenance})
+        about = {"recipe": recipe.as_metadata(), "provenance": provenance, **promised}
+        regressor.save(folder / output.name, metadata=about)
         _save_pixels(folder / pixels, data.pixels)
         drawn = recipe.features == "raw" and _plot_importance(folder / importance, regressor, data.dt)
         if tested is not None:
@@ -172,6 +223,25 @@ def _write(
     if tested is not None:
         for line in _fold_words(tested):
             console.say(line)
+
+
+def _intervals(
+    level: float | None, files: list[Path], data: TrainingSet, unfitted: Callable[[], Regressor],
+    recipe_of: Callable[[TrainingSet], Recipe], seed: int, place: torch.device,
+) -> dict[str, object]:  # fmt: skip
+    """What the model's file tells of its intervals; nothing where none were asked for."""
+    if level is None:
+        return {}
+    from ctp_torch.learning.conformal import calibrate_intervals
+
+    made = calibrate_intervals(
+        files, data, unfitted, recipe_of, level=level, seed=seed, device=place,
+        track=lambda numbers: console.track(numbers, "leaving patients out", total=len(files)),
+    )  # fmt: skip
+    console.say(f"intervals: {level:.0%} of the voxels in {level:.0%} of patients, by {made.patients} left out in turn")
+    if not made.volumes:
+        console.say("no intervals of volumes: too few of the patients have known lesions (truth/core, truth/penumbra)")
+    return made.as_metadata()
 
 
 def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: int) -> int:

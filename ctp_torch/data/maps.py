@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
 
-__all__ = ["OWN_SCHEME", "QUANTITIES", "PerfusionMaps", "Quantity", "in_order", "named_quantity"]
+__all__ = ["BOUNDED", "ENDS", "OWN_SCHEME", "QUANTITIES", "PerfusionMaps", "Quantity", "in_order", "named_quantity"]
 
 OWN_SCHEME = "99CTPTORCH"
 """Coding scheme of what DICOM has no code for."""
@@ -40,14 +40,42 @@ class Quantity(NamedTuple):
     """Coding scheme of the code value."""
 
 
-QUANTITIES: Mapping[str, Quantity] = {
+_MEASURED: Mapping[str, Quantity] = {
     "cbv": Quantity("rCBV", "mL/100 g", "ml/[100]g", (0.0, 8.0), ("126391", "Absolute Regional Blood Volume")),
     "cbf": Quantity("rCBF", "mL/100 g/min", "ml/[100]g/min", (0.0, 60.0), ("126390", "Absolute Regional Blood Flow")),
     "mtt": Quantity("MTT", "s", "s", (0.0, 20.0), ("113052", "Mean Transit Time")),
     "tmax": Quantity("Tmax", "s", "s", (0.0, 12.0), ("113084", "Tmax")),
     "ttp": Quantity("TTP", "s", "s", (0.0, 40.0), ("113069", "Time To Peak")),
     "cth": Quantity("CTH", "s", "s", (0.0, 12.0), ("CTH", "Capillary Transit Time Heterogeneity"), OWN_SCHEME),
+    "delay": Quantity("Delay", "s", "s", (0.0, 12.0), ("DELAY", "Arrival of Contrast after the Artery"), OWN_SCHEME),
+    "cbf_sd": Quantity(
+        "rCBF sd", "mL/100 g/min", "ml/[100]g/min", (0.0, 30.0), ("CBF_SD", "Uncertainty of Blood Flow"), OWN_SCHEME
+    ),
+    "mtt_sd": Quantity("MTT sd", "s", "s", (0.0, 6.0), ("MTT_SD", "Uncertainty of Mean Transit Time"), OWN_SCHEME),
+    "tmax_sd": Quantity("Tmax sd", "s", "s", (0.0, 6.0), ("TMAX_SD", "Uncertainty of Tmax"), OWN_SCHEME),
+    "p_late": Quantity("P(Tmax > 6 s)", "%", "%", (0.0, 100.0), ("P_LATE", "Probability of Tmax > 6 s"), OWN_SCHEME),
+    "p_core": Quantity("P(CBF < 30 %)", "%", "%", (0.0, 100.0), ("P_CORE", "Probability of CBF < 30 %"), OWN_SCHEME),
     "oefmax": Quantity("OEFmax", "%", "%", (20.0, 60.0), ("OEFMAX", "Maximum Oxygen Extraction Fraction"), OWN_SCHEME),
+    "relative_cbf": Quantity(
+        "CBF / normal", "ratio", "{ratio}", (0.0, 2.0), ("126392", "Relative Regional Blood Flow")
+    ),
+}
+BOUNDED = ("cbv", "cbf", "mtt", "tmax", "relative_cbf")
+"""Quantities that a model may bound from both sides."""
+ENDS = ("lower", "upper")
+"""Of an interval, as its maps are called: ``cbf_lower``, ``cbf_upper``."""
+
+
+def _end(name: str, end: str) -> Quantity:
+    """One end of a quantity's interval: its unit and display, and a code of our own."""
+    whole = _MEASURED[name]
+    code = (f"{name}_{end}".upper(), f"{end.capitalize()} End of {whole.code[1]}")
+    return whole._replace(label=f"{whole.label} {end}", code=code, scheme=OWN_SCHEME)
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    **_MEASURED,
+    **{f"{name}_{end}": _end(name, end) for name in BOUNDED for end in ENDS},
 }
 """rCBV and rCBF are *regional* maps in absolute units, as a console labels them; nothing is divided by a reference."""
 
@@ -110,6 +138,16 @@ class PerfusionMaps:
         if name not in self.values:
             raise KeyError(f"no map {name!r}; there are {', '.join(self.values)}")
         return self.values[name]
+
+    def ends(self, end: str) -> PerfusionMaps | None:
+        """The lower or upper ends of all intervals as maps under the names of their quantities; None without any."""
+        found = {name: self.values[f"{name}_{end}"] for name in BOUNDED if f"{name}_{end}" in self.values}
+        return replace(self, values=found) if found else None
+
+    def without_ends(self) -> PerfusionMaps:
+        """The maps themselves."""
+        ends = {f"{name}_{end}" for name in BOUNDED for end in ENDS}
+        return replace(self, values={name: volume for name, volume in self.values.items() if name not in ends})
 
     def __iter__(self) -> Iterator[str]:
         """Names of the maps."""

@@ -69,7 +69,15 @@ def read_evidence(path: Path) -> Evidence:
         raise UnreadableFileError(
             f"{path}: no scaling that ctp-torch tune --by evidence wrote ({error}); give its evidence.json"
         ) from error
-    return Evidence(**numbers, **lists)
+    return Evidence(
+        gamma=numbers["gamma"],
+        alpha=numbers["alpha"],
+        feature_mean=lists["feature_mean"],
+        feature_sd=lists["feature_sd"],
+        relevance=lists["relevance"],
+        log_evidence=numbers["log_evidence"],
+        log_evidence_isotropic=numbers["log_evidence_isotropic"],
+    )
 
 
 def maximise_evidence(X: Tensor, Y: Tensor, *, steps: int = 30) -> Evidence:
@@ -155,7 +163,7 @@ def _climb(z: Tensor, y: Tensor, kernel: ScaleKernel, likelihood: GaussianLikeli
     def loss() -> Tensor:
         optimiser.zero_grad()
         value = -_log_evidence(z, y, kernel, likelihood)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     optimiser.step(loss)

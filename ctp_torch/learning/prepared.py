@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import pipeline
+from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.scale import ColorScale
 from ctp_torch.pipeline.features import features_of
 from ctp_torch.pipeline.recipe import View
@@ -57,6 +58,14 @@ class PreparedPatient:
     """Of the scan, as a recipe's ``bounds`` have it; empty for raw curves."""
     voxel_ml: float = 0.0
     """Volume of a voxel [mL]; 0 where nobody told."""
+    artery: Tensor | None = None
+    """``(lags,)`` as `ctp_torch.pipeline.features.Seen` holds it."""
+    geometry: Geometry | None = None
+    """The grid."""
+    baseline: Tensor | None = None
+    """``(z, y, x)`` CT before contrast [HU], where lesions are known."""
+    lesions: Tensor | None = None
+    """``(2, z, y, x)`` bool, true core and hypoperfusion, where they were asked for and are known."""
 
     @property
     def valid(self) -> Tensor:
@@ -78,7 +87,9 @@ class PreparedPatient:
 
         facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
         facts |= {"view": asdict(self.view), "facts": dict(self.facts), "voxel_ml": self.voxel_ml}
-        tensors = {n: getattr(self, n) for n in ("curves", "brain", "head", "targets", "late")}
+        facts["geometry"] = None if self.geometry is None else asdict(self.geometry)
+        names = ("curves", "brain", "head", "targets", "late", "artery", "baseline", "lesions")
+        tensors = {n: getattr(self, n) for n in names}
         kept = {n: tensor.cpu().contiguous() for n, tensor in tensors.items() if tensor is not None}
         save_tensors(kept, path, metadata={"patient": json.dumps(facts)})
 
@@ -91,7 +102,10 @@ class PreparedPatient:
             facts = json.loads(file.metadata()["patient"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         lists = {name: tuple(facts.get(name, ())) for name in ("quantities", "flags")}
-        return cls(**{**facts, **lists, "view": View.of(facts.get("view", {}))}, **tensors)
+        grid = facts.get("geometry")
+        geometry = None if grid is None else Geometry(**{name: tuple(values) for name, values in grid.items()})
+        kinds = {"view": View.of(facts.get("view", {})), "geometry": geometry}
+        return cls(**{**facts, **lists, **kinds}, **tensors)
 
 
 def prepare(
@@ -102,6 +116,7 @@ def prepare(
     view: View | None = None,
     target: str = "teacher",
     late: bool = False,
+    lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
 ) -> PreparedPatient:
@@ -122,6 +137,8 @@ def prepare(
         the name of a NIfTI file in each patient's folder
     late
         whether to note where the teacher's Tmax is late
+    lesions
+        whether to keep the true core and hypoperfusion, where they are known, and the CT to measure them with
     check
         whether to look for what makes maps wrong (motion, truncated bolus ...) and note it in ``flags``
     device
@@ -173,4 +190,18 @@ def prepare(
         view=view,
         facts=seen.facts,
         voxel_ml=math.prod(grid.spacing) / 1000.0,
+        artery=None if seen.artery is None else seen.artery.cpu(),
+        geometry=grid,
+        baseline=anatomy.baseline.cpu() if lesions else None,
+        lesions=_true_lesions(patient, grid) if lesions else None,
     )
+
+
+def _true_lesions(patient: CohortPatient, grid: Geometry) -> Tensor | None:
+    """True core and hypoperfusion ``(2, z, y, x)``; None where either isn't known."""
+    from ctp_torch.io.cohort.true_lesions import knows_lesions, read_true_lesions
+
+    if not knows_lesions(patient):
+        return None
+    core, slow = read_true_lesions(patient, grid)
+    return None if slow is None else torch.stack([core, slow])

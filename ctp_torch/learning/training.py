@@ -57,6 +57,7 @@ def prepare_all(
     view: View | None = None,
     target: str = "teacher",
     late: bool = False,
+    lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Path]:
@@ -68,12 +69,13 @@ def prepare_all(
         of one cohort
     folder
         where the files go; one folder for one cohort and registration, whatever the models see and learn
-    quantities, registration, view, target, late, check, device
+    quantities, registration, view, target, late, lesions, check, device
         as in `ctp_torch.learning.prepared.prepare`
     """
     folder.mkdir(parents=True, exist_ok=True)
     view = view or View()
-    what = "" if (view, target, late) == (View(), "teacher", False) else f"{view.key} {target} {late}"
+    usual = (view, target, late, lesions) == (View(), "teacher", False, False)
+    what = "" if usual else f"{view.key} {target} {late} {lesions}"
     tail = "-" + hashlib.sha256(what.encode()).hexdigest()[:12] if what else ""
     for patient in patients:
         path = folder / f"{patient.name}{tail}.safetensors"
@@ -85,6 +87,7 @@ def prepare_all(
                 view=view,
                 target=target,
                 late=late,
+                lesions=lesions,
                 check=check,
                 device=device,
             )
@@ -201,13 +204,15 @@ def paper_model(
     Parameters
     ----------
     name
-        linear, ridge, krr or rf
+        linear, ridge, krr, rf; or mlp, which isn't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
         inverse squared width of the kernel
-    trees, depth, seed
+    trees, depth
         of the forest
+    seed
+        of the forest and the perceptron
 
     Raises
     ------
@@ -221,6 +226,7 @@ def paper_model(
         "ridge": lambda: models.Ridge(alpha=alpha),
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
+        "mlp": lambda: models.Network(seed=seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")

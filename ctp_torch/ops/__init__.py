@@ -29,6 +29,7 @@ from ctp_torch.ops.compute.memory import in_row_blocks as in_row_blocks
 from ctp_torch.ops.deconvolution.bayes import bayesian as bayesian
 from ctp_torch.ops.deconvolution.box import box_nlr as box_nlr
 from ctp_torch.ops.deconvolution.capillary import maximum_oxygen_extraction as maximum_oxygen_extraction
+from ctp_torch.ops.deconvolution.completion import seen_share as seen_share
 from ctp_torch.ops.deconvolution.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd
 from ctp_torch.ops.deconvolution.expectation_maximization import expectation_maximization as expectation_maximization
 from ctp_torch.ops.deconvolution.gaussian_process import (
@@ -91,3 +92,6 @@ from ctp_torch.ops.motion.rigid import patient_axes as patient_axes
 from ctp_torch.ops.motion.rigid import rotation_matrix as rotation_matrix
 from ctp_torch.ops.motion.simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.motion.through_plane import remove_through_plane as remove_through_plane
+from ctp_torch.ops.simulation.curves import Simulation as Simulation
+from ctp_torch.ops.simulation.curves import simulate_curves as simulate_curves
+from ctp_torch.ops.simulation.curves import simulate_from_artery as simulate_from_artery

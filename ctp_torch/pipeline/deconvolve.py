@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.curves import TissueCurves
-from ctp_torch.data.maps import PerfusionMaps
+from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.data.provenance import MapsProvenance
 from ctp_torch.errors import QualityError
 from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning
@@ -36,8 +37,12 @@ digital patients more costs flow at full dose and less costs times and volumes a
 
 _CHUNK = 1_000_000
 """Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
+_MANY = 0.05
+"""Of the voxels, the share at the longest time from which it is said."""
 _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
+_SEEN = "volume seen"
+"""What the share of the volume that the frames hold is called among the maps."""
 NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
@@ -51,6 +56,7 @@ def deconvolve(
     sigma_mm: float | None = None,
     smoothing: Smoothing = "beside",
     scale_by_vof: bool = True,
+    complete_cbv: bool = True,
 ) -> PerfusionMaps:
     """Perfusion maps of a scan by deconvolution.
 
@@ -76,6 +82,9 @@ def deconvolve(
         own; ``"inside"`` smooths everything in the mask alike, which spreads vessels over the tissue around them
     scale_by_vof
         whether the arterial input is scaled to the area of the venous outflow
+    complete_cbv
+        whether a volume by the areas under the curves is completed by what passed after the last frame
+        (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it
 
     Returns
     -------
@@ -106,23 +115,31 @@ def deconvolve(
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values, route = _in_chunks(method, tissue, arterial, series, aif)
+        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete_cbv)
+    seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
+    kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
     if partly is not None:  # their volume is their own
         partial = TissueCurves.gather(in_time, partly, series.geometry, dt=series.dt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
-            own, _ = _in_chunks(method, partial, arterial, series, aif)
-        maps["cbv"][partial.mask] = own["cbv"]
-    kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
+            maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
+    at_longest = {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
     provenance = MapsProvenance(
         aif=aif,
         vof=vof,
         vof_to_aif_ratio=ratio,
         tissue_curve=tissue.values.mean(dim=0),
         baseline_frames=scan.anatomy.n_baseline,
-        times=route,
-        warnings=(*([NO_VEIN] if vof is None and scale_by_vof else []), *kinds.values()),
+        times=route or "no voxel to deconvolve",
+        longest_s=longest if math.isfinite(longest) else None,
+        at_longest=at_longest,
+        volume_seen=None if seen is None or not len(seen) else float(seen.mean()),
+        warnings=(
+            *([NO_VEIN] if vof is None and scale_by_vof else []),
+            *kinds.values(),
+            *_too_long(at_longest, longest),
+        ),
     )
     return PerfusionMaps(maps, inside, series.geometry, provenance)
 
@@ -159,14 +176,17 @@ def choose_vessels(
 
 
 def _in_chunks(
-    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
-) -> tuple[dict[str, Tensor], str]:
-    """Maps ``(voxels,)`` of a method (negative values are noise and become 0), and how it treated the frames."""
+    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve, complete_cbv: bool
+) -> tuple[dict[str, Tensor], str, float]:
+    """Maps ``(voxels,)`` of a method, how it treated the frames, and the longest time that it tells [s].
+
+    Negative values are noise and become 0; without a voxel, nothing is said of the frames.
+    """
     times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
     slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
     artery = aif.mask.nonzero()[:, 0].to(times.device)
     parts: dict[str, list[Tensor]] = {}
-    route = "no voxel to deconvolve"
+    route, longest = "", math.inf
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
         moments = {}
@@ -174,11 +194,31 @@ def _in_chunks(
             moments["times"] = times.T[slices[rows]]  # (voxels, time)
             moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
-        route = result.route  # all chunks have the same times
+        route, longest = result.route, result.longest  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
-        for name, values in {**result.maps(), "ttp": peak}.items():
-            parts.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
-    return {name: torch.cat(listed) for name, listed in parts.items()}, route
+        values = {**result.maps(), "ttp": peak}
+        if complete_cbv:
+            values |= _completed(result, ops.Passage(tissue.values[rows], arterial, series.dt, **moments))
+        for name, quantity in values.items():
+            parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
+    return {name: torch.cat(listed) for name, listed in parts.items()}, route, longest
+
+
+def _too_long(at_longest: Mapping[str, float], longest: float) -> list[str]:
+    """A sentence where many voxels read the longest time that the scan can show."""
+    many = {name: share for name, share in at_longest.items() if share > _MANY}
+    if not many:
+        return []
+    named = " and ".join(f"{QUANTITIES[name].label} in {share:.0%}" for name, share in many.items())
+    return [f"{named} of the voxels read {longest:.0f} s, the longest that this scan can show"]
+
+
+def _completed(result: Deconvolution, passage: ops.Passage) -> dict[str, Tensor]:
+    """CBV and MTT with the passage after the last frame, and the share seen; nothing where CBV isn't by the areas."""
+    if not torch.allclose(result.cbv, passage.blank(passage.cbv), equal_nan=True):
+        return {}
+    seen = ops.seen_share(passage)
+    return {"cbv": result.cbv / seen, "mtt": (result.mtt / seen).clamp(max=result.longest), _SEEN: seen}
 
 
 def _is_uneven(series: CTPSeries) -> bool:

@@ -31,6 +31,8 @@ class Seen(NamedTuple):
     """Which artery, unless the curves are raw."""
     facts: Mapping[str, float]
     """What a recipe bounds: ``reach_s``, ``bolus_s``, ``dt_s``; empty for raw curves."""
+    artery: Tensor | None = None
+    """``(lags,)`` the arterial input as its own curves are seen; None for raw curves."""
 
 
 def features_of(
@@ -81,6 +83,7 @@ def features_of(
     try:
         onset_reach = ops.arterial_reach(own, arterial, aif_times) if int(inside.any()) else (0.0, 0.0)
         moments = ops.artery_moments(arterial, aif_times)
+        shape = ops.arterial_curves(arterial[None], aif_times, arterial, aif_times)[0]
         for curves in _at_each_width(scan, view, inside):
             mean = curves.mean(dim=0) if len(curves) else mean
             make = ops.residue_features if view.features == "residue" else ops.arterial_curves
@@ -99,7 +102,7 @@ def features_of(
         times="from the artery's onset, every second",
         warnings=(NO_VEIN,) if vof is None and scale_by_vof else (),
     )
-    return Seen(TissueCurves(torch.cat(parts, dim=1), series.dt, inside, series.geometry), provenance, facts)
+    return Seen(TissueCurves(torch.cat(parts, dim=1), series.dt, inside, series.geometry), provenance, facts, shape)
 
 
 def _own_times(times: Tensor, inside: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.data.slabs import SLAB_MM
 from ctp_torch.errors import ModelMismatchError
-from ctp_torch.pipeline.features import features_of
+from ctp_torch.pipeline.features import Seen, features_of
+from ctp_torch.pipeline.intervals import Intervals, answers_signature, relative_flow
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, locate, prepare
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
-__all__ = ["features", "predict"]
+__all__ = ["features", "predict", "prepare_by_recipe"]
 
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:
@@ -73,23 +75,35 @@ def predict(
     series = scan.series if isinstance(scan, Scan) else scan
     recipe.check(series.n_frames, series.dt)
     if isinstance(scan, CTPSeries):
-        scan = _by_recipe(scan, recipe)
+        scan = prepare_by_recipe(scan, recipe)
     series = scan.series
     recipe.check_preparation(series.provenance.preparation, series.provenance.slabs)
     seen = features_of(scan, recipe.view, aif=aif, vof=vof, mask=mask, scale_by_vof=scale_by_vof)
     doubts = recipe.check_scan(seen.facts)
     outputs = model.predict(recipe.scale(seen.tissue.values))  # (voxels, targets)
-    values = {name: seen.tissue.scatter(column) for name, column in recipe.values(outputs).items()}
+    columns = recipe.values(outputs)
+    if (intervals := Intervals.of(model)) is not None and len(outputs):
+        bounds, strange = _bounded(intervals, columns, seen)
+        columns, doubts = {**columns, **bounds}, [*doubts, *strange]
+    values = {name: seen.tissue.scatter(column) for name, column in columns.items()}
     provenance = replace(seen.provenance, warnings=(*seen.provenance.warnings, *doubts))
     return PerfusionMaps(values, seen.tissue.mask, series.geometry, provenance)
 
 
-def _by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
+def _bounded(intervals: Intervals, values: Mapping[str, Tensor], seen: Seen) -> tuple[dict[str, Tensor], list[str]]:
+    """Relative flow and both ends of all intervals; of a stranger's scan no ends, and why."""
+    flow = relative_flow(values)
+    more = {} if flow is None else {"relative_cbf": flow}
+    strange = intervals.outside({"answers": answers_signature(values), "artery": seen.artery})
+    return (more, strange) if strange else ({**more, **intervals.ends({**values, **more})}, [])
+
+
+def prepare_by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
     """A series as read made ready; one that was prepared stays as it is, to be checked."""
     if series.provenance.preparation is not None:
         return Scan(series, None, locate(series))
-    if recipe.registration not in REGISTRATIONS:
+    if recipe.aligned_by not in REGISTRATIONS:
         raise ModelMismatchError(f"the model's registration {recipe.registration!r} is unknown; update ctp_torch")
-    registration = REGISTRATIONS[recipe.registration]
+    registration = REGISTRATIONS[recipe.aligned_by]
     slab_mm = 0.0 if recipe.features == "raw" else SLAB_MM  # pixels that a model of raw curves learned are as thin
     return prepare(series, registration=registration, median_size=recipe.view.prepared_median, slab_mm=slab_mm)

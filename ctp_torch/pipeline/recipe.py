@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.provenance import Preparation, SlabRecord
     from ctp_torch.models.base import Regressor
 
-__all__ = ["FEATURES", "LEAST_REACH_S", "PHYSICAL_RANGES", "FeatureKind", "Recipe", "View"]
+__all__ = ["ANY_REGISTRATION", "FEATURES", "LEAST_REACH_S", "PHYSICAL_RANGES", "FeatureKind", "Recipe", "View"]
 
 FeatureKind = Literal["raw", "arterial", "residue", "pca"]
 FEATURES: tuple[FeatureKind, ...] = get_args(FeatureKind)
@@ -32,8 +32,12 @@ PHYSICAL_RANGES: Mapping[str, tuple[float, float]] = {
     "mtt": (0.0, 60.0),
     "tmax": (0.0, 60.0),
     "ttp": (0.0, 120.0),
+    "delay": (-10.0, 60.0),
 }
 """Ends that predictions in physical units are kept within, far beyond any colour bar."""
+
+ANY_REGISTRATION = "any"
+"""Of a model that learned from curves without a head: scans are aligned as they would be without it."""
 
 LEAST_REACH_S = 25.0
 """A scan that ends sooner after the artery's onset [s] shows too little of a late curve to be read."""
@@ -107,7 +111,7 @@ class Recipe:
     targets: Mapping[str, tuple[float, float]]
     """Quantity to the range [its unit] that indices 0..255 stand for, in the order of the model's outputs."""
     registration: str = "none"
-    """How frames were aligned."""
+    """How frames were aligned; `ANY_REGISTRATION` where the model saw none that move."""
     window: tuple[float, float] = (0.0, 600.0)
     """Clipped to and scaled from [HU]."""
     median_size: int = 3
@@ -128,6 +132,8 @@ class Recipe:
     """Rows onto which scaled features are projected; empty for none."""
     units: Literal["display", "physical"] = "display"
     """Whether the model gives indices 0..255 of the targets' ranges, or values in their unit within them."""
+    logarithmic: tuple[str, ...] = ()
+    """Targets whose natural logarithm the model gives; their units are physical."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """What the scans learned from had, lowest and highest: ``reach_s`` (last frame after the artery's onset),
     ``bolus_s`` (standard deviation of the artery in time), ``dt_s``."""
@@ -138,6 +144,11 @@ class Recipe:
         return View(
             self.features, self.window, self.median_size, self.smoothing_mm, self.smoothing, self.artery_moments
         )
+
+    @property
+    def aligned_by(self) -> str:
+        """The registration that a scan gets where nobody asks for another."""
+        return "torch" if self.registration == ANY_REGISTRATION else self.registration
 
     @property
     def display(self) -> dict[str, tuple[float, float]]:
@@ -218,12 +229,21 @@ class Recipe:
         """
         median, whole = self.view.prepared_median, self.features != "raw"  # slabs are as good where the artery counts
         learned = f"median {median}, registration {self.registration}, slices as they are"
-        actual = "as read" if done is None else f"median {done.median_size}, registration {done.registration}"
-        options = f"registration={self.registration!r}, median_size={median}, slab_mm=0"
-        aligned_alike = done is not None and (
-            done.registration == self.registration or (done.registration == "given" and self.registration != "none")
+        actual = (
+            "as read"
+            if done is None
+            else (
+                f"median {done.median_size}, registration {done.registration}"
+                + ("" if done.denoise == "none" else f", denoised by {done.denoise}")
+            )
         )
-        if done is None or done.median_size != median or not aligned_alike or (slabs is not None and not whole):
+        options = f"registration={self.aligned_by!r}, median_size={median}, slab_mm=0"
+        aligned_alike = done is not None and (
+            self.registration in (done.registration, ANY_REGISTRATION)
+            or (done.registration == "given" and self.registration != "none")
+        )
+        refined = (slabs is not None or (done is not None and done.denoise != "none")) and not whole
+        if done is None or done.median_size != median or not aligned_alike or refined:
             raise ModelMismatchError(
                 f"the model learned from scans prepared with {learned}; this one is {actual}"
                 f"{'' if slabs is None else f', {slabs.slices} slices averaged to one'}: hand predict the series as "
@@ -285,7 +305,7 @@ class Recipe:
         columns = (outputs[:, None] if outputs.ndim == 1 else outputs).unbind(1)
         named = list(zip(self.targets.items(), columns, strict=True))
         if self.units == "physical":
-            return {name: column.clamp(*ends) for (name, ends), column in named}
+            return {n: (c.exp() if n in self.logarithmic else c).clamp(*ends) for (n, ends), c in named}
         return {name: ColorScale(*ends).value(column.clamp(0, 255)) for (name, ends), column in named}
 
 
@@ -294,6 +314,8 @@ def _later_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {name: stored[name] for name in ("features", "smoothing", "units") if name in stored}
     if "artery_moments" in stored:
         read["artery_moments"] = bool(stored["artery_moments"])
+    if "logarithmic" in stored:
+        read["logarithmic"] = tuple(str(name) for name in stored["logarithmic"])
     if "smoothing_mm" in stored:
         read["smoothing_mm"] = _floats(stored["smoothing_mm"])
     if "components" in stored:

@@ -261,7 +261,7 @@ def _sheets(
 
     maps, lesions = output.maps, output.lesions
     masks = None if lesions is None else {"core": lesions.core, "penumbra": lesions.penumbra}
-    columns = columns_of(maps, ranges, output.baseline, masks)
+    columns = columns_of(maps.without_ends(), ranges, output.baseline, masks)
     sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(lesions, derivation))
     return write_sheets(sheets, ranges, folder, source, derivation)
 

@@ -119,7 +119,9 @@ class NeuralNetwork(Regressor):
     def _check_parameters(self) -> None:
         """Refuse training that can't be meant."""
         if self.loss not in get_args(Loss):
-            raise ValueError(f"{type(self).__name__}.loss must be one of {', '.join(get_args(Loss))}, got {self.loss!r}")
+            raise ValueError(
+                f"{type(self).__name__}.loss must be one of {', '.join(get_args(Loss))}, got {self.loss!r}"
+            )
         if type(self.steps) is not int or type(self.batch_size) is not int or min(self.steps, self.batch_size) < 1:
             raise ValueError(f"steps and batch_size must be whole and positive, got {self.steps}, {self.batch_size}")
         if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.held_out < 1):

@@ -97,7 +97,7 @@ class _Layers(nn.Module):
 
 def as_curves(X: Tensor, channels: int) -> Tensor:
     """Features ``(samples, channels * time)`` as curves ``(samples, channels, time)``."""
-    return X.unflatten(1, (channels, X.shape[1] // channels))
+    return X.reshape(len(X), channels, X.shape[1] // channels)
 
 
 def check_channels(model: NeuralNetwork, n_features: int) -> None:

@@ -43,7 +43,8 @@ def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk
     Notes
     -----
     Rows and columns by a matrix product each, which outruns a convolution many times over at these sizes; the kernel
-    reaches 4 standard deviations, as in ``scipy.ndimage.gaussian_filter``.
+    reaches 4 standard deviations, as in ``scipy.ndimage.gaussian_filter``. Where a gradient is asked for, kornia's
+    separable filter, which autograd follows.
     """
     sigma_y, sigma_x = (sigma, sigma) if isinstance(sigma, int | float) else sigma
     if min(sigma_y, sigma_x) < 0:
@@ -55,10 +56,22 @@ def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk
         raise ValueError(f"a Gaussian of {sigma} pixels doesn't fit into an image of {height} x {width}")
     down, across = (_gaussian_matrix(n, s).to(images) for n, s in ((height, sigma_y), (width, sigma_x)))
     flat = images.reshape(-1, height, width)
+    if images.requires_grad and torch.is_grad_enabled():
+        return _followed(flat, (sigma_y, sigma_x), chunk).reshape(images.shape)
     result = torch.empty_like(flat)
     for part, out in zip(flat.split(chunk), result.split(chunk), strict=True):
         torch.matmul(down, part @ across.T, out=out)
     return result.reshape(images.shape)
+
+
+def _followed(images: Tensor, sigma: tuple[float, float], chunk: int) -> Tensor:
+    """The same of ``(n, y, x)`` by operations that autograd follows."""
+    from kornia.filters import gaussian_blur2d
+
+    size = (2 * math.ceil(4 * sigma[0]) + 1, 2 * math.ceil(4 * sigma[1]) + 1)
+    widths = (max(sigma[0], 1e-3), max(sigma[1], 1e-3))
+    parts = [gaussian_blur2d(part[:, None], size, widths, border_type="reflect") for part in images.split(chunk)]
+    return torch.cat(parts)
 
 
 def _gaussian_matrix(n: int, sigma: float) -> Tensor:

@@ -68,13 +68,14 @@ def draw_arteries(n: int, generator: torch.Generator, *, first_onset: float, las
 
 
 def draw_tissue(shape: tuple[int, int], generator: torch.Generator) -> Tissue:
-    """Voxels ``(arteries, voxels)``: two fifths of any flow and volume there can be, the others normal or ischaemic.
+    """Voxels ``(arteries, voxels)``: a fifth of any flow and volume there can be, two normal, two ischaemic.
 
     *Any*: CBF and CBV log-uniform over 2..120 mL/100 g/min and 0.4..9 mL/100 g, delay uniform over -1..12 s.
-    *Normal*, a third: mixtures of grey (52 mL/100 g/min, 4.2 mL/100 g) and white matter (23, 2.1), each scattered by a
-    quarter; delay around 1 s.
-    *Ischaemic*, the rest: normal tissue with 3 to 90 % of its flow, and a volume that rises by a third at most and
-    falls where flow fails; delay up to 12 s, transit times more scattered.
+    *Normal*: mixtures of grey matter, 53 mL/100 g/min and 3.7 s, and white matter, 25 and 4.6, flow scattered by 30 %
+    and transit times by 25 %; delay around 1 s.
+    *Ischaemic*: normal tissue with 3 to 90 % of its flow, and a volume that rises by a third at most and falls where
+    flow fails. What has less than half of its flow is fed by collaterals and late by up to 12 s; the rest by up to 6.
+    Transit times scatter more.
     Transit times are gamma-distributed (of shape 1 to 10, exponential or box); half of the voxels see the bolus
     dispersed by up to 3 s.
 
@@ -87,24 +88,26 @@ def draw_tissue(shape: tuple[int, int], generator: torch.Generator) -> Tissue:
 
     References
     ----------
-    Ito et al. 2004, Eur J Nucl Med Mol Imaging 31:635, doi:10.1007/s00259-003-1430-8 (normal flow and volume);
+    Riordan et al. 2011, Med Phys 38:3212 (normal flow and volume); Olivot et al. 2009, Stroke 40:469 (how late tissue
+    at risk is);
     Murphy et al. 2006, Stroke 37:1771, doi:10.1161/01.STR.0000227243.96808.53 (of ischaemic and infarcted tissue);
     Mouridsen et al. 2014, J Cereb Blood Flow Metab 34:1511, doi:10.1038/jcbfm.2014.111 (gamma-distributed transits);
     Calamante et al. 2000, Magn Reson Med 44:466 (delay and dispersion)
     """
     draw = _Draw(shape, generator)
     kind = draw.between(0.0, 1.0)
-    anything, ischaemic = kind < 0.4, kind > 0.73
+    anything, ischaemic = kind < 0.2, kind > 0.6
     grey = draw.between(0.0, 1.0)
-    cbf = (23.0 + 29.0 * grey) * draw.normal(0.0, 0.25).exp()
-    cbv = (2.1 + 2.1 * grey) * draw.normal(0.0, 0.25).exp()
+    cbf = (25.0 + 28.0 * grey) * draw.normal(0.0, 0.3).exp()
+    cbv = cbf * (4.6 - 0.9 * grey) / 60.0 * draw.normal(0.0, 0.25).exp()
     left = draw.between(0.03, 0.9)  # of the flow
     rest = ((0.6 + 2.4 * left).clamp_max(1.3) * draw.normal(0.0, 0.35).exp()).clamp(0.15, 1.6)  # of the volume
     cbf = torch.where(anything, draw.log_between(*FLOWS), torch.where(ischaemic, cbf * left, cbf)).clamp(*FLOWS)
     cbv = torch.where(anything, draw.log_between(*_VOLUMES), torch.where(ischaemic, cbv * rest, cbv))
     mtt = _fold(60.0 * cbv / cbf, *TRANSITS)
-    usual = draw.normal(1.0, 1.0)
-    delay = torch.where(anything | (ischaemic & (left < 0.6)), draw.between(*DELAYS), usual).clamp(*DELAYS)
+    behind = torch.where(left < 0.5, draw.between(2.0, DELAYS[1]), draw.between(0.0, 6.0))
+    delay = torch.where(anything, draw.between(*DELAYS), torch.where(ischaemic, behind, draw.normal(1.0, 0.8)))
+    delay = delay.clamp(*DELAYS)
     scatter = torch.where(ischaemic, draw.log_between(1.0, 3.0), draw.log_between(*_SHAPES))
     special = draw.between(0.0, 1.0)
     scatter = scatter.masked_fill(special < 0.1, 1.0).masked_fill(special > 0.9, math.inf)

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from ctp_torch.ops.bolus.resample import resample_curves
 
-__all__ = ["Family", "Spectrum", "Transit", "bolus_spectrum", "curve_spectrum", "peak_lag", "read_spectrum", "tissue_curves"]
+__all__ = [
+    "Family",
+    "Spectrum",
+    "Transit",
+    "bolus_spectrum",
+    "curve_spectrum",
+    "peak_lag",
+    "read_spectrum",
+    "tissue_curves",
+]
 
 Family = Literal["gamma", "box", "linear"]
 """How transit times scatter: by a gamma distribution, not at all, or evenly between 0 and twice their mean."""
@@ -168,7 +177,9 @@ def peak_lag(transit: Transit, *, family: Family = "gamma", n_steps: int = 64) -
         after = (rising >= 0).to(torch.int8).argmax(dim=1, keepdim=True).clamp_min(1)
         low, high = rising.gather(1, after - 1), rising.gather(1, after)
         part = (low / (low - high)).clamp(0.0, 1.0)
-        later[spread] = ((after - 1 + part).squeeze(1) * longest / (n_steps - 1)).to(later)
+        meeting = (after - 1 + part).squeeze(1) * longest / (n_steps - 1)
+        boxes = torch.ones_like(shape, dtype=torch.bool) if family == "box" else (family == "gamma") & shape.isinf()
+        later[spread] = torch.where(boxes, mtt, meeting).to(later)  # a box falls at once, when it is fullest
     return transit.delay + later
 
 

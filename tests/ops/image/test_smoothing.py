@@ -120,3 +120,18 @@ def test_thin_slices_are_smoothed_no_further_than_a_thick_one_averages(sigma_mm,
     height = 0.5 * (torch.arange(61) - 30)  # [mm]
     spread = smooth_inside(slices, mask, (0.5, 2.0, 2.0), sigma_mm)[:, 32, 32]
     assert float((spread * height.square()).sum() / spread.sum()) ** 0.5 == pytest.approx(expected_mm, rel=0.01)
+
+
+def test_gradients_are_followed_through_kornia(monkeypatch):
+    """The same values either way."""
+    from kornia import filters
+
+    calls, whole = [], filters.gaussian_blur2d
+    monkeypatch.setattr(filters, "gaussian_blur2d", lambda *a, **k: calls.append(1) or whole(*a, **k))
+    images = torch.rand(3, 20, 24, dtype=torch.float64)
+    plain = gaussian_smooth(images, (1.5, 0.7))
+    assert calls == []
+    followed = gaussian_smooth(images.clone().requires_grad_(), (1.5, 0.7))
+    assert calls == [1]
+    torch.testing.assert_close(followed.detach(), plain)
+    assert followed.requires_grad

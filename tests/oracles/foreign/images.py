@@ -189,7 +189,12 @@ def two_birth_dates_without_an_id(folder):
 def one_name_in_two_spellings(folder):
     """No ID; the name in capitals and with other separators in some files."""
     scan = Scan(n_frames=6)
-    scan.each(lambda d, t, z: (setattr(d, "PatientID", ""), setattr(d, "PatientName", ("Secret^Person", "SECRET PERSON ")[t % 2])))
+    scan.each(
+        lambda d, t, z: (
+            setattr(d, "PatientID", ""),
+            setattr(d, "PatientName", ("Secret^Person", "SECRET PERSON ")[t % 2]),
+        )
+    )
     scan.save(folder)
     return as_told(scan)
 

@@ -83,7 +83,9 @@ def dates_shifted_one_by_one(folder):
     """An anonymiser shifted the date of every image by days of its own."""
     scan = Scan()
     shift = np.random.default_rng(4).integers(1, 28, (5, 4))
-    scan.each(lambda d, t, z: setattr(d, "AcquisitionDate", f"202602{shift[t, z]:02d}")).drop("ContentTime").save(folder)
+    scan.each(lambda d, t, z: setattr(d, "AcquisitionDate", f"202602{shift[t, z]:02d}")).drop("ContentTime").save(
+        folder
+    )
     return as_told(scan, says="(?i)date")
 
 
