@@ -61,7 +61,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf", "mlp")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp", "stack")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 SMOOTHINGS = ("beside", "inside")
@@ -282,7 +282,8 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = dict(zip(("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network"), MODELS, strict=True))
+    classes = ("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network", "Stack")
+    kinds = dict(zip(classes, MODELS, strict=True))
     names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

@@ -204,7 +204,7 @@ def paper_model(
     Parameters
     ----------
     name
-        linear, ridge, krr, rf; or mlp, which isn't the paper's
+        linear, ridge, krr, rf; or mlp or stack, which aren't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
@@ -220,6 +220,7 @@ def paper_model(
         for an unknown name
     """
     from ctp_torch import models
+    from ctp_torch.learning.stack import stack_model
 
     makers: Mapping[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
@@ -227,6 +228,7 @@ def paper_model(
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
         "mlp": lambda: models.Network(seed=seed),
+        "stack": lambda: stack_model(seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
