@@ -14,6 +14,7 @@ from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
+    from ctp_torch.io.dicom.image import Join
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Method, Registration, Smoothing
     from ctp_torch.pipeline.denoise import Denoiser
@@ -46,6 +47,7 @@ __all__ = [
     "pick",
     "pick_denoiser",
     "pick_duplicates",
+    "pick_join",
     "pick_maps",
     "pick_method",
     "pick_registration",
@@ -54,6 +56,7 @@ __all__ = [
     "split_names",
     "split_numbers",
     "suggestion",
+    "view_words",
 ]
 
 T = TypeVar("T")
@@ -176,6 +179,18 @@ def pick_view(
     return view
 
 
+def view_words(view: View) -> str:
+    """The options that name a view; nothing for the paper's."""
+    if view.features == "raw":
+        return "" if view.median_size == 3 else f"--median {view.median_size} "
+    widths = ",".join(f"{width:g}" for width in view.smoothing_mm) or "0"
+    moments = "--artery-moments " if view.artery_moments else ""
+    return (
+        f"--features {view.features} --smoothing-mm {widths} --smoothing {view.smoothing} --median {view.median_size} "
+        f"{moments}"
+    )
+
+
 def split_numbers(option: str, text: str) -> tuple[float, ...]:
     """The numbers of ``a,b,c``, each once, none below 0."""
     try:
@@ -236,6 +251,12 @@ def pick_duplicates(name: str) -> Literal["refuse", "first"]:
     """What to do with several images of one slice and time."""
     table: Mapping[str, Literal["refuse", "first"]] = {"refuse": "refuse", "first": "first"}
     return pick("--duplicates", name, table)
+
+
+def pick_join(name: str | None) -> Join | None:
+    """Which identifiers don't separate images."""
+    table: Mapping[str, Join] = {"series": "series", "frame-of-reference": "frame-of-reference", "study": "study"}
+    return None if name is None else pick("--join", name, table)
 
 
 def make_model(

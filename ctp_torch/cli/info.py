@@ -13,6 +13,7 @@ from ctp_torch.cli import choices, console, reading
 
 if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
+    from ctp_torch.io.dicom.image import Join
     from ctp_torch.quality import Quality
 
 __all__ = ["info"]
@@ -28,6 +29,7 @@ def info(
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
+    join: reading.JoinOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
     max_unpacked: reading.MaxUnpackedOption = None,
@@ -51,6 +53,7 @@ def info(
         times=times,
         dt=dt,
         series=uid,
+        join=choices.pick_join(join),
         drop_incomplete=drop_incomplete,
         duplicates=repeated,
         keep_identity=keep_identity,
@@ -74,7 +77,7 @@ def info(
         **scan.provenance.as_dict(),
     }
     judgeable = scan.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
-    checked = _checked(scan, series, uid) if quality and judgeable else None
+    checked = _checked(scan, series, uid, choices.pick_join(join)) if quality and judgeable else None
     if as_json:
         if checked is not None:
             facts["quality"] = checked.as_dict()
@@ -92,14 +95,15 @@ def info(
         console.say(f"  {'quality':<18} not checked: too few frames or pixels to judge a bolus on")
 
 
-def _checked(source: CTPSeries, path: Path, uid: str | None) -> Quality:
+def _checked(source: CTPSeries, path: Path, uid: str | None, join: Join | None) -> Quality:
     """The quality of what was read, on the device that ``auto`` picks."""
     from ctp_torch.io.dicom.slice_locations import read_slice_locations
     from ctp_torch.pipeline import inspect
 
     estimate = choices.pick_registration(choices.DEFAULT_REGISTRATION)
     ready = source.to(console.pick_device("auto"))
-    return inspect(ready, registration=estimate, locations=read_slice_locations(path, series=uid)).quality
+    locations = read_slice_locations(path, series=uid, join=join)
+    return inspect(ready, registration=estimate, locations=locations).quality
 
 
 def _line(value: object) -> str:

@@ -90,6 +90,7 @@ def maps(
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
+    join: reading.JoinOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
     max_unpacked: reading.MaxUnpackedOption = None,
@@ -112,16 +113,18 @@ def maps(
 
     Example: ctp-torch maps DICOM_FOLDER -o maps --formats nifti,ct,rgb,seg,sr
     """
-    repeated = choices.pick_duplicates(duplicates)
+    repeated, together = choices.pick_duplicates(duplicates), choices.pick_join(join)
     names = formats.pick_formats(write, lesions=lesions)
     from ctp_torch.io.claims import claim_folder
     from ctp_torch.pipeline.analysis import MapSettings, analyse
     from ctp_torch.report.analysis import results_folder, write_analysis
 
     settings = MapSettings(
-        method, model, aif, vof, mask, vof_scaling, sigma_mm, choices.pick_smoothing(smoothing), slab_mm,
-        choices.pick_denoiser(denoise), registration, lesions, thresholds, times, dt, uid, drop_incomplete, repeated,
-        strict, max_unpacked, keep_identity, str(console.pick_device(device)),
+        method=method, model=model, aif=aif, vof=vof, mask=mask, vof_scaling=vof_scaling, sigma_mm=sigma_mm,
+        smoothing=choices.pick_smoothing(smoothing), slab_mm=slab_mm, denoise=choices.pick_denoiser(denoise),
+        registration=registration, lesions=lesions, thresholds=thresholds, times=times, dt=dt, series=uid,
+        join=together, drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, max_unpacked=max_unpacked,
+        keep_identity=keep_identity, device=str(console.pick_device(device)),
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)

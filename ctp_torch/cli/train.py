@@ -111,7 +111,7 @@ def train(
     Example: ctp-torch train -o physics.safetensors --target physics
     """
     scaling = _scaling(feature_scale)
-    balanced = choices.pick("--balance", balance, _BALANCES)
+    balanced, quantities = choices.pick("--balance", balance, _BALANCES), _quantities(target, maps)
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
@@ -120,7 +120,7 @@ def train(
     named = model or ("mlp" if target == _PHYSICS else "krr")
     unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
                        trees=trees, depth=depth, channels=_channels(named, view), seed=seed)  # fmt: skip
-    regressor, align, quantities = unfitted(), choices.pick_registration(registration), _quantities(target, maps)
+    regressor, align = unfitted(), choices.pick_registration(registration)
     place = console.pick_device(device)
     if output.suffix != ".safetensors":
         raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")

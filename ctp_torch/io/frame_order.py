@@ -49,8 +49,10 @@ def repeated_images(hu: Tensor) -> list[str]:
         return []
     words = []
     for (a, b), slices in list(pairs.items())[:_NAMED]:
-        where = "" if len(slices) == n_slices else f" in slice{'s' if len(slices) > 1 else ''} " + ", ".join(
-            map(str, slices[:_NAMED])
+        where = (
+            ""
+            if len(slices) == n_slices
+            else f" in slice{'s' if len(slices) > 1 else ''} " + ", ".join(map(str, slices[:_NAMED]))
         )
         words.append(f"time points {a} and {b}{where}")
     more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
@@ -61,7 +63,7 @@ def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
     """A sentence on frames that seem to have changed places.
 
     The mean of the soft tissue runs smoothly through a bolus. Where changing two frames back takes most of its
-    roughness (the squared distances from the line between the frames before and after) away, and the two differ by more
+    roughness (the squared distances from the cubic through the frames before and after) away, and the two differ by more
     than 5 times the noise that is left, they were swapped.
 
     Parameters
@@ -112,7 +114,15 @@ def _swaps(curve: NDArray[np.float64], times: NDArray[np.float64]) -> list[tuple
 
 
 def _roughness(curves: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far every frame lies from the line between its neighbours ``(curves, time - 2)``."""
-    share = (times[1:-1] - times[:-2]) / (times[2:] - times[:-2])
-    line: NDArray[np.float64] = curves[:, :-2] * (1 - share) + curves[:, 2:] * share
-    return curves[:, 1:-1] - line
+    """How far every frame lies from the cubic through the two before and the two after ``(curves, time - 4)``."""
+    import numpy as np
+
+    n = len(times)
+    at = np.stack([times[k : n - 4 + k] for k in (0, 1, 3, 4)])  # (neighbour, time)
+    here = times[2:-2]
+    line = np.zeros((len(curves), n - 4))
+    for k, j in enumerate((0, 1, 3, 4)):
+        others = [m for m in range(4) if m != k]
+        weight = np.prod([(here - at[m]) / (at[k] - at[m]) for m in others], axis=0)
+        line += weight * curves[:, j : n - 4 + j]
+    return curves[:, 2:-2] - line

@@ -15,6 +15,10 @@ __all__ = ["check_scale"]
 
 _LOWEST_HU, _HIGHEST_HU = -1100.0, 4000.0
 """Half of an image below the first or above the second is no head on any CT scale."""
+_MUCH = 0.1
+"""Of an image: more of its values beyond these, unless all are one that pads, are no CT numbers."""
+_AROUND_HU = 100.0
+"""What compression with loss makes of the one value that pads."""
 _NO_AIR_HU = -60.0
 _WATER_OF_OFFSET = (974.0, 1174.0)
 """Where brain lies when 1,024 were not taken off: air at 24, no value below."""
@@ -39,22 +43,24 @@ def check_scale(hu: Tensor, place: Path) -> list[str]:
     """
     rows, columns = max(1, hu.shape[2] // _SAMPLES), max(1, hu.shape[3] // _SAMPLES)
     some = hu[:, :, ::rows, ::columns].flatten(2)  # (time, z, pixels)
+    padding = some.amin(dim=2, keepdim=True) + _AROUND_HU  # one value, as low as the writer liked
+    share = (((some < _LOWEST_HU) & (some > padding)) | (some > _HIGHEST_HU)).float().mean(dim=2)
     middle = some.median(dim=2).values
-    beyond = (middle < _LOWEST_HU) | (middle > _HIGHEST_HU)
+    beyond = (share > _MUCH) | (middle < _LOWEST_HU) | (middle > _HIGHEST_HU)  # (time, z)
     n, of = int(beyond.sum()), beyond.numel()
     if 2 * n >= of:
-        low, high = float(middle[beyond].min()), float(middle[beyond].max())
+        low, high = float(some[beyond].min()), float(some[beyond].max())
         raise UnreadableFileError(
-            f"{place}: {n} of {of} images hold values around {low:,.0f} to {high:,.0f} HU, which no CT number is: rescale"
-            " (slope, intercept) or type of the pixels are told wrongly; export the series again"
+            f"{place}: {n} of {of} images hold values beyond any CT scale, {low:,.0f} to {high:,.0f} HU: their rescale"
+            " (slope, intercept) or the type of their pixels is told wrongly; export the series again"
         )
     warnings = []
     if n:
-        warnings.append(f"{n} of {of} images lie beyond any CT scale (half of their values below -1,100 or above 4,000 HU)")
+        warnings.append(f"{n} of {of} images hold values beyond any CT scale (below -1,100 or above 4,000 HU)")
     values = some[:: 1 + len(some) // 8].flatten()
     low = float(values[:: 1 + values.numel() // 100_000].quantile(0.01)) if values.numel() else 0.0
-    share = ((values >= _WATER_OF_OFFSET[0]) & (values <= _WATER_OF_OFFSET[1])).float().mean()
-    if low > _NO_AIR_HU and float(share) >= _SHARE:
+    water = ((values >= _WATER_OF_OFFSET[0]) & (values <= _WATER_OF_OFFSET[1])).float().mean()
+    if low > _NO_AIR_HU and float(water) >= _SHARE:
         warnings.append(
             f"there is no air (-1,000 HU) anywhere, the lowest values are {low:,.0f} HU: they may carry an offset of 1,024"
         )

@@ -70,7 +70,10 @@ def predict_indices(
             "model's recipe"
         )
     recipe.check(patient.curves.shape[1], patient.dt)
-    recipe.check_scan(patient.facts)
+    try:
+        recipe.check_scan(patient.facts)
+    except ModelMismatchError as error:
+        raise ModelMismatchError(f"{patient.name}: {error}") from error
     values = _indices(model, recipe, patient.curves, ranges)  # (voxels, maps)
     volumes = {}
     for i, name in enumerate(recipe.targets):

@@ -9,21 +9,22 @@ from torch import Tensor
 
 from ctp_torch import ops
 
-__all__ = ["NormalShare", "normal_share"]
+__all__ = ["TISSUE_MM", "NormalShare", "normal_share"]
 
 Spacing = tuple[float, float, float]
 
+TISSUE_MM = 4.0
+"""Gaussian on a map and on what is normal, before one is divided by the other [mm]."""
 _CLASSES = 16
 """Classes of density, each with as many voxels."""
+_MIRROR_WEIGHT = 0.5
+"""Power of the mirrored place's own share: at 1 its noise would count in full, at 0 no place would be told."""
 _MOST = 2.0
 """Of a class, values above this many times its median count as that: vessels."""
 _DENSITY_MM = 1.5
 """Gaussian on the density [mm]: grey and white matter lie 6 HU apart, noise as much."""
 _MIRROR_MM = 8.0
 """Gaussian on both sides before they are compared [mm]: they never match exactly."""
-_MIRROR_WEIGHT = 0.5
-"""Power of the mirrored place's own share. At 1 its noise would count in full, at 0 it would tell nothing about where in
-the brain this is."""
 _MIRRORED_SHARE = 0.3
 """Of the mirrored neighbourhood, the least share that must be tissue to compare with."""
 _LEAST, _MOST_APART = 0.25, 4.0

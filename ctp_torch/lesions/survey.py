@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.errors import CTPError
-from ctp_torch.lesions.normal import NormalShare, normal_share
+from ctp_torch.lesions.normal import TISSUE_MM, NormalShare, normal_share
 
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
@@ -73,7 +73,7 @@ def survey(
     baseline: Tensor | None = None,
     sigma_mm: float = 1.0,
     mirror_mm: float = 6.0,
-    tissue_mm: float = 2.0,
+    tissue_mm: float = TISSUE_MM,
 ) -> Survey:
     """The first, slow half of `ctp_torch.lesions.find.find_lesions`: everything that no threshold changes.
 

@@ -106,7 +106,14 @@ class Thresholds:
                 "where flow is reduced, less delay is enough: reduced_tmax must lie between 0 and tmax, got "
                 f"{self.reduced_tmax} and {self.tmax} s"
             )
-        sizes = (self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm, self.tissue_mm)
+        sizes = (
+            self.min_core_ml,
+            self.min_hypoperfusion_ml,
+            self.hole_ml,
+            self.sigma_mm,
+            self.mirror_mm,
+            self.tissue_mm,
+        )
         if min(sizes) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.io.dicom.image import Join
     from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
@@ -77,6 +78,8 @@ class MapSettings:
     """Time between frames [s], where the headers tell none."""
     series: str | None = None
     """Series Instance UID, when several could be meant."""
+    join: Join | None = None
+    """Identifiers that an anonymiser drew anew: series, frame-of-reference or study."""
     drop_incomplete: bool = False
     """Leave out time points that lack a slice."""
     duplicates: Literal["refuse", "first"] = "refuse"
@@ -273,6 +276,7 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
         times=settings.times,
         dt=settings.dt,
         series=settings.series,
+        join=settings.join,
         drop_incomplete=settings.drop_incomplete,
         duplicates=settings.duplicates,
         keep_identity=settings.keep_identity,

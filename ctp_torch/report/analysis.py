@@ -168,7 +168,7 @@ def _study(analysis: Analysis, formats: Sequence[str], *, keep: bool) -> Source 
     """The study that DICOM results join; None where nobody asks for it."""
     if analysis.source is None or not (keep or set(formats) - {"nifti"}):
         return None
-    return find_source(analysis.source, series=analysis.settings.series)
+    return find_source(analysis.source, series=analysis.settings.series, join=analysis.settings.join)
 
 
 def _derivation(analysis: Analysis) -> Derivation:
@@ -177,6 +177,7 @@ def _derivation(analysis: Analysis) -> Derivation:
     facts = {
         **analysis.used,
         "dt": settings.dt,
+        "join": settings.join,
         "drop_incomplete": settings.drop_incomplete,
         "duplicates": settings.duplicates,
         "thresholds": asdict(settings.limits if analysis.lesions is None else analysis.lesions.thresholds),

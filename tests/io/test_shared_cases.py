@@ -19,30 +19,6 @@ from ctp_torch.io import read_series, read_value_maps
 FOLDER = Path(__file__).parents[3] / "shared" / "cases" / "reading"
 CASES = [line.split("\t")[0] for line in (FOLDER / "INDEX.tsv").read_text().splitlines()[1:]] if FOLDER.is_dir() else []
 
-NOT_YET = {
-    "coarse_frame_reference_time",
-    "converter_sidecar_frame_times_start",
-    "converter_sidecar_volume_timing",
-    "date_shifted_in_one_frame",
-    "enhanced_perfusion_flavor",
-    "frame_of_reference_per_series",
-    "hu_offset_nifti",
-    "leading_zero_lost",
-    "nested_zip",
-    "no_clock_random_numbers_dt",
-    "one_frame_other_kvp",
-    "one_frame_other_thickness",
-    "original_axial_perfusion_fourth",
-    "original_perfusion_flavor",
-    "rounded_sform_nifti",
-    "shuttle_hysteresis",
-    "shuttle_positions_equal_times_differ",
-    "study_per_file",
-    "tarball",
-    "wrong_vr_spacing",
-    "zip_in_folder",
-    "zone_in_some_files",
-}
 REFUSED = {
     "converter_sidecar_frame_times_start": "--times",
     "converter_sidecar_volume_timing": "--times",
@@ -84,10 +60,7 @@ def _made(name, folder, patch):
     return json.loads(folder.with_suffix(".expected.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in NOT_YET else []) for name in CASES],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_case(name, tmp_path, monkeypatch):
     right = _made(name, tmp_path / "case", monkeypatch)
     place = Path(right.get("path", tmp_path / "case"))

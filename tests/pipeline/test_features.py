@@ -91,7 +91,7 @@ def test_one_model_serves_other_frames(student, variant):
 
     Mutation seen red: features at the frames of the scan instead of every second from the onset.
     """
-    series, made = scan(**variant)
+    series, _ = scan(**variant)
     prepared = pipeline.prepare(series, registration=None, slab_mm=0.0)
     found = pipeline.predict(prepared, student)
     expected = pipeline.deconvolve(prepared, ops.csvd, smoothing="inside")
@@ -148,7 +148,7 @@ def test_another_bolus_is_told():
 def test_raw_curves_name_the_way_on(ready):
     model = Ridge().fit(torch.rand(9, 60), torch.rand(9, 1))
     model.metadata_ = {"recipe": Recipe(60, 1.0, {"cbf": (0.0, 60.0)}).as_metadata()}
-    with pytest.raises(ModelMismatchError, match="60 frames, the series has 50; .*train --features arterial"):
+    with pytest.raises(ModelMismatchError, match=r"60 frames, the series has 50; .*train --features arterial"):
         pipeline.predict(ready, model)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
-from ctp_torch.io.dicom.identifiers import Join, Part, put_together, side_by_side, what_differs
-from ctp_torch.io.dicom.image import ImageHeader
+from ctp_torch.io.dicom.identifiers import Part, put_together, side_by_side, what_differs
+from ctp_torch.io.dicom.image import ImageHeader, Join
 from ctp_torch.io.dicom.places import Stack, one_position, settle, slabs, stack
 from ctp_torch.io.dicom.select import alike_but_for_thickness, along_normal, grids, measurements
 from ctp_torch.io.dicom.terms import kernel_term
@@ -143,5 +143,3 @@ def _sound(candidate: Candidate) -> Candidate:
     if candidate.refusal:
         raise IncompleteSeriesError(candidate.refusal)
     return candidate
-
-

@@ -113,9 +113,7 @@ def lost_frames(
             f"{len(named)} time point{'s' if len(named) > 1 else ''} (at {shown}) left out, for its images differ"
             f" ({words}): the series has a hole there"
         )
-    costs = {
-        reason: f"{len(_apart(times, 0.5 * step))} time points of the series" for reason, times in reasons.items()
-    }
+    costs = {reason: f"{len(_apart(times, 0.5 * step))} time points of the series" for reason, times in reasons.items()}
     return len(lost), sentences, costs
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Literal
 
 from ctp_torch.errors import IncompleteSeriesError
-from ctp_torch.io.dicom.image import ImageHeader
+from ctp_torch.io.dicom.image import ImageHeader, Join
 from ctp_torch.io.dicom.places import slabs, stack
 from ctp_torch.io.dicom.times import PAUSE_S, Clock, choose_clock
 
-__all__ = ["Join", "Part", "put_together", "side_by_side", "what_differs"]
+__all__ = ["Part", "put_together", "side_by_side", "what_differs"]
 
-Join = Literal["series", "frame-of-reference", "study"]
-"""Identifiers that needn't agree: each with those before it."""
 Part = tuple[list[ImageHeader], tuple[str, ...]]
 """Images of one series, and what was inferred in joining them."""
 

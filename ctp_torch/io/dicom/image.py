@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["ImageHeader", "LeftOut", "PixelLayout"]
+__all__ = ["ImageHeader", "Join", "LeftOut", "PixelLayout"]
+
+Join = Literal["series", "frame-of-reference", "study"]
+"""Identifiers that needn't agree: each with those before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
+from ctp_torch.io.archive import archive_kind
 from ctp_torch.io.dicom.amount import too_large_inflated, wrong_amount
 from ctp_torch.io.dicom.image import ImageHeader, LeftOut, PixelLayout
 from ctp_torch.io.dicom.lookup import Lookup
@@ -18,10 +19,20 @@ from ctp_torch.io.limits import BoundedReader, dicom_damage
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "find_files", "hidden_images", "index_files"]
+__all__ = [
+    "ARCHIVE",
+    "HIDDEN",
+    "ImageHeader",
+    "LeftOut",
+    "find_files",
+    "hidden_images",
+    "index_files",
+    "looks_like_dicom",
+]
 
 _HEAD = 1 << 16
 """Bytes of a file read at once; headers of single images are shorter."""
+ARCHIVE = "an archive within, which is not opened"
 HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 """Pixel Data of integers, of 32-bit and of 64-bit floating point."""
@@ -45,6 +56,12 @@ def _is_hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with a preamble or without."""
+    head = _start_of(path)
+    return head[128:] == b"DICM" or _starts_like_dicom(head)
+
+
 def _start_of(path: Path) -> bytes:
     """The first 132 bytes, or none where the file can't be opened."""
     try:
@@ -66,7 +83,9 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
                 with BoundedReader(path) as stream:
                     outcome = _read_headers(path, stream)
             except OSError as error:
-                outcome = LeftOut(path, "can't be opened", error.strerror or str(error) or type(error).__name__, broken=True)
+                outcome = LeftOut(
+                    path, "can't be opened", error.strerror or str(error) or type(error).__name__, broken=True
+                )
             if isinstance(outcome, LeftOut):
                 left_out.append(outcome)
             else:
@@ -81,7 +100,8 @@ def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | Left
     if bare and not _starts_like_dicom(head[:132]):
         if len(head) < 132 and path.suffix.lower() in (".dcm", ".ima"):
             return LeftOut(path, "broken DICOM file", f"it ends after {len(head)} bytes", broken=True)
-        return LeftOut(path, "no DICOM file")
+        kind = archive_kind(head[:512])
+        return LeftOut(path, f"{ARCHIVE} ({kind})" if kind else "no DICOM file")
     try:
         if not bare and (size := too_large_inflated(stream, head)):
             return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)

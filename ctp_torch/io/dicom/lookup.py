@@ -13,7 +13,7 @@ from ctp_torch.io.limits import dicom_damage
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Lookup", "as_number", "reread", "uid_name"]
+__all__ = ["Lookup", "as_number", "reread", "shown", "uid_name"]
 
 _TEXT = {"CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"}
 """Value representations of one line, several values parted by backslashes."""
@@ -100,7 +100,7 @@ class Lookup:
             text = "\\".join(_text(v) for v in values)
             numbers = reread(text, count)
             if not numbers:
-                self.unreadable[keyword] = text[:_SHOWN]
+                self.unreadable[keyword] = shown(text)
                 return None
         return tuple(n for n in numbers if n is not None)
 
@@ -172,6 +172,11 @@ def _text(value: Any) -> str:
     return value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else str(value).strip()
 
 
+def shown(text: str) -> str:
+    """What stands in place of a number or a time, short and printable."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
+
+
 def reread(text: str, count: int) -> list[float | None]:
     """``count`` numbers from a text that isn't as DICOM writes them; empty where it could mean several things.
 
@@ -185,7 +190,9 @@ def reread(text: str, count: int) -> list[float | None]:
             words = [f"{whole}.{part}" for whole, part in zip(words[::2], words[1::2], strict=True)]
         elif count == 2 and "." not in text:
             return []
-    numbers = [as_number(word.replace(",", ".") if word.count(",") == 1 and "." not in word else word) for word in words]
+    numbers = [
+        as_number(word.replace(",", ".") if word.count(",") == 1 and "." not in word else word) for word in words
+    ]
     if count == 1 and len(set(numbers)) == 1:
         numbers = numbers[:1]
     return numbers if len(numbers) == count and None not in numbers else []

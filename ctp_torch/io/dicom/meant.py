@@ -20,7 +20,9 @@ _SAMPLES = 6
 _LOWEST_HU, _HIGHEST_HU, _METAL_HU = -1200.0, 4200.0, 20_000.0
 """Below the first nothing is measured (what pads an image has one value); above the last no scale of CT reaches."""
 _SHARE, _DISTINCT = 0.002, 12
-"""Of the pixels, and values of them: from here on, values out of range are measurements misread, not padding."""
+"""Of the pixels: from here on, values out of range count. Of their values: fewer are padding, not measurements."""
+_FEWEST = 64
+"""Pixels beyond any scale that are no chance."""
 _SMOOTHER = 0.8
 
 _Layout = tuple[int, int, int, bool]
@@ -127,10 +129,19 @@ def _sign_is_wrong(raw: Sequence[tuple[ImageHeader, Any]], layout: _Layout) -> b
             stored_values(values, one).astype(np.float64) * image.slope + image.intercept
             for one in (pixels, replace(pixels, signed=not layout[3]))
         )
-        beyond = told[(told < _LOWEST_HU) | (told > _METAL_HU)]
-        if beyond.size > _SHARE * told.size and len(np.unique(beyond)) >= _DISTINCT:
-            there = other[(told < _LOWEST_HU) | (told > _METAL_HU)]
-            if there.min() < _LOWEST_HU or there.max() > _HIGHEST_HU:
-                return False
-            amiss = True
+        low, high = told < _LOWEST_HU, told > _METAL_HU
+        enough = max(_FEWEST, _SHARE * told.size)
+        if high.sum() < enough and (low.sum() < enough or not _measured(told[low])):
+            continue
+        there = other[low | high]
+        if there.max() > _HIGHEST_HU or _measured(there[there < _LOWEST_HU]):
+            return False
+        amiss = True
     return amiss
+
+
+def _measured(values: NDArray[Any]) -> bool:
+    """Whether values are measurements, of which there are many, and not what pads an image."""
+    import numpy as np
+
+    return len(np.unique(values)) >= _DISTINCT

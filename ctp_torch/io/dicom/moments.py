@@ -67,7 +67,9 @@ def times_told(get: Lookup) -> tuple[dict[str, float], dict[str, float]]:
 def _read(get: Lookup, name: str, seconds: float | None, text: str) -> float | None:
     """The seconds; where there are none, the text is kept to be shown."""
     if seconds is None:
-        get.unreadable[name] = text[:24]
+        from ctp_torch.io.dicom.lookup import shown
+
+        get.unreadable[name] = shown(text)
     return seconds
 
 

@@ -26,7 +26,9 @@ _CLAMPED = 0.5
 """Of a step: how far beyond the ends of a moved stack its last slices stand in for what wasn't seen."""
 
 
-def at_home(volumes: Tensor, times: Tensor, cells: Sequence[Sequence[ImageHeader]]) -> tuple[Tensor, Tensor, slice, str]:
+def at_home(
+    volumes: Tensor, times: Tensor, cells: Sequence[Sequence[ImageHeader]]
+) -> tuple[Tensor, Tensor, slice, str]:
     """The volumes with every frame on the places of the first, by the frames' own positions, linearly interpolated.
 
     Parameters
@@ -57,7 +59,9 @@ def at_home(volumes: Tensor, times: Tensor, cells: Sequence[Sequence[ImageHeader
         along = max((abs(along_normal(image) - place) for image, place in zip(row, home, strict=True)), default=0.0)
         slips = [_slip(image, first) for image, first in zip(row, cells[0], strict=True)]
         beside = max(math.hypot(*slip) for slip in slips)
-        in_plane = any(abs(s) > max(_BESIDE_MM, _BESIDE * d) for slip in slips for s, d in zip(slip, spacing, strict=True))
+        in_plane = any(
+            abs(s) > max(_BESIDE_MM, _BESIDE * d) for slip in slips for s, d in zip(slip, spacing, strict=True)
+        )
         if in_plane or along > _BESIDE * step:
             moved[t] = along if step and along > _BESIDE * step else 0.0, beside if in_plane else 0.0
             if in_plane:

@@ -92,7 +92,9 @@ def settle(slices: _Slices, clock: Clock) -> Stack:
     notes = (f"places of one slice lie up to {beside:.2f} mm apart: {_TAKEN}",) if beside > _SAME_PLACE_MM else ()
     if _frame_by_frame(slices, clock):
         return Stack(slices, notes)
-    events = sorted((clock.read(image), along_normal(image), image.uid, id(image), image) for s in slices for image in s)
+    events = sorted(
+        (clock.read(image), along_normal(image), image.uid, id(image), image) for s in slices for image in s
+    )
     passes = _passes([(place, image) for _, place, _, _, image in events])
     usual = Counter(map(len, passes)).most_common(1)[0][0]
     home = next([place for place, _ in own] for own in passes if len(own) == usual)

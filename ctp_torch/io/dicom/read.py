@@ -14,9 +14,8 @@ from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFil
 from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
 from ctp_torch.io.dicom.checks import ANOTHER, lost_frames, waits
 from ctp_torch.io.dicom.grid import INCOMPLETE, Grid, arrange
-from ctp_torch.io.dicom.identifiers import Join
-from ctp_torch.io.dicom.image import ImageHeader, LeftOut
-from ctp_torch.io.dicom.index import HIDDEN, index_files
+from ctp_torch.io.dicom.image import ImageHeader, Join, LeftOut
+from ctp_torch.io.dicom.index import ARCHIVE, HIDDEN, index_files
 from ctp_torch.io.dicom.meant import as_meant
 from ctp_torch.io.dicom.moved import at_home
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
@@ -66,9 +65,11 @@ def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[lis
         reasons = Counter(one.reason for one in left_out)
         summary = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
         derived = any(r.startswith("derived") for r in reasons)
+        packed = any(r.startswith(ARCHIVE) for r in reasons)
         raise NoSeriesError(
             f"{place} holds no CT perfusion images: {summary or 'it is empty'}"
             + ("; a derived series is read when named with --series UID" if derived else "")
+            + ("; unpack the archive, and give the folder" if packed else "")
         )
     return images, left_out
 
@@ -165,6 +166,11 @@ def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
             f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
             f" {n_frames} time points are left, {rest}; others may be missing"
         )
+    packed = sum(one.reason.startswith(ARCHIVE) for one in left_out)
+    if packed:
+        warnings.append(
+            f"{packed} archives lie among the images and were not opened: unpack them if the scan goes on there"
+        )
     hidden = sum(one.reason == HIDDEN for one in left_out)
     if hidden:
         warnings.append(f"{hidden} hidden files look like DICOM images and were not read: their names begin with a dot")
@@ -196,6 +202,9 @@ def _remarks(grid: Grid) -> list[str]:
     unscaled = sum(not image.rescaled for image in images)
     if unscaled:
         warnings.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
+    negative = sum(image.slope < 0 for image in images)
+    if negative:
+        warnings.append(f"{negative} images tell a negative rescale slope: check that air is dark")
     if any(image.lossy for image in images):
         warnings.append("the images were compressed with loss")
     if any(image.padding for image in images):

@@ -17,7 +17,7 @@ _CT_CLASSES = {
 }
 _SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-3, 100.0, 1e5
 """Pixels, and places from the scanner's origin, beyond these are damage."""
-_VIEW_MM, _VIEW_PIXELS = (40.0, 1200.0), 64
+_VIEW_MM, _VIEW_PIXELS = (25.0, 1200.0), 64
 """Field of view of an image of so many rows or more: less shows no head, more fits into no scanner."""
 _SKEW = 0.02
 """Of the products of direction cosines: decimal strings are rounded, but no image is askew."""
@@ -117,7 +117,7 @@ def _impossible(image: ImageHeader) -> tuple[str, str] | None:
     for name, words in (*((name, (word,)) for name, _, word in _SHORT_OF), ("rescale", _RESCALE)):
         for word in words:
             if word in image.unreadable:
-                return name, f"{word} {image.unreadable[word]!r}"
+                return name, f"{word} '{image.unreadable[word]}'"
     position, orientation, spacing = image.position or (), image.orientation or (), image.spacing or ()
     row, column = orientation[:3], orientation[3:]
     products = [
@@ -130,7 +130,11 @@ def _impossible(image: ImageHeader) -> tuple[str, str] | None:
         ("pixel spacing", all(_VIEW_MM[0] < view < _VIEW_MM[1] for view in views), spacing),
         ("orientation", all(abs(p - q) < _SKEW for p, q in zip(products, (1.0, 1.0, 0.0), strict=True)), orientation),
         ("position", all(abs(p) < _FARTHEST_MM for p in position), position),
-        ("rescale", 0 < image.slope < _STEEPEST and abs(image.intercept) < _HIGHEST, (image.slope, image.intercept)),
+        (
+            "rescale",
+            0 < abs(image.slope) < _STEEPEST and abs(image.intercept) < _HIGHEST,
+            (image.slope, image.intercept),
+        ),
     ):
         if not possible:
             return name, ", ".join(f"{value:g}" for value in values)

@@ -96,7 +96,7 @@ def _readings(slices: _Slices, images: list[ImageHeader]) -> tuple[list[Reading]
         shown = next((image.unreadable[source] for image in images if source in image.unreadable), None)
         if shown is not None:
             n = sum(source in image.unreadable for image in images)
-            refused.append(f"{source} can't be read in {n} of {len(images)} images ({shown!r})")
+            refused.append(f"{source} can't be read in {n} of {len(images)} images ('{shown}')")
         elif 0 < having < len(images):
             refused.append(f"{source} is missing in {len(images) - having} of {len(images)} images")
         if having < len(images):

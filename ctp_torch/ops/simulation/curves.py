@@ -34,7 +34,7 @@ class Simulation(NamedTuple):
     curves: Tensor
     """``(arteries, voxels, time)`` enhancement [HU] over the mean of the frames before the bolus, with noise."""
     aif: Tensor
-    """``(arteries, time)`` enhancement [HU] of the artery as measured: thinner than a voxel, noisy, scaled to a vein."""
+    """``(arteries, time)`` enhancement [HU] of the artery as measured: mixed with tissue, noisy, scaled to a vein."""
     noise: Tensor
     """``(arteries, voxels)`` standard deviation of the noise of a frame [HU]."""
     cbf: Tensor
@@ -150,7 +150,7 @@ def _to(device: torch.device, artery: Spectrum, tissue: Tissue, noise: Tensor) -
 
 
 def _measured(artery: Spectrum, pure: Tensor, before: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
-    """The artery ``(arteries, time)`` as a scan shows it: mixed with grey matter, noisy, scaled to a vein, not quite."""
+    """The artery ``(arteries, time)`` as a scan shows it: mixed with grey matter, noisy, scaled to a vein."""
     n = len(pure)
     part = (0.25 + 0.75 * torch.rand(n, 1, generator=generator)).to(pure)
     one = part.new_ones(n, 1)

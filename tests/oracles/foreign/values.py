@@ -110,10 +110,23 @@ def the_same_slope_twice(folder):
 
 @case
 def slope_below_nothing(folder):
-    """A negative slope turns air into bone."""
-    scan = Scan()
+    """A negative slope puts everything below air."""
+    scan = head()
     scan.each(lambda d, t, z: setattr(d, "RescaleSlope", "-1")).save(folder)
-    return Refuses(UnreadableFileError, r"impossible rescale")
+    return Refuses(UnreadableFileError, r"HU.*rescale")
+
+
+@case
+def slope_below_nothing_meant_so(folder):
+    """Inverted pixels, whose slope turns them round again."""
+    scan = head()
+
+    def change(d, t, z):
+        d.RescaleSlope, d.RescaleIntercept = "-1", "3000"
+        scan.put(d, 3000 - (scan.stored[t, z] - 1024))
+
+    scan.each(change).save(folder)
+    return as_told(scan, says="negative")
 
 
 @case
