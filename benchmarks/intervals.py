@@ -1,7 +1,7 @@
 """Do a model's intervals hold? Coverage and width over patients unseen, inside lesions, of volumes; strangers flagged.
 
-``python benchmarks/intervals.py --train 31:13 6500:17 --test 8201:14 8311:14 --strangers 8401:10`` trains a student of
-truth with ``level`` 0.9 as ``ctp-torch train --target truth --intervals 0.9`` does, every patient left out in turn, and
+``python benchmarks/intervals.py --train 31:13 6500:17 --test 8201:14 8311:14 --strangers 8401:10`` trains a stack
+on truth with ``level`` 0.9 as ``ctp-torch train --target truth --intervals 0.9`` does, every patient left out in turn, and
 asks of each test patient whether 90 % of the tissue lies within. Floors: the quantiles over all left-out voxels without
 a patient's margin; of volumes, the middle 90 % of the training patients' true ones, whatever the scan. ``load`` and
 ``load_foreign`` render; replace them to keep scans on disk.
@@ -23,12 +23,15 @@ from ctp_torch.learning.training import draw, recipe_for
 from ctp_torch.lesions.thresholds import Thresholds
 from ctp_torch.phantom.patient import render_patient
 from ctp_torch.pipeline.features import features_of
-from ctp_torch.pipeline.recipe import View
+from ctp_torch.pipeline.recipe import Recipe
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 RANGES = dict.fromkeys(MAPS, (0.0, 1.0))  # physical targets are bounded by what is possible, not by colours
-VIEW = View("arterial", median_size=1, smoothing_mm=(2.0, 4.0, 8.0))
-ASKED = {"cbf": 60.0, "relative_cbf": 1.3, "mtt": 9.5, "tmax": 3.5}
+WIDTHS_MM = (2.0, 4.0, 8.0)
+FIRST = Recipe.of(models.load_model("physics"))
+"""What the physics student, whose answers at several widths the student learns from, knows of its features."""
+VIEW = replace(FIRST.view, smoothing_mm=WIDTHS_MM)
+ASKED = {"cbf": 60.0, "rel_cbf": 1.3, "mtt": 9.5, "tmax": 3.5}
 """Widest mean width, in the unit of the quantity."""
 TISSUE = (4, 5, 8)
 """Grey, white, scar among the labels of the truth."""
@@ -49,12 +52,14 @@ def load_foreign(seed, index, kind):
 
 def student():
     """An unfitted model."""
-    return models.Network([96, 96], steps=3000, learning_rate=3e-3)
+    return models.Stack("physics", "Network", {"hidden": [48, 48], "steps": 1500, "learning_rate": 5e-3})
 
 
 def recipe_of(data):
-    """How the student sees scans: every feature a z-score, targets in their units."""
-    return recipe_for(data, RANGES, view=VIEW, physical=True, each=True)
+    """How the student sees scans: features scaled as the first stage learned them, targets in their units."""
+    recipe = recipe_for(data, RANGES, view=VIEW, physical=True)
+    n = len(WIDTHS_MM)
+    return replace(recipe, feature_mean=FIRST.feature_mean * n, feature_sd=FIRST.feature_sd * n)
 
 
 def prepared(scan, truth, name):

@@ -113,8 +113,8 @@ def tune(
     if found is not None:
         one = found.evidence
         console.say(
-            f"by evidence: {found.r2:.4f} with alpha {one.alpha:.3g}, gamma {one.gamma:.3g} and "
-            f"{len(one.feature_sd)} length scales; log evidence {one.log_evidence:.3f}, {one.log_evidence_isotropic:.3f} with one scale for all"
+            f"by evidence: {found.r2:.4f} with alpha {one.alpha:.3g}, gamma {one.gamma:.3g} and {len(one.feature_sd)} "
+            f"scales; log evidence {one.log_evidence:.3f}, {one.log_evidence_isotropic:.3f} with one scale for all"
         )
     g, a = divmod(int(mean.argmax()), len(penalties))
     seen = choices.view_words(view)

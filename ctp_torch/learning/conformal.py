@@ -45,7 +45,7 @@ class LeftOut(NamedTuple):
     """A patient as a model predicts them that hasn't seen them."""
 
     predicted: dict[str, Tensor]
-    """Quantity to ``(voxels,)`` in its unit, ``relative_cbf`` among them."""
+    """Quantity to ``(voxels,)`` in its unit, ``rel_cbf`` among them."""
     truth: dict[str, Tensor]
     """The same of the targets."""
     signatures: dict[str, Tensor]
@@ -150,7 +150,7 @@ def predict_left_out(
     known = {name: volume[at] for name, volume in values.items()}
     true = {name: volume[at] for name, volume in truth.items()}
     if (flow := relative_flow(known)) is not None and (right := relative_flow(known, true["cbf"])) is not None:
-        known["relative_cbf"], true["relative_cbf"] = flow, right
+        known["rel_cbf"], true["rel_cbf"] = flow, right
     return LeftOut(known, true, signatures, _volumes(patient, values, limits))
 
 
