@@ -65,7 +65,7 @@ def test_intervals_hold_for_new_patients(made):
     Mutation seen red: the margin of rank 1.
     """
     intervals, model, recipe = made
-    held = {name: 0 for name in ("cbf", "tmax", "relative_cbf")}
+    held = {name: 0 for name in ("cbf", "tmax", "rel_cbf")}
     for seed in range(100, 140):
         one = predict_left_out(patient("new", seed=seed), model, recipe, limits=Thresholds())
         ends = intervals.ends(one.predicted)
@@ -74,7 +74,7 @@ def test_intervals_hold_for_new_patients(made):
             held[name] += float(within.double().mean()) >= 0.9
     assert min(held.values()) >= 34
     width = float((ends["cbf_upper"] - ends["cbf_lower"]).mean())
-    narrow = float((ends["relative_cbf_upper"] - ends["relative_cbf_lower"]).mean()) * 40
+    narrow = float((ends["rel_cbf_upper"] - ends["rel_cbf_lower"]).mean()) * 40
     assert narrow < 0.6 * width, "the patient's scale is gone from relative flow"
 
 
