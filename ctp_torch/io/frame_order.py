@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["repeated_images", "swapped_frames"]
 
-_SAMPLES = 128  # rows and columns looked at
+_SAMPLES = 64  # rows and columns looked at
 _FEWEST = 8  # frames from which a curve has a shape
 _TISSUE_HU = (0.0, 100.0)
 _NOISES = 5.0

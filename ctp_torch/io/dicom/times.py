@@ -4,6 +4,7 @@ bear out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -91,12 +92,13 @@ def _readings(slices: _Slices, images: list[ImageHeader]) -> tuple[list[Reading]
     whole: list[Reading] = []
     partial: Reading | None = None
     refused: list[str] = []
+    counts = Counter(source for image in images for source in image.moments)
+    unreadable = [image.unreadable for image in images if image.unreadable]
     for source in TIME_SOURCES:
-        having = sum(source in image.moments for image in images)
-        shown = next((image.unreadable[source] for image in images if source in image.unreadable), None)
-        if shown is not None:
-            n = sum(source in image.unreadable for image in images)
-            refused.append(f"{source} can't be read in {n} of {len(images)} images ('{shown}')")
+        having = counts[source]
+        shown = [texts[source] for texts in unreadable if source in texts]
+        if shown:
+            refused.append(f"{source} can't be read in {len(shown)} of {len(images)} images ('{shown[0]}')")
         elif 0 < having < len(images):
             refused.append(f"{source} is missing in {len(images) - having} of {len(images)} images")
         if having < len(images):
