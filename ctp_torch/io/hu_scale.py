@@ -62,13 +62,14 @@ def check_scale(hu: Tensor, place: Path) -> list[str]:
     water = ((values >= _WATER_OF_OFFSET[0]) & (values <= _WATER_OF_OFFSET[1])).float().mean()
     if lowest > _NO_AIR_HU and float(water) >= _SHARE:
         warnings.append(
-            f"there is no air (-1,000 HU) anywhere, the lowest values are {lowest:,.0f} HU: they may carry an offset of 1,024"
+            f"there is no air (-1,000 HU) anywhere, the lowest values are {lowest:,.0f} HU: they may carry an offset of"
+            " 1,024"
         )
     return warnings
 
 
 def _beyond(some: Tensor) -> Tensor:
-    """Which images ``(time, z)`` hold many values beyond any scale; what pads them is one value, as low as it may be."""
+    """Which images ``(time, z)`` hold many values beyond any scale; what pads them is one value, however low."""
     padding = some.amin(dim=2, keepdim=True) + _AROUND_HU
     share = (((some < _LOWEST_HU) & (some > padding)) | (some > _HIGHEST_HU)).float().mean(dim=2)
     middle = some.median(dim=2).values

@@ -136,9 +136,9 @@ def choose(choices: list[Candidate], series: str | None) -> Candidate:
     if len(dynamic) > 1:
         alone = "" if dynamic[0].n_frames > 1 else "no perfusion series: "
         kind = "" if dynamic[0].n_frames > 1 else ", each of single volumes or images"
+        different = what_differs([c.slices[0][0] for c in dynamic])
         raise IncompleteSeriesError(
-            f"{alone}{len(dynamic)} series could be meant{kind}{what_differs([c.slices[0][0] for c in dynamic])}; choose one of\n"
-            f"{listing}"
+            f"{alone}{len(dynamic)} series could be meant{kind}{different}; choose one of\n{listing}"
         )
     return _sound(dynamic[0])
 

@@ -47,9 +47,8 @@ def _walk(folder: Path) -> list[tuple[Path, bool]]:
     for place, _, names in os.walk(folder):
         home = Path(place)
         hidden = any(part.startswith(".") for part in home.relative_to(folder).parts)
-        files += [
-            (home / name, hidden or name.startswith(".")) for name in names if os.path.isfile(os.path.join(place, name))
-        ]
+        there = ((home / name, hidden or name.startswith(".")) for name in names)
+        files += [one for one in there if one[0].is_file()]
     return sorted(files, key=lambda one: one[0].parts)
 
 

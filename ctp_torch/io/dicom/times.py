@@ -1,6 +1,4 @@
-"""What tells the time of the images of a stack: the finest clock that all have, that tells them apart and that others
-bear out.
-"""
+"""What tells the time of the images of a stack: the finest clock that tells them apart and that others bear out."""
 
 from __future__ import annotations
 
@@ -148,7 +146,7 @@ def _longest_wait(slices: _Slices, reading: Reading) -> float:
 
 
 def _in_seconds(reading: Reading, others: list[Reading], slices: _Slices, images: list[ImageHeader]) -> Reading:
-    """The clock divided by 1,000 where its steps are impossible and another clock proves that it counts milliseconds."""
+    """The clock divided by 1,000 where its steps are impossible and another proves that it counts milliseconds."""
     steps = [b - a for one in slices for a, b in pairwise(sorted(map(reading.of, one)))]
     if not steps or median(steps) <= _LONGEST_STEP_S:
         return reading
