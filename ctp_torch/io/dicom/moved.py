@@ -55,7 +55,10 @@ def at_home(
     spacing = cells[0][0].spacing or (1.0, 1.0)
     everything = slice(0, len(home))
     moved: dict[int, tuple[float, float]] = {}  # frame to its way along the stack and in the plane
+    positions = [image.position for image in cells[0]]
     for t, row in enumerate(cells):
+        if [image.position for image in row] == positions:
+            continue
         along = max((abs(along_normal(image) - place) for image, place in zip(row, home, strict=True)), default=0.0)
         slips = [_slip(image, first) for image, first in zip(row, cells[0], strict=True)]
         beside = max(math.hypot(*slip) for slip in slips)

@@ -98,7 +98,7 @@ def read_dicom(
     while True:  # again without the files whose pixels turn out to be damaged
         choices = candidates(images, join=join)
         chosen = choose(choices, series)
-        clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
+        clock = chosen.clock or choose_clock(chosen.slices, order_only=times is not None or dt is not None)
         try:
             grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
         except IncompleteSeriesError as error:
