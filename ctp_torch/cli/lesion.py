@@ -46,6 +46,10 @@ def lesion(
     baseline: Annotated[
         Path | None, typer.Option(help="NIfTI of the CT before contrast [default: MAPS/baseline.nii.gz].")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="NIfTI mask of the known lesion, on any grid: Dice and volumes are told too."),
+    ] = None,
     slice_mm: Annotated[
         float | None, typer.Option(min=0.01, help="Height given to a slice [mm; default: the slices' distance].")
     ] = None,
@@ -64,6 +68,8 @@ def lesion(
 
     Example: ctp-torch lesion maps -o lesions --thresholds csvd.json
 
+    Example: ctp-torch lesion maps -o lesions --against lesion-msk.nii.gz
+
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
     names = formats.pick_formats(write)
@@ -76,7 +82,7 @@ def lesion(
     from ctp_torch.report.analysis import derivation_of, write_results
     from ctp_torch.report.lesions import write_lesions
 
-    console.claim(output, force=force, inputs=(maps, thresholds, baseline, source))
+    console.claim(output, force=force, inputs=(maps, thresholds, baseline, source, against))
     limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
     if rcbf is not None:
         limits = replace(limits, rcbf=rcbf)
@@ -84,7 +90,9 @@ def lesion(
         limits = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
     perfusion = read_maps_folder(maps)
     plain = _read_baseline(baseline, maps, perfusion.geometry)
+    known = None if against is None else _known_lesion(against, perfusion.geometry)
     lesions = find_lesions(perfusion, baseline=plain, thresholds=limits, slice_mm=slice_mm)
+    compared = {} if known is None else _compared(lesions, known)
     needs_study = keep_identity or bool(set(names) - {"nifti"})
     study = find_source(source, series=uid) if needs_study and source is not None else None
     formats.warn_anonymous(source, names)
@@ -92,7 +100,7 @@ def lesion(
     derivation = derivation_of(settings | {"maps": content_digest(perfusion)}, files=(baseline,))
     identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, perfusion, baseline=plain, facts=identity)
+        write_lesions(folder, lesions, perfusion, baseline=plain, facts={**identity, **compared})
         if "nifti" in names:
             write_masks(folder, lesions, perfusion.geometry)
         others = tuple(name for name in names if name != "nifti")
@@ -101,6 +109,9 @@ def lesion(
         console.warn(warning)
     for line in lesion_lines(lesions):
         console.say(line)
+    for part, one in compared.get("against", {}).items():
+        told = "-" if one["dice"] is None else f"{one['dice']:.3f}"
+        console.say(f"{part:<14} against the known lesion of {one['known_ml']:.1f} mL: Dice {told}")
     console.say(f"wrote {', '.join(names)}, lesion.json, lesion.csv and lesion.png to {output}")
 
 
@@ -196,6 +207,28 @@ def lesion_lines(lesions: Lesions) -> list[str]:
         f"hypoperfusion intensity ratio    {'-' if intensity is None else f'{intensity:.2f}':>8}",
         f"side                             {lesions.side:>8}",
     ]
+
+
+def _known_lesion(path: Path, geometry: Geometry) -> Tensor:
+    """The mask of a known lesion on the grid of the maps, by the nearest voxel."""
+    from ctp_torch.io import read_volume
+    from ctp_torch.io.cohort.target_maps import on_grid
+
+    volume, grid = read_volume(path)
+    if volume.ndim != 3:
+        raise CTPError(f"--against {path} is a series of volumes; a mask is one")
+    known = on_grid((volume > 0).float(), grid, geometry) > 0
+    if bool((volume > 0).any()) and not bool(known.any()):
+        raise CTPError(f"--against {path} lies outside the maps; give the mask of the same patient and space")
+    return known
+
+
+def _compared(lesions: Lesions, known: Tensor) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Core and hypoperfusion held against the known lesion."""
+    from ctp_torch.lesions.overlap import agreement
+
+    parts = {"core": lesions.core, "hypoperfusion": lesions.hypoperfusion}
+    return {"against": {name: agreement(mask.cpu(), known, lesions.voxel_ml) for name, mask in parts.items()}}
 
 
 def _volume_file(folder: Path, name: str) -> Path | None:

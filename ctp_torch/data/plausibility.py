@@ -31,7 +31,7 @@ class Plausibility(NamedTuple):
     slice_step_mm: tuple[float, float]
     """Smallest and largest distance of neighbouring slices as told, before any interpolation."""
     drift_mm: float | None
-    """Largest distance of an image from the place of its slice in the first frame; None where one place is told for all."""
+    """Largest distance of an image from its slice's place in the first frame; None where one place is told for all."""
     air_hu: float | None
     """Median of what lies below -800 HU in the first frame."""
     brain_hu: float | None

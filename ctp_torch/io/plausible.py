@@ -92,7 +92,9 @@ def doubts_of(seen: Plausibility) -> list[str]:
         )
     z, y, x = seen.spacing_mm
     if not (0.1 <= x <= 6 and 0.1 <= y <= 6 and 0.2 <= z <= 25):
-        doubts.append(f"voxels of {z:.3g} x {y:.3g} x {x:.3g} mm; a head scan has 0.3 to 1 mm in the plane: which unit?")
+        doubts.append(
+            f"voxels of {z:.3g} x {y:.3g} x {x:.3g} mm; a head scan has 0.3 to 1 mm in the plane: which unit?"
+        )
     if seen.tissue_share < 0.01 and seen.range_hu[0] < seen.range_hu[1]:
         doubts.append("hardly any value lies where brain does, between 0 and 80 HU: the scale of the values is another")
     return doubts

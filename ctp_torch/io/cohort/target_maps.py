@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ctp_torch.io.cohort.value_maps import ValueMap
     from ctp_torch.io.color.captures import ColorMaps
 
-__all__ = ["read_target_indices"]
+__all__ = ["on_grid", "read_target_indices"]
 
 _TOLERANCE_MM = 1.0
 
@@ -135,7 +135,7 @@ def _of_values(path: str | Path, scalar: ValueMap, geometry: Geometry, limits: t
 
     values = scalar.values
     if not scalar.geometry.matches(geometry, tolerance_mm=_TOLERANCE_MM):
-        values = _on_grid(values, scalar.geometry, geometry)
+        values = on_grid(values, scalar.geometry, geometry)
         if not bool(values.any()):
             raise IncompleteSeriesError(
                 f"{path}: the {scalar.quantity} map lies outside the series; leave this patient out"
@@ -146,7 +146,7 @@ def _of_values(path: str | Path, scalar: ValueMap, geometry: Geometry, limits: t
     return index.masked_fill(empty, -1).to(torch.int16)
 
 
-def _on_grid(values: Tensor, there: Geometry, here: Geometry) -> Tensor:
+def on_grid(values: Tensor, there: Geometry, here: Geometry) -> Tensor:
     """A volume interpolated to another grid (nearest voxel, so that background stays background); 0 outside."""
     import SimpleITK
     import torch
