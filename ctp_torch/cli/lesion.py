@@ -25,7 +25,7 @@ __all__ = ["lesion"]
 
 _SETTINGS = (
     *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
-    *("aif", "vof", "vof_scaling", "sigma_mm"),
+    *("aif", "vof", "vof_scaling", "smoothing", "sigma_mm"),
 )
 _OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
 """A voxel, a file, a model: as `maps` notes them."""
@@ -124,7 +124,8 @@ def _settings_of(folder: Path) -> dict[str, object]:
         settings = record["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    known = {*choices.METHODS, *choices.REGISTRATIONS, "auto", "brain", "left", "interpolated", "subtracted", "both"}
+    known = {*choices.METHODS, *choices.REGISTRATIONS, *choices.SMOOTHINGS}
+    known |= {"auto", "brain", "left", "interpolated", "subtracted", "both"}
     return {
         name: value
         for name, value in (settings.items() if isinstance(settings, dict) else ())
@@ -195,14 +196,18 @@ def _read_other_maps(folder: Path) -> PerfusionMaps:
     return PerfusionMaps(values, (values["cbf"] > 0) | (values["tmax"] > 0), geometry)
 
 
+_VOLUMES = ("core_ml", "hypoperfusion_ml", "mismatch_ml")
+
+
 def lesion_lines(lesions: Lesions) -> list[str]:
     """The numbers of a result, for people."""
     summary, limits = lesions.summary(), lesions.thresholds
     ratio, intensity = summary["mismatch_ratio"], summary["hypoperfusion_intensity_ratio"]
+    core, slow, mismatch = (f"{summary[n]:8.1f}{_range(lesions, n)} mL" for n in _VOLUMES)
     return [
-        f"core                             {summary['core_ml']:8.1f} mL ({limits.core_rule})",
-        f"hypoperfusion                    {summary['hypoperfusion_ml']:8.1f} mL ({limits.late_rule})",
-        f"mismatch                         {summary['mismatch_ml']:8.1f} mL",
+        f"core                             {core} ({limits.core_rule})",
+        f"hypoperfusion                    {slow} ({limits.late_rule})",
+        f"mismatch                         {mismatch}",
         f"mismatch ratio                   {'-' if ratio is None else f'{ratio:.2f}':>8}",
         f"hypoperfusion intensity ratio    {'-' if intensity is None else f'{intensity:.2f}':>8}",
         f"side                             {lesions.side:>8}",
@@ -229,6 +234,12 @@ def _compared(lesions: Lesions, known: Tensor) -> dict[str, dict[str, dict[str, 
 
     parts = {"core": lesions.core, "hypoperfusion": lesions.hypoperfusion}
     return {"against": {name: agreement(mask.cpu(), known, lesions.voxel_ml) for name, mask in parts.items()}}
+
+
+def _range(lesions: Lesions, name: str) -> str:
+    """`` (38..53)`` where a model promises it."""
+    ends = lesions.intervals.get(name)
+    return "" if ends is None else f" ({ends[0]:.0f}..{ends[1]:.0f})"
 
 
 def _volume_file(folder: Path, name: str) -> Path | None:

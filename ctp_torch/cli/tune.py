@@ -21,6 +21,11 @@ def tune(
     samples: Annotated[int, typer.Option(min=20, help="Pixels, spread evenly over patients and slices.")] = 3000,
     alphas: Annotated[str, typer.Option(help="Penalties to try, separated by commas.")] = "0.001,0.01,0.1,1,10",
     gammas: Annotated[str, typer.Option(help="Kernel parameters (gamma) to try.")] = "0.5,2,8,32",
+    features: choices.FeaturesOption = "raw",
+    smoothing_mm: choices.WidthsOption = None,
+    smoothing: choices.SmoothingOption = "inside",
+    median: choices.MedianOption = None,
+    artery_moments: choices.MomentsOption = False,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw.")] = 0,
@@ -37,6 +42,7 @@ def tune(
     if model != "krr":
         raise CTPError(f"unknown --model {model!r}; tune knows krr")
     quantities = choices.pick_maps(maps)
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
     align = choices.pick_registration(registration)
     target = console.pick_device(device)
     console.claim(output, force=force, inputs=(cohort,))
@@ -44,19 +50,21 @@ def tune(
     import torch
 
     from ctp_torch.io import read_cohort
-    from ctp_torch.learning.training import draw, prepare_all
+    from ctp_torch.learning.training import draw, prepare_all, recipe_for
     from ctp_torch.models import leave_one_out
     from ctp_torch.models.base import r2_score
     from ctp_torch.report.figures import to_png
     from ctp_torch.report.tuning import tuning_csv, tuning_figure
 
-    patients = [patient for patient in read_cohort(cohort, lut=lut).patients if patient.split == "train"]
+    source = read_cohort(cohort, lut=lut)
+    patients = [patient for patient in source.patients if patient.split == "train"]
     if len(patients) < 2:
         raise CTPError(f"{cohort} holds {len(patients)} training patients; tuning leaves one out, so it needs two")
     with console.scratch(output) as folder:
-        ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
+        ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target)
         data = draw(list(console.track(ready, "reading patients", total=len(patients))), samples, seed=seed)
-    curves, truth = data.curves.to(target), data.targets.to(target)
+    recipe = recipe_for(data, {name: source.ranges[name] for name in quantities}, view=view)
+    curves, truth = recipe.scale(data.curves).to(target), data.targets.to(target)
     sizes = torch.tensor([len(drawn) for drawn in data.pixels.values()])
     patient_of = torch.arange(len(sizes)).repeat_interleave(sizes).to(target)  # (samples,)
     rows = []
@@ -73,7 +81,7 @@ def tune(
     for gamma, row in zip(widths, mean.tolist(), strict=True):
         console.say(f"{gamma:>13g}" + "".join(f"{value:>10.4f}" for value in row))
     g, a = divmod(int(mean.argmax()), len(penalties))
-    best = f"--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
+    best = f"{choices.view_words(view)}--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
     console.say(f"best: ctp-torch train {cohort} -o MODEL.safetensors --model krr {best}")
 
 

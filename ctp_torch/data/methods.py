@@ -42,6 +42,15 @@ METHODS: Mapping[str, DeconvolutionMethod] = {
     "bayesian": _own("BAYESIAN", "Bayesian, delay and smoothness integrated out"),
     "vascular_model": _own("VASCULAR_MODEL", "gamma-distributed transit times, with CTH and OEFmax", "cth", "oefmax"),
     "box_nlr": _own("BOX_NLR", "box-shaped residue, nonlinear regression"),
+    "per_scan": _own(
+        "PER_SCAN",
+        "kernel ridge regression on curves simulated from the scan's own artery",
+        "cbf_sd",
+        "mtt_sd",
+        "tmax_sd",
+        "p_late",
+        "p_core",
+    ),
     "max_slope": _own("MAX_SLOPE", "maximum slope, no deconvolution"),
 }
-"""By name on the command line and in ctp_torch.ops."""
+"""By name on the command line and, but for ``per_scan``, in ctp_torch.ops."""

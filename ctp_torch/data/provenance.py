@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Preparation(NamedTuple):
     """``torch``, ``simpleitk``, ``none``, or the name of another function."""
     median_size: int
     """Edge of the median filter [pixels]; 1 for none."""
+    denoise: str = "none"
+    """How noise was taken out before anything was measured."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,12 @@ class MapsProvenance:
     """Pre-contrast frames."""
     times: str = ""
     """How the frames' times were treated."""
+    longest_s: float | None = None
+    """The longest time that the scan can show [s]; none is mapped beyond."""
+    at_longest: Mapping[str, float] = field(default_factory=dict)
+    """Name of a map of times to the share of its voxels that read that."""
+    volume_seen: float | None = None
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where it wasn't."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -160,6 +168,9 @@ class MapsProvenance:
             "tissue": None if tissue is None else {"curve_hu": [round(v, 4) for v in tissue.tolist()]},
             "baseline_frames": self.baseline_frames,
             "times": self.times,
+            "longest_s": None if self.longest_s is None else round(self.longest_s, 2),
+            "at_longest": {name: round(share, 4) for name, share in self.at_longest.items()},
+            "volume_seen": None if self.volume_seen is None else round(self.volume_seen, 4),
             "warnings": list(self.warnings),
         }
 

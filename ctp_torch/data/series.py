@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def implausible_times(times: Tensor) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CTPSeries:
     """Hounsfield units ``(time, z, y, x)`` with per-slice times and the grid they lie on."""
 
@@ -92,3 +93,14 @@ class CTPSeries:
     def to(self, device: torch.device | str) -> CTPSeries:
         """The same series with its Hounsfield units on another device."""
         return replace(self, hu=self.hu.to(device))
+
+    def __repr__(self) -> str:
+        (z, y, x), (dz, dy, dx) = self.geometry.shape, self.geometry.spacing
+        return (
+            f"CTPSeries({self.n_frames} frames every {self.dt:.3g} s, {z} x {y} x {x} voxels of "
+            f"{dz:.3g} x {dy:.3g} x {dx:.3g} mm, {self.hu.dtype} on {self.hu.device})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts and the mean over time, 0 to 80 HU."""
+        return as_html(repr(self), grey_png([(self.hu.mean(dim=0), (0.0, 80.0))]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,6 +53,8 @@ class Lesions:
     """As applied."""
     warnings: tuple[str, ...]
     """What suffers, in sentences."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of ``core_ml``, ``hypoperfusion_ml``, ``mismatch_ml``: lower and upper end [mL], where a model promises them."""
 
     @property
     def penumbra(self) -> Tensor:
@@ -75,6 +78,7 @@ class Lesions:
         return {
             **volumes,
             "mismatch_ml": volumes["penumbra_ml"],
+            **({"intervals_ml": {name: list(ends) for name, ends in self.intervals.items()}} if self.intervals else {}),
             "mismatch_ratio": round(hypoperfusion / core, 3) if core else None,
             "hypoperfusion_intensity_ratio": (
                 round(volumes["severe_hypoperfusion_ml"] / hypoperfusion, 3) if hypoperfusion else None
@@ -113,7 +117,8 @@ def find_lesions(
     3. The side with more of it is the affected one; the reference is the median CBF of the tissue with normal Tmax on
        the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax. With
        ``mirror_mm`` above 0, every voxel of the affected side is measured against its own mirrored place instead, grey
-       matter against grey.
+       matter against grey. With ``tissue_mm`` above 0, against what tissue of its density holds on the healthy side,
+       and half against the mirrored place: the sides never match exactly, and what is opposite is noise as well.
     4. Flow is low where CBF lies below its fraction of the reference (and CBV, with ``rcbv`` above 0).
     5. Hypoperfusion is what is late, and regions of low flow of which a quarter is late: where hardly any contrast
        arrives, Tmax is noise, and the deepest part of a core would be missing.
@@ -149,15 +154,15 @@ def find_lesions(
     cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
     """
     limits = thresholds or Thresholds()
-    mirror = {"mirror_mm": limits.mirror_mm} if limits.mirror_mm else {}
+    widths = {n: w for n in ("sigma_mm", "mirror_mm", "tissue_mm") if (w := getattr(limits, n)) or n == "sigma_mm"}
     thick, depth = Slabs.of(maps.geometry), maps.geometry.shape[0]
     if thick.n == 1:
-        return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror), limits, slice_mm=slice_mm)
+        return delineate(survey(maps, baseline=baseline, **widths), limits, slice_mm=slice_mm)
     known = maps.mask
     for name in {"cbf", "tmax"} & set(maps.values):
         known = known & maps[name].isfinite()
     plain = None if baseline is None else thick.average(baseline)
-    surveyed = survey(_on_slabs(maps, known, thick), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
+    surveyed = survey(_on_slabs(maps, known, thick), baseline=plain, **widths)
     on_slabs = delineate(surveyed, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm)
     lost = int((maps.mask & ~known).sum())
     warnings = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
@@ -181,7 +186,7 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
     surveyed
         from `survey`
     limits
-        the thresholds; the values of their ``sigma_mm`` and ``mirror_mm`` belong to the survey
+        the thresholds; the values of their ``sigma_mm``, ``mirror_mm`` and ``tissue_mm`` belong to the survey
     slice_mm
         height given to a slice [mm]; the distance between slices when None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.errors import CTPError
+from ctp_torch.lesions.normal import TISSUE_MM, NormalShare, normal_share
 
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
@@ -31,6 +32,8 @@ _LEAST_WIDE_MM = 40.0
 _VESSEL_SHARE = 3.2
 """Large vessels hold this many times the median CBV, 9 mL/100 g in most scans: CBV itself is as wrong as the scale of
 the arterial input is, which no other step here depends on."""
+_LATE_S = 3.0
+"""Tissue that much later than the median of the earlier side teaches nothing about what is normal [s]."""
 _METAL_HU = 2000.0
 """Denser than any bone within the skull [HU]."""
 _MISSING_SHARE = 0.6
@@ -58,12 +61,19 @@ class Survey(NamedTuple):
     """``(z, y, x)`` CBF over that of the mirrored place, both smoothed; NaN where no tissue lies there."""
     cbv_ratio: Tensor | None
     """``(z, y, x)`` as ``cbf_ratio``, of CBV; None without a CBV map."""
+    shares: dict[str, NormalShare]
+    """CBF, and CBV where there is one, as a share of what normal tissue of the same density holds."""
     warnings: tuple[str, ...]
     """What suffers, in sentences."""
 
 
 def survey(
-    maps: PerfusionMaps, *, baseline: Tensor | None = None, sigma_mm: float = 1.0, mirror_mm: float = 6.0
+    maps: PerfusionMaps,
+    *,
+    baseline: Tensor | None = None,
+    sigma_mm: float = 1.0,
+    mirror_mm: float = 6.0,
+    tissue_mm: float = TISSUE_MM,
 ) -> Survey:
     """The first, slow half of `ctp_torch.lesions.find.find_lesions`: everything that no threshold changes.
 
@@ -75,6 +85,8 @@ def survey(
         Gaussian on the maps [mm]
     mirror_mm
         Gaussian on both sides before one is divided by the other [mm]: the sides never match exactly
+    tissue_mm
+        Gaussian on the maps, and on what is normal for tissue of their density, before they are divided [mm]
 
     Raises
     ------
@@ -89,6 +101,12 @@ def survey(
     _warn_of_damage(maps, tissue, side, baseline, warnings)
     smooth = {name: _smooth(volume, tissue, spacing, sigma_mm) for name, volume in finite.items()}
     ratios = {n: _ratio(finite[n], tissue, midline, spacing, mirror_mm) for n in ("cbf", "cbv") if n in finite}
+    half, usual = _earlier_side(smooth["tmax"], tissue, side, maps.geometry.voxel_volume_ml)
+    normal = half & (smooth["tmax"] < usual + _LATE_S)
+    shares = {
+        name: normal_share(finite[name], tissue, normal, midline, spacing, baseline=baseline, sigma_mm=tissue_mm)
+        for name in ratios
+    }
     return Survey(
         maps=maps,
         tissue=tissue,
@@ -96,9 +114,10 @@ def survey(
         cbv=smooth.get("cbv"),
         tmax=smooth["tmax"],
         side=side,
-        usual_tmax=_usual_tmax(smooth["tmax"], tissue, side, maps.geometry.voxel_volume_ml),
+        usual_tmax=usual,
         cbf_ratio=ratios["cbf"],
         cbv_ratio=ratios.get("cbv"),
+        shares=shares,
         warnings=tuple(warnings),
     )
 
@@ -126,11 +145,13 @@ def _warn_of_damage(
         )
 
 
-def _usual_tmax(tmax: Tensor, tissue: Tensor, side: Tensor, voxel_ml: float) -> float:
-    """The lower of both sides' median Tmax [s], or that of all tissue where neither holds enough to tell."""
+def _earlier_side(tmax: Tensor, tissue: Tensor, side: Tensor, voxel_ml: float) -> tuple[Tensor, float]:
+    """The side ``(z, y, x)`` with the lower median Tmax, and that median [s]; all tissue where neither tells enough."""
     halves = [tissue & half for half in (side < -BESIDE_MIDLINE_MM, side > BESIDE_MIDLINE_MM)]
     large = [half for half in halves if int(half.sum()) * voxel_ml >= FEW_ML] or [tissue]
-    return min(float(tmax[part].median()) for part in large)
+    medians = [float(tmax[part].median()) for part in large]
+    usual = min(medians)
+    return large[medians.index(usual)], usual
 
 
 def _smooth(volume: Tensor, tissue: Tensor, spacing: Spacing, sigma_mm: float) -> Tensor:

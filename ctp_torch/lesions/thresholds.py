@@ -10,7 +10,10 @@ from pathlib import Path
 
 from ctp_torch.errors import CTPError, UnreadableFileError
 
-__all__ = ["Thresholds", "read_thresholds", "write_thresholds"]
+__all__ = ["THRESHOLDS_KEY", "Thresholds", "read_thresholds", "thresholds_from", "write_thresholds"]
+
+THRESHOLDS_KEY = "thresholds"
+"""Their name in a thresholds file, and among the metadata of a model that was calibrated."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Thresholds:
     """Core: CBV below this fraction of the normal CBV too; 0 doesn't ask."""
     mirror_mm: float = 0.0
     """Normal is the mirrored place, both sides smoothed by a Gaussian of this [mm]; 0: the median of the reference."""
+    tissue_mm: float = 0.0
+    """Normal is what tissue of the same density holds, and half of it what the mirrored place holds, all smoothed by a
+    Gaussian of this [mm]; 0 takes ``mirror_mm``'s word."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
     reduced_rcbf: float = 0.0
@@ -66,7 +72,7 @@ class Thresholds:
     @property
     def _normal(self) -> str:
         """What flow is measured against, in words."""
-        return "the other side" if self.mirror_mm else "normal"
+        return "such tissue" if self.tissue_mm else "the other side" if self.mirror_mm else "normal"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
@@ -100,7 +106,15 @@ class Thresholds:
                 "where flow is reduced, less delay is enough: reduced_tmax must lie between 0 and tmax, got "
                 f"{self.reduced_tmax} and {self.tmax} s"
             )
-        if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm) < 0:
+        sizes = (
+            self.min_core_ml,
+            self.min_hypoperfusion_ml,
+            self.hole_ml,
+            self.sigma_mm,
+            self.mirror_mm,
+            self.tissue_mm,
+        )
+        if min(sizes) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")
 
 
@@ -127,17 +141,37 @@ def read_thresholds(path: Path) -> Thresholds:
         page = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFileError(f"{path} is no JSON file ({error}); ctp-torch calibrate writes one") from error
-    values = page.get("thresholds") if isinstance(page, dict) else None
+    values = page.get(THRESHOLDS_KEY) if isinstance(page, dict) else None
     if not isinstance(values, dict):
         raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
+    return thresholds_from(values, str(path))
+
+
+def thresholds_from(values: object, of: str) -> Thresholds:
+    """Thresholds from what a file holds of them; values left out are the conventional ones.
+
+    Parameters
+    ----------
+    values
+        name to number
+    of
+        the file, for messages
+
+    Raises
+    ------
+    UnreadableFileError
+        if it names an unknown threshold, or holds what is no number
+    """
+    if not isinstance(values, dict):
+        raise UnreadableFileError(f"{of}: its thresholds are no table of names")
     known = {field.name for field in fields(Thresholds)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise UnreadableFileError(f"{path}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        raise UnreadableFileError(f"{of}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     bad = [n for n, v in values.items() if n != "method" and (isinstance(v, bool) or not isinstance(v, int | float))]
     if bad:
-        raise UnreadableFileError(f"{path}: {', '.join(bad)} must be a number")
+        raise UnreadableFileError(f"{of}: {', '.join(bad)} must be a number")
     try:
         return Thresholds(**values)
     except (CTPError, OverflowError) as error:
-        raise UnreadableFileError(f"{path}: {error}") from error
+        raise UnreadableFileError(f"{of}: {error}") from error

@@ -15,23 +15,36 @@ from ctp_torch.errors import ModelMismatchError, UnreadableFileError
 from ctp_torch.models.base import FILE_FORMAT, FILE_HEADER, Regressor, is_state
 from ctp_torch.models.file_checks import check_recipe, check_state
 
-__all__ = ["load_model"]
+__all__ = ["SHIPPED", "load_model", "model_file"]
+
+SHIPPED = ("physics",)
+"""Models that come with the package, by name."""
 
 _HOMES = {
+    "Convolution": "ctp_torch.models.network.convolution",
     "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
+    "Network": "ctp_torch.models.network.perceptron",
     "RandomForest": "ctp_torch.models.forest.random_forest",
+    "Recurrent": "ctp_torch.models.network.recurrent",
     "Ridge": "ctp_torch.models.linear",
 }
 
 
+def model_file(name: str | os.PathLike[str]) -> Path:
+    """The file of a model: of one that comes with the package by its name, any other by its path."""
+    if str(name) not in SHIPPED:
+        return Path(name)
+    return Path(__file__).parent / "shipped" / f"{name}.safetensors"
+
+
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Regressor:
-    """The fitted model in a file that ``Regressor.save`` wrote.
+    """The fitted model in a file that ``Regressor.save`` wrote, or one that comes with the package.
 
     Parameters
     ----------
     path
-        the model file
+        the model file; ``"physics"`` is the student of simulated curves (a file of that name is ``"./physics"``)
     device
         where its tensors go
 
@@ -45,7 +58,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = model_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(FILE_HEADER)

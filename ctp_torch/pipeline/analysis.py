@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch import ops
 from ctp_torch.data.methods import METHODS
 from ctp_torch.data.provenance import Preparation
 from ctp_torch.data.series import CTPSeries
@@ -16,9 +15,13 @@ from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions, find_lesions
-from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, read_thresholds, thresholds_from
 from ctp_torch.models import load_model
-from ctp_torch.pipeline.deconvolve import Method, deconvolve
+from ctp_torch.models.load import model_file
+from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Smoothing, deconvolve
+from ctp_torch.pipeline.denoise import DENOISERS, Denoiser, denoise
+from ctp_torch.pipeline.intervals import Intervals
+from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, prepare
@@ -45,7 +48,8 @@ class MapSettings:
     method: str | None = None
     """Name of a deconvolution in `ctp_torch.ops`; csvd when None and there is no model."""
     model: str | Path | None = None
-    """File of a trained model that predicts the maps."""
+    """File of a trained model that predicts the maps; or ``physics``, which comes with the package; or ``per-scan``,
+    which the scan makes for itself (the method ``per_scan``)."""
     aif: str = "auto"
     """Arterial input: auto; ``x,y,z`` (column, row, slice from 0, slices upwards); a NIfTI mask; or a curve file."""
     vof: str = "auto"
@@ -54,10 +58,14 @@ class MapSettings:
     """NIfTI mask of where to make maps; the brain when None."""
     vof_scaling: bool = True
     """Scale the arterial input to the venous outflow."""
-    sigma_mm: float = 2.0
-    """Gaussian before deconvolution [mm]."""
+    sigma_mm: float | None = None
+    """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
+    smoothing: Smoothing = "beside"
+    """Whether large vessels are left out of that Gaussian (beside) or not (inside)."""
     slab_mm: float | None = None
-    """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model."""
+    """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model of raw curves."""
+    denoise: Denoiser = "none"
+    """How noise is taken out before anything is measured, for low doses: bilateral, low-rank, noise2noise or none."""
     registration: str | None = None
     """torch, simpleitk or none; the model's, else torch, when None."""
     lesions: bool = True
@@ -99,8 +107,25 @@ class MapSettings:
             raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
         if self.registration is not None and self.registration not in REGISTRATIONS:
             raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
+        if self.denoise not in DENOISERS:
+            raise CTPError(f"unknown way to denoise {self.denoise!r}; choose among {', '.join(DENOISERS)}")
+        if self.smoothing not in SMOOTHINGS:
+            raise CTPError(f"unknown smoothing {self.smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
         check_choice(self.aif, "--aif")
         check_choice(self.vof, "--vof")
+
+    def resolved(self) -> MapSettings:
+        """The same with names of models as files, and the model that a scan makes for itself as the method it is."""
+        if self.model is None:
+            return self
+        if str(self.model).replace("-", "_") == "per_scan":
+            return replace(self, model=None, method="per_scan")
+        return replace(self, model=model_file(self.model))
+
+    @property
+    def width_mm(self) -> float:
+        """Of the Gaussian, as used [mm]."""
+        return SMOOTHINGS[self.smoothing] if self.sigma_mm is None else self.sigma_mm
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -189,9 +214,10 @@ def analyse(
     """
     settings = settings or MapSettings()
     settings.check()
-    limits = settings.limits
+    settings = settings.resolved()
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
+    limits = _limits(settings, model)
     recipe = None if model is None else Recipe.of(model)
     series = _read(source, settings)
     if recipe is not None:
@@ -207,14 +233,14 @@ def analyse(
         slab_mm=thickness,
         progress=watch.lap,
     )  # fmt: skip
+    if settings.denoise != "none" and not isinstance(source, Scan):
+        scan = denoise(scan, settings.denoise)
+        watch.lap("denoising")
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
-    if model is not None:
-        maps, doubts = predict(scan, model, mask=inside), list[str]()
-    else:
-        maps, doubts = _deconvolved(scan, series, settings, inside)
+    maps, doubts = _mapped(scan, series, settings, inside, model)
     watch.lap("maps")
-    lesions, refusals = _lesions(maps, scan, limits) if settings.lesions else (None, [])
+    lesions, refusals = _lesions(maps, scan, limits, model) if settings.lesions else (None, [])
     watch.lap("lesions")
     return Analysis(
         scan=scan,
@@ -223,7 +249,7 @@ def analyse(
         settings=settings,
         used=_used(settings, scan, thickness, model),
         warnings=(*flags, *doubts, *refusals, *scan.series.provenance.warnings, *maps.provenance.warnings),
-        ranges=None if recipe is None else recipe.targets,
+        ranges=None if recipe is None else recipe.display,
         source=Path(source) if isinstance(source, str | Path) else None,
         watch=watch,
     )
@@ -262,26 +288,40 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration = settings.registration or recipe.registration
-        return Preparation(registration, recipe.median_size), settings.slab_mm or 0.0
+        registration, raw = settings.registration or recipe.aligned_by, recipe.features == "raw"
+        thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
+        return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
     return Preparation(settings.registration or _REGISTRATION, 1), thickness
 
 
-def _deconvolved(
-    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None
+def _mapped(
+    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None, model: Regressor | None
 ) -> tuple[PerfusionMaps, list[str]]:
-    """Maps by deconvolution, and what is doubtful about vessels chosen by hand."""
+    """Maps by a model or a deconvolution, and what is doubtful about vessels chosen by hand."""
+    if model is not None and Recipe.of(model).features == "raw":
+        return predict(scan, model, mask=inside), []
     aif, doubts = read_vessel(settings.aif, "--aif", scan, source)
     vof, others = read_vessel(settings.vof, "--vof", scan, source)
-    method: Method = getattr(ops, settings.method or _METHOD)
+    if model is not None:
+        maps = predict(scan, model, mask=inside, aif=aif, vof=vof, scale_by_vof=settings.vof_scaling)
+        return maps, doubts + others
     maps = deconvolve(
-        scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
-    )
+        scan, method_of(settings.method or _METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
+        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling,
+    )  # fmt: skip
     return maps, doubts + others
 
 
-def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesions | None, list[str]]:
+def _limits(settings: MapSettings, model: Regressor | None) -> Thresholds:
+    """The thresholds asked for; else the model's own, where it was calibrated."""
+    own = None if model is None or settings.thresholds is not None else model.metadata_.get(THRESHOLDS_KEY)
+    return settings.limits if own is None else thresholds_from(own, f"the model {settings.model}")
+
+
+def _lesions(
+    maps: PerfusionMaps, scan: Scan, limits: Thresholds, model: Regressor | None
+) -> tuple[Lesions | None, list[str]]:
     """Core and penumbra with their warnings; where they can't be told, the warning says why."""
     if not {"cbf", "tmax"} <= set(maps.values):
         return None, ["no lesions measured: they need CBF and Tmax maps"]
@@ -289,6 +329,9 @@ def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesio
         lesions = find_lesions(maps, baseline=scan.anatomy.baseline, thresholds=limits)
     except CTPError as error:
         return None, [f"no lesions measured: {error}"]
+    promised = None if model is None or maps.ends("lower") is None else Intervals.of(model)
+    if promised is not None:
+        lesions = replace(lesions, intervals=promised.volume_ends(lesions.summary(), limits))
     return lesions, list(lesions.warnings)
 
 
@@ -300,16 +343,25 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         "registration": done.registration,
         "motion_through_plane": "left" if origin.motion is None else origin.motion.through_plane,
         "median_size": done.median_size,
+        **({} if done.denoise == "none" else {"denoise": done.denoise}),
         "slab_mm": thickness,
         "mask": "brain" if settings.mask is None else name_of(settings.mask),
     }
     if settings.model is not None and model is not None:
-        return {**used, "model": f"{type(model).__name__} {file_digest(settings.model)[:8]}"}
+        used["model"] = f"{type(model).__name__} {file_digest(settings.model)[:8]}"
+        recipe = Recipe.of(model)
+        if recipe.features == "raw":
+            return used
+        used |= {"features": recipe.features, "features_median": recipe.median_size}
+        smoothing, sigma_mm = recipe.smoothing, recipe.smoothing_mm
+    else:
+        used["method"] = settings.method or _METHOD
+        smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,
-        "method": settings.method or _METHOD,
         "aif": name_of(settings.aif),
         "vof": name_of(settings.vof),
         "vof_scaling": settings.vof_scaling,
-        "sigma_mm": settings.sigma_mm,
+        "smoothing": smoothing,
+        "sigma_mm": sigma_mm[0] if len(sigma_mm) == 1 else list(sigma_mm),
     }

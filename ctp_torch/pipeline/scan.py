@@ -15,12 +15,13 @@ from ctp_torch.data.provenance import MotionRecord, Preparation
 from ctp_torch.data.slabs import SLAB_MM, slabs
 from ctp_torch.errors import NoSeriesError
 from ctp_torch.ops.motion.rigid import RigidMotion
-from ctp_torch.pipeline.vessels import Vessels, find_vessels
+from ctp_torch.pipeline.vessels import Vessels, find_large, find_vessels
 from ctp_torch.quality import Bolus, Quality, assess
 
 if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.series import CTPSeries
+    from ctp_torch.ops import LargeVessels
 
 __all__ = ["REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "locate", "prepare", "preprocess"]
 
@@ -57,6 +58,11 @@ class Scan:
     def vessels(self) -> Vessels:
         """Arterial input and venous outflow, found automatically; in thin slices on their slabs."""
         return find_vessels(self.enhancement, self.anatomy.brain, self.series)
+
+    @cached_property
+    def large_vessels(self) -> LargeVessels:
+        """Voxels of the brain that large vessels fill, or reach into."""
+        return find_large(self.enhancement, self.anatomy.brain, self.series)
 
     @cached_property
     def quality(self) -> Quality:

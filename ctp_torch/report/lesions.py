@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ctp_torch.data.maps import ENDS
 from ctp_torch.report.figures import to_png
 from ctp_torch.report.spreadsheet import csv_text
 
@@ -119,11 +120,17 @@ def _headline(lesions: Lesions) -> list[str]:
     summary, limits = lesions.summary(), lesions.thresholds
     ratio = summary["mismatch_ratio"]
     return [
-        f"core (magenta) {summary['core_ml']:.1f} mL: {limits.core_rule}",
-        f"hypoperfusion (green too) {summary['hypoperfusion_ml']:.1f} mL: {limits.late_rule}",
-        f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
+        f"core (magenta) {_volume(lesions, summary, 'core_ml')}: {limits.core_rule}",
+        f"hypoperfusion (green too) {_volume(lesions, summary, 'hypoperfusion_ml')}: {limits.late_rule}",
+        f"mismatch {_volume(lesions, summary, 'mismatch_ml')}, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
         f"slices counted {lesions.slice_mm:g} mm high; for research only",
     ]
+
+
+def _volume(lesions: Lesions, summary: Mapping[str, object], name: str) -> str:
+    """A volume, with its interval where a model promises it."""
+    ends = lesions.intervals.get(name)
+    return f"{summary[name]:.1f}{'' if ends is None else f' ({ends[0]:.0f}..{ends[1]:.0f})'} mL"
 
 
 def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, object] | None = None) -> None:
@@ -131,6 +138,7 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
     summary = lesions.summary()
     (folder / "lesion.json").write_text(json.dumps({**summary, **(facts or {})}, indent=2) + "\n", encoding="utf-8")
     row: dict[str, object] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
+    row |= {f"{name}_{end}": v for name, ends in lesions.intervals.items() for end, v in zip(ENDS, ends, strict=True)}
     row |= {f"threshold_{name}": value for name, value in asdict(lesions.thresholds).items()}
     row["warnings"] = "; ".join(lesions.warnings)
     (folder / "lesion.csv").write_text(csv_text([list(row), list(row.values())]), encoding="utf-8")

@@ -20,6 +20,7 @@ from ctp_torch.errors import CTPError
 from ctp_torch.io import write_cohort_index, write_nifti_series, write_volume
 from ctp_torch.lesions.calibration import CalibrationCase, calibrate, compare
 from ctp_torch.lesions.find import survey
+from ctp_torch.lesions.normal import TISSUE_MM
 from ctp_torch.lesions.thresholds import Thresholds
 
 ANY_SIZE = Thresholds(min_core_ml=0.0, min_hypoperfusion_ml=0.0)
@@ -77,11 +78,11 @@ def test_a_core_known_by_its_volume_gets_a_volume_threshold():
     assert without.rcbv_errors == {}
 
 
-def test_flow_is_measured_against_the_mirrored_place_unless_told():
+def test_flow_is_measured_against_tissue_of_its_density_unless_told():
     one = case("a", 0.9)
     grid = {"tmax_grid": (7.0,), "rcbf_grid": (0.25,), "rcbv_grid": (0.0,)}
-    assert calibrate([one], **grid).thresholds.mirror_mm == 6.0
-    assert calibrate([one], start=ANY_SIZE, **grid).thresholds.mirror_mm == 0.0
+    assert calibrate([one], **grid).thresholds.tissue_mm == TISSUE_MM
+    assert calibrate([one], start=ANY_SIZE, **grid).thresholds.tissue_mm == 0.0
 
 
 def test_tmax_is_measured_against_normal_tissue_unless_told():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -48,7 +49,7 @@ class CohortPatient:
     """Seconds between frames, where neither the series nor its headers tell and the data set's description does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cohort:
     """The patients of a cohort and what holds for all of them."""
 
@@ -64,6 +65,19 @@ class Cohort:
     def of(self, split: Split) -> tuple[CohortPatient, ...]:
         """The patients of a split."""
         return tuple(patient for patient in self.patients if patient.split == split)
+
+    def __iter__(self) -> Iterator[CohortPatient]:
+        """The patients, in the order of the index."""
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.patients)
+
+    def __repr__(self) -> str:
+        counts = Counter(patient.split for patient in self.patients)
+        splits = ", ".join(f"{n} {split}" for split, n in counts.items())
+        return f"Cohort({len(self)} patients: {splits}; maps {', '.join(self.ranges)})"
 
 
 def write_cohort_index(

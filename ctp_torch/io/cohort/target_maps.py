@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ctp_torch.io.cohort.value_maps import ValueMap
     from ctp_torch.io.color.captures import ColorMaps
 
-__all__ = ["on_grid", "read_target_indices"]
+__all__ = ["on_grid", "read_target_indices", "values_on"]
 
 _TOLERANCE_MM = 1.0
 
@@ -133,17 +133,25 @@ def _of_values(path: str | Path, scalar: ValueMap, geometry: Geometry, limits: t
     """Indices of a scalar map."""
     import torch
 
-    values = scalar.values
-    if not scalar.geometry.matches(geometry, tolerance_mm=_TOLERANCE_MM):
-        values = on_grid(values, scalar.geometry, geometry)
-        if not bool(values.any()):
-            raise IncompleteSeriesError(
-                f"{path}: the {scalar.quantity} map lies outside the series; leave this patient out"
-            )
+    values = values_on(path, scalar, geometry)
     low, high = limits
     index = ((values - low) / (high - low) * 255).round().clamp(0, 255)
     empty = values.isnan() | (values == 0)
     return index.masked_fill(empty, -1).to(torch.int16)
+
+
+def values_on(path: str | Path, scalar: ValueMap, geometry: Geometry) -> Tensor:
+    """Values of a scalar map on the grid of the series; NaN beyond its own."""
+    import torch
+
+    if scalar.geometry.matches(geometry, tolerance_mm=_TOLERANCE_MM):
+        return scalar.values
+    covered = on_grid(torch.ones_like(scalar.values), scalar.geometry, geometry) > 0
+    if not bool(covered.any()):
+        raise IncompleteSeriesError(
+            f"{path}: the {scalar.quantity} map lies outside the series; leave this patient out"
+        )
+    return torch.where(covered, on_grid(scalar.values, scalar.geometry, geometry), torch.nan)
 
 
 def on_grid(values: Tensor, there: Geometry, here: Geometry) -> Tensor:

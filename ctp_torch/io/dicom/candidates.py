@@ -9,7 +9,7 @@ from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
 from ctp_torch.io.dicom.identifiers import Part, put_together, side_by_side, what_differs
 from ctp_torch.io.dicom.image import ImageHeader, Join
 from ctp_torch.io.dicom.places import Stack, one_position, settle, slabs, stack
-from ctp_torch.io.dicom.select import along_normal, alike_but_for_thickness, grids, measurements
+from ctp_torch.io.dicom.select import alike_but_for_thickness, along_normal, grids, measurements
 from ctp_torch.io.dicom.terms import kernel_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import in_order, named_quantity
 from ctp_torch.report.viewer.facts import curves_of, flat, head_box, map_values, motion_of, orientation, quality_of
 from ctp_torch.report.viewer.packing import Chunk
 from ctp_torch.report.viewer.voxels import FLOOR_HU, Voxels, pack_slices
@@ -94,7 +94,8 @@ def patient_view(
     """
     lesions = lesions or {}
     _check(series, maps, lesions)
-    limits = {q: (ranges or {}).get(q, QUANTITIES[q].display) for q in QUANTITIES if _holds(maps, q)}
+    names = in_order(name for one in maps.values() for name in one.values)
+    limits = {name: (ranges or {}).get(name, named_quantity(name).display) for name in names}
     turned = orientation(series.geometry.direction)
     voxels = Voxels(series, maps, lesions, anatomy.baseline, limits, turned.axes)
     chunks, slices = pack_slices(voxels, limit_mb * 1e6 * _PAGE_SHARE)
@@ -143,17 +144,12 @@ def _check(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mappin
         raise ValueError(f"lesions of {', '.join(unmatched)}, but the maps are called {', '.join(maps)}")
 
 
-def _holds(maps: Mapping[str, PerfusionMaps], quantity: str) -> bool:
-    """Whether any set has that map."""
-    return any(quantity in map_set.values for map_set in maps.values())
-
-
 def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk]) -> dict[str, object]:
     """How a map is labelled, coloured and rounded."""
     step = next(chunk.step for key, chunk in chunks.items() if key.endswith(f"/{name}"))
     return {
-        "label": QUANTITIES[name].label,
-        "unit": QUANTITIES[name].unit,
+        "label": named_quantity(name).label,
+        "unit": named_quantity(name).unit,
         "low": limits[0],
         "high": limits[1],
         "step": step,
@@ -165,7 +161,7 @@ def _described(label: str, maps: PerfusionMaps, lesions: Lesions | None) -> dict
     """Of one set: its maps, what they measure in the brain, and the lesion's numbers."""
     return {
         "label": label,
-        "maps": [q for q in QUANTITIES if q in maps.values],
+        "maps": in_order(maps.values),
         "lesion": None if lesions is None else lesions.summary(),
         "values": map_values(maps, lesions),
     }

@@ -80,7 +80,8 @@ def prepare_patient(folder: Path, *, source: PatientSource, name: str, split: st
 
 def teacher_indices(aligned: pipeline.Scan, method: Callable[..., Any]) -> Tensor:
     """Colour indices ``(maps, z, y, x)`` int16 of a deconvolution, as read back from its JET maps; -1 outside."""
-    maps = pipeline.deconvolve(aligned, method)
+    # as the console teacher's
+    maps = pipeline.deconvolve(aligned, method, sigma_mm=2.0, smoothing="inside", complete_cbv=False)
     pictures = [ops.paint(maps[name], QUANTITIES[name].display, maps.mask) for name in MAPS]
     return torch.stack([ops.nearest_color_index(picture, ops.jet_lut()) for picture in pictures])
 

@@ -23,6 +23,11 @@ function tableOf(caption, header, rows, words) {
   return box;
 }
 
+function rangeOf(lesion, key) {
+  const ends = (lesion.intervals_ml || {})[key];
+  return ends ? ` (${number(ends[0], 0)}..${number(ends[1], 0)})` : "";
+}
+
 function lesionTable(header) {
   const lines = [["core [mL]", "core_ml", 1], ["penumbra [mL]", "penumbra_ml", 1], ["hypoperfusion [mL]", "hypoperfusion_ml", 1],
     ["severe hypoperfusion [mL]", "severe_hypoperfusion_ml", 1], ["mismatch ratio", "mismatch_ratio", 2],
@@ -30,7 +35,7 @@ function lesionTable(header) {
     ["normal CBF [mL/100 g/min]", "reference_cbf", 1]];
   const sets = header.sets.filter((set) => set.lesion);
   if (!sets.length) return null;
-  const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals))]);
+  const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals) + rangeOf(set.lesion, key))]);
   rows.push(["side", ...sets.map((set) => set.lesion.side)]);
   rows.push(["core", ...sets.map((set) => set.lesion.core_rule)]);
   rows.push(["hypoperfusion", ...sets.map((set) => set.lesion.late_rule)]);
@@ -58,7 +63,7 @@ function tilesOf(header, set) {
     make("span", {}, title), make("b", {}, value), make("span", {}, more));
   const raised = (checks || []).filter((check) => check.result === "flagged");
   return [
-    tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)} mL` : "-", lesion ? lesion.core_rule : "not measured"),
+    tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)}${rangeOf(lesion, "core_ml")} mL` : "-", lesion ? lesion.core_rule : "not measured"),
     tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? lesion.late_rule : "not measured"),
     tile("ratio", "Mismatch", lesion ? number(lesion.mismatch_ratio, 1) : "-", lesion ? `of ${number(lesion.hypoperfusion_ml, 0)} mL late` : "not measured"),
     tile(!checks ? "unseen" : raised.length ? "bad" : "good", "Quality", !checks ? "-" : raised.length ? `${raised.length} flagged` : "passed",
