@@ -20,6 +20,7 @@ from ctp_torch.io.nifti.nifti_file import Box, NiftiFile, nifti_shape, nifti_ste
 from ctp_torch.io.nifti.nifti_grid import NiftiGrid
 from ctp_torch.io.nifti.sidecar_times import file_times, read_sidecar
 from ctp_torch.io.odd_images import odd_images
+from ctp_torch.io.plausible import doubts_of, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,12 +83,16 @@ def read_nifti_series(
         crop = [_cropped(image.kept, geometry)]
         geometry = _part(geometry, image.kept, hu)
     hu, slice_times, geometry, moved = _laid_straight(hu, slice_times, geometry, image.grid)
+    seen = measure(hu, slice_times, geometry)
+    if not scale:
+        warnings += doubts_of(seen)
     places = "; ".join(["the grid of the header", *image.grid.notes, *moved, *crop])
     scaled = "; ".join([f"{image.kind} on disk, float32 in memory", *values])
     provenance = Provenance(
         format="NIfTI",
         time_source=source,
         warnings=(*warnings, *crop, *moved),
+        plausibility=seen,
         inferences=(
             Inference("images", f"{n} volumes of {depth} slices", ("dim",)),
             Inference("slices", places, ("sform", "qform", "pixdim")),
