@@ -49,6 +49,8 @@ class Survey(NamedTuple):
     """As given."""
     tissue: Tensor
     """``(z, y, x)`` bool: the brain without fluid, old infarcts and large vessels."""
+    hidden: Tensor
+    """``(z, y, x)`` bool: the large vessels, which hide what tissue they run through."""
     cbf: Tensor
     """``(z, y, x)`` smoothed within the tissue [mL/100 g/min]."""
     cbv: Tensor | None
@@ -97,7 +99,7 @@ def survey(
     """
     warnings: list[str] = []
     spacing = maps.geometry.spacing
-    tissue, midline = _tissue(maps, baseline, warnings)
+    tissue, hidden, midline = _tissue(maps, baseline, warnings)
     finite = {name: torch.nan_to_num(maps[name]) for name in ("cbf", "cbv", "tmax") if name in maps.values}
     side = ops.signed_distance(midline, maps.geometry.shape, spacing, tissue.device)
     _warn_of_damage(maps, tissue, side, baseline, warnings)
@@ -112,6 +114,7 @@ def survey(
     return Survey(
         maps=maps,
         tissue=tissue,
+        hidden=hidden,
         cbf=smooth["cbf"],
         cbv=smooth.get("cbv"),
         tmax=smooth["tmax"],
@@ -177,8 +180,8 @@ def _ratio(volume: Tensor, tissue: Tensor, midline: ops.Midline, spacing: Spacin
     return torch.where((share >= _MIRRORED_SHARE) & (there > 0), ratio, torch.nan)
 
 
-def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, ops.Midline]:
-    """Voxels of living tissue ``(z, y, x)``, and the midline."""
+def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, Tensor, ops.Midline]:
+    """Voxels of living tissue ``(z, y, x)``, those that vessels hide, and the midline."""
     for name in ("cbf", "tmax"):
         if name not in maps.values:
             raise CTPError(f"lesions need a {name} map, the maps hold {', '.join(maps.values) or 'none'}")
@@ -199,11 +202,13 @@ def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -
     else:
         tissue = tissue & ~ops.csf_mask(baseline, maps.mask, spacing)
         tissue = tissue & ~ops.dilate(ops.old_infarct_mask(baseline, maps.mask, spacing, midline), 2.0, spacing)
+    hidden = torch.zeros_like(tissue)
     if "cbv" in maps.values:
-        tissue = tissue & ~_large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+        hidden = tissue & _large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+    tissue = tissue & ~hidden
     if not bool(tissue.any()):
         raise CTPError("no tissue is left inside the mask after fluid and vessels were taken out; check the mask")
-    return tissue, midline
+    return tissue, hidden, midline
 
 
 def _large_vessels(cbv: Tensor, spacing: Spacing) -> Tensor:

@@ -23,8 +23,7 @@ def _fermi(t, mtt):
     """A plateau that falls off, of area ``mtt`` and 1 at first."""
     width = mtt / 5
     middle = mtt * 0.975  # the plateau's own tail adds the rest
-    values = (1 + math.exp(-middle / width)) / (1 + np.exp((t - middle) / width))
-    return values
+    return (1 + math.exp(-middle / width)) / (1 + np.exp((t - middle) / width))
 
 
 def passage(residue, mtt, delay, *, end=60.0, tail=0.25, noise=0.0, voxels=1, seed=0):
@@ -33,7 +32,8 @@ def passage(residue, mtt, delay, *, end=60.0, tail=0.25, noise=0.0, voxels=1, se
     u = np.clip(t - 8.0, 0, None)
     aif = (u / 10) ** 3 * np.exp(3 * (1 - u / 10)) * 300 + 300 * tail * gammainc(4, u / 6)  # recirculation stays
     shape = RESIDUES[residue](t, mtt)
-    curve = np.convolve(aif, shape)[: len(t)] * FINE / (shape.sum() * FINE)
+    whole = RESIDUES[residue](np.arange(0, 500, FINE), mtt).sum()
+    curve = np.convolve(aif, shape)[: len(t)] / whole
     curve = np.interp(t - delay, t, curve, left=0.0)
     every = slice(None, None, round(1 / FINE))
     share = np.trapezoid(curve, t) / np.trapezoid(aif, t)
