@@ -97,8 +97,8 @@ def calibrate(
     for patient in console.track(known, "mapping patients"):
         cases[patient.split].append(_case(patient, source.mapped, target))
     calibration = steps.calibrate(cases["train"], method=source.name, track=console.track)
-    rows = sorted({case.survey.maps.geometry.shape[1] for case in cases["train"]})
-    limits = bind(calibration.thresholds, [source.origin._replace(matrix=n) for n in rows])
+    matrices = sorted({case.survey.maps.geometry.shape[1] for case in cases["train"]})
+    limits = bind(calibration.thresholds, [source.origin._replace(matrix=n) for n in matrices])
     parts = [
         (split, name, steps.compare(listed, rules))
         for split, listed in cases.items()

@@ -71,7 +71,7 @@ class Thresholds:
         """What maps they belong to, in words."""
         if not self.method:
             return "conventional thresholds, borrowed from another product's deconvolution"
-        smoothed = f" smoothed {self.smoothing} vessels" if self.smoothing else ""
+        smoothed = {"beside": " smoothed beside vessels", "inside": " smoothed vessels and all"}.get(self.smoothing, "")
         width = f", {self.width_mm:g} mm" if self.width_mm else ""
         return f"thresholds calibrated for {self.method}{smoothed}{width}"
 
