@@ -33,6 +33,7 @@ TRAINING = [(31, index) for index in range(13)]
 SAMPLES = 12_000
 CONDITIONS = ("as scanned", "bolus 1.6 x", "frames every 2 s", "45 s", "quarter dose")
 TEACHER, SMOOTHED = "teacher: csvd, 2 mm inside", "teacher, 2 px more"
+PHYSICS, STACK, BASELINE = "physics, comes along", "stack", "teacher's maps at 3 widths, network"
 MINIMUM = 100
 """Voxels of a lesion that make a patient's error in it."""
 
@@ -114,26 +115,28 @@ def train_second_stages():
     return stack, baseline
 
 
-def all_maps(scan, stack, baseline):
-    """Name to maps of a scan, by all contenders."""
+def all_maps(scan, stack, baseline, *, every):
+    """Name to maps of a scan, by all contenders; ``every`` asks for those too that take long."""
     console = teacher(scan)
     answers = baseline.predict(teacher_numbers(scan))
     volumes = {}
     for i, name in enumerate(MAPS):
         volumes[name] = torch.zeros_like(console[name])
         volumes[name][console.mask] = answers[:, i].clamp_min(0.0)
-    return {
+    listed = {
         TEACHER: console,
         SMOOTHED: smoothed(console),
-        "csvd as today": pipeline.deconvolve(scan),
-        "physics, comes along": pipeline.predict(scan, models.load_model("physics")),
-        "physics, per scan": pipeline.deconvolve(scan, per_scan, sigma_mm=2.0),
-        "stack": pipeline.predict(scan, stack),
-        "teacher's maps at 3 widths, network": type(console)(volumes, console.mask, console.geometry),
+        PHYSICS: pipeline.predict(scan, models.load_model("physics")),
+        STACK: pipeline.predict(scan, stack),
+        BASELINE: type(console)(volumes, console.mask, console.geometry),
     }
+    if every:
+        listed["csvd as today"] = pipeline.deconvolve(scan)
+        listed["physics, per scan"] = pipeline.deconvolve(scan, per_scan, sigma_mm=2.0)
+    return listed
 
 
-def score(maps, scan, truth):
+def score(maps, scan, truth, *, delineated):
     """What is wrong with maps against the truth."""
     tissue = tissue_of(scan, truth)
     lesion = tissue & (truth.core | truth.penumbra)
@@ -145,6 +148,8 @@ def score(maps, scan, truth):
         pair = torch.stack((maps["cbf"][mask], truth.maps["cbf"][mask]))
         row[f"cbf r in {where}"] = float(torch.corrcoef(pair)[0, 1]) if int(mask.sum()) >= MINIMUM else math.nan
     row["late dice"] = dice((maps["tmax"] > 6.0) & tissue, (truth.maps["tmax"] > 6.0) & tissue)
+    if not delineated:
+        return row
     lesions = find_lesions(maps, baseline=scan.anatomy.baseline)
     row["core dice"] = dice(lesions.core, truth.core & scan.anatomy.brain)
     row["hypoperfusion dice"] = dice(lesions.hypoperfusion, (truth.core | truth.penumbra) & scan.anatomy.brain)
@@ -165,16 +170,15 @@ def summary(rows):
     text = {}
     for name in rows[0]["scores"]:
         keys = rows[0]["scores"][name]
-        means = {key: bootstrap_mean([row["scores"][name][key] for row in rows])._asdict() for key in keys}
-        paired = {
-            against: {
-                key: bootstrap_mean([row["scores"][name][key] - row["scores"][against][key] for row in rows])._asdict()
-                for key in keys
-            }
-            for against in (TEACHER, SMOOTHED, "teacher's maps at 3 widths, network")
-            if against != name
+        text[name] = {
+            "mean": {key: bootstrap_mean([row["scores"][name][key] for row in rows])._asdict() for key in keys}
         }
-        text[name] = {"mean": means, "paired": paired}
+        for against in (one for one in (TEACHER, SMOOTHED, BASELINE) if one != name):
+            shared = [key for key in keys if key in rows[0]["scores"][against]]
+            differences = {
+                key: [row["scores"][name][key] - row["scores"][against][key] for row in rows] for key in shared
+            }
+            text[name][f"less {against}"] = {key: bootstrap_mean(v)._asdict() for key, v in differences.items()}
     return text
 
 
@@ -188,11 +192,10 @@ def run_score(arguments):
         rows = []
         for seed, index in patients:
             scan, truth = scanned(seed, index, condition)
-            listed = all_maps(scan, stack, baseline)
-            rows.append({"seed": seed, "index": index, "scores": {n: score(m, scan, truth) for n, m in listed.items()}})
-            print(
-                condition, seed, index, {n: round(s["cbf mae"], 2) for n, s in rows[-1]["scores"].items()}, flush=True
-            )
+            listed = all_maps(scan, stack, baseline, every=condition == CONDITIONS[0])
+            scores = {n: score(m, scan, truth, delineated=n in (TEACHER, PHYSICS, STACK)) for n, m in listed.items()}
+            rows.append({"seed": seed, "index": index, "scores": scores})
+            print(condition, seed, index, {n: round(one["cbf mae"], 2) for n, one in scores.items()}, flush=True)
         results[condition] = {"patients": rows, "summary": summary(rows)}
         write(f"students_truth_{arguments.tag}", {"training": TRAINING, "conditions": results})
 
