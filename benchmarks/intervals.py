@@ -1,7 +1,7 @@
 """Do a model's intervals hold? Coverage and width over patients unseen, inside lesions, of volumes; strangers flagged.
 
 ``python benchmarks/intervals.py --train 31:13 6500:17 --test 8201:14 8311:14 --strangers 8401:10`` trains a stack
-on truth with ``level`` 0.9 as ``ctp-torch train --target truth --intervals 0.9`` does, every patient left out in turn, and
+on truth as ``ctp-torch train --target truth --intervals 0.9`` does, every patient left out in turn, and
 asks of each test patient whether 90 % of the tissue lies within. Floors: the quantiles over all left-out voxels without
 a patient's margin; of volumes, the middle 90 % of the training patients' true ones, whatever the scan. ``load`` and
 ``load_foreign`` render; replace them to keep scans on disk.
