@@ -80,7 +80,7 @@ class Lookup:
     def text(self, keyword: str) -> str:
         """The attribute as one line of text, empty when absent."""
         value = self.value(keyword)
-        return "" if value is None else str(value).strip()
+        return "" if value is None else _text(value)
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The attribute as several words."""

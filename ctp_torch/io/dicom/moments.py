@@ -53,7 +53,9 @@ def times_told(get: Lookup) -> tuple[dict[str, float], dict[str, float]]:
     for name in ("Acquisition", "Content", "Series"):
         text = get.text(f"{name}Time")
         if text:
-            times[f"{name}Time"] = _read(get, f"{name}Time", _date_and_time(get.text(f"{name}Date"), text), text)
+            seconds = _date_and_time(get.text(f"{name}Date"), text)
+            seconds = seconds_of_datetime(text) if seconds is None else seconds  # a date and time where a time belongs
+            times[f"{name}Time"] = _read(get, f"{name}Time", seconds, text)
     times["TemporalPositionTimeOffset"] = get.number("TemporalPositionTimeOffset")
     trigger = get.number("TriggerTime")
     times["TriggerTime"] = None if trigger is None else trigger / 1000  # ms

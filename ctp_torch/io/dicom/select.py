@@ -16,7 +16,7 @@ _CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image Storage
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image Storage
 }
-_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-3, 100.0, 1e5
+_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 0.01, 20.0, 1e5
 """Pixels, and places from the scanner's origin, beyond these are damage."""
 _VIEW_MM, _VIEW_PIXELS = (25.0, 1200.0), 64
 """Field of view of an image of so many rows or more: less shows no head, more fits into no scanner."""
