@@ -140,6 +140,8 @@ def analyse(
     if settings.denoise != "none" and not isinstance(source, Scan):
         scan = denoise(scan, settings.denoise)
         watch.lap("denoising")
+    if settings.aif == settings.vof == "auto":
+        series = scan.series  # thin slices are needed no more, and take ten times as much memory
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
     maps, doubts = _mapped(scan, series, settings, inside, model)
