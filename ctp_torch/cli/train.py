@@ -214,6 +214,8 @@ def _recipe(
         low, high = float(data.targets.min()), float(data.targets.max())
         if not low < high:
             raise CTPError(f"--target {target} is {low:g} in every pixel drawn: there is nothing to learn")
+        if len(data.targets.unique()) == 2 and (low, high) != (0.0, 1.0):
+            raise CTPError(f"--target {target} holds {low:g} and {high:g} alone: labels are 0 and 1")
         ends = {data.quantities[0]: (low, high)}
     recipe = recipe_for(
         data, ends, view=view, registration=registration, physical=target != "teacher", each=scaling is True
