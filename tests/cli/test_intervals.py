@@ -1,4 +1,4 @@
-"""Intervals of a model in every output of ``ctp-torch maps``: files, report, lesion numbers, DICOM; not for strangers."""
+"""Intervals of a model in every output of ``ctp-torch maps``: files, report, lesions, DICOM; none for strangers."""
 
 import json
 from dataclasses import asdict, replace
