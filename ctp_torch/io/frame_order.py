@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["repeated_images", "swapped_frames"]
 
-_SAMPLES = 128  # rows and columns looked at
+_SAMPLES = 64  # rows and columns looked at
 _FEWEST = 8  # frames from which a curve has a shape
 _TISSUE_HU = (0.0, 100.0)
 _NOISES = 5.0
@@ -63,8 +63,8 @@ def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
     """A sentence on frames that seem to have changed places.
 
     The mean of the soft tissue runs smoothly through a bolus. Where changing two frames back takes most of its
-    roughness (the squared distances from the cubic through the frames before and after) away, and the two differ by more
-    than 5 times the noise that is left, they were swapped.
+    roughness (the squared distances from the cubic through the frames before and after) away, and the two differ by
+    more than 5 times the noise that is left, they were swapped.
 
     Parameters
     ----------

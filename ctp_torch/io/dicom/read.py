@@ -19,7 +19,7 @@ from ctp_torch.io.dicom.index import ARCHIVE, HIDDEN, index_files
 from ctp_torch.io.dicom.meant import as_meant
 from ctp_torch.io.dicom.moved import at_home
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
-from ctp_torch.io.dicom.select import ct_images
+from ctp_torch.io.dicom.select import along_normal, ct_images
 from ctp_torch.io.dicom.spans import drift_mm, slice_steps_mm
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_series", "read_dicom"]
 
+_GAPS = 2.0
+"""Thicknesses that slices lie apart from which on gaps between them are told."""
 _MOST_FILES = 100
 """Files listed for one reason; a study can hold thousands of other series."""
 
@@ -100,7 +102,7 @@ def read_dicom(
     while True:  # again without the files whose pixels turn out to be damaged
         choices = candidates(images, join=join)
         chosen = choose(choices, series)
-        clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
+        clock = chosen.clock or choose_clock(chosen.slices, order_only=times is not None or dt is not None)
         try:
             grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
         except IncompleteSeriesError as error:
@@ -202,6 +204,10 @@ def _remarks(grid: Grid) -> list[str]:
     """What was inferred from the images or is odd about them."""
     images = [image for row in grid.cells for image in row]
     warnings = []
+    thickness, places = images[0].thickness, [along_normal(image) for image in grid.cells[0]]
+    step = (places[-1] - places[0]) / max(1, len(places) - 1)
+    if thickness and step > _GAPS * thickness:
+        warnings.append(f"slices of {thickness:g} mm lie {step:g} mm apart: volumes count what lies between as seen")
     if len(grid.cells) == 1:
         warnings.append("one time point: a volume, no perfusion series")
     unscaled = sum(not image.rescaled for image in images)
