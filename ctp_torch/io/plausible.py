@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ctp_torch.data.plausibility import Plausibility
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["doubts_of", "measure"]
 
-_SAMPLES = 48  # rows and columns looked at
+_VOXELS = 6_000  # looked at, of every frame
+_FRAMES_OF_NOISE, _EDGE = 64, 12  # frames, and rows or columns at each edge
 _AT_REST = 3
 _AIR_HU, _BRAIN_HU, _BONE_HU = -800.0, (0.0, 80.0), 300.0
 _QUIET = 0.3
@@ -45,8 +47,8 @@ def measure(
     drift_mm
         how far images lie from the place of their slice in the first frame, at most
     """
-    rows, columns = max(1, hu.shape[2] // _SAMPLES), max(1, hu.shape[3] // _SAMPLES)
-    some = hu[:, :, ::rows, ::columns].flatten(1)  # (time, voxels)
+    apart = max(1, math.ceil(math.sqrt(hu[0].numel() / _VOXELS)))
+    some = hu[:, :, ::apart, ::apart].flatten(1)  # (time, voxels)
     at_rest = some[:_AT_REST].mean(dim=0)
     brain = (at_rest > _BRAIN_HU[0]) & (at_rest < _BRAIN_HU[1])
     steps = times.diff(dim=0)
@@ -68,7 +70,7 @@ def measure(
         bone_hu=_middle(at_rest[at_rest > _BONE_HU]),
         tissue_share=float(brain.float().mean()),
         range_hu=(float(some.min()), float(some.max())),
-        noise_correlation=_noise_correlation(some[:, brain]),
+        noise_correlation=_noise_correlation(some[:_FRAMES_OF_NOISE, brain]),
         moving_rims=_moving_rims(hu[:, hu.shape[1] // 2]),
     )
 
@@ -113,9 +115,9 @@ def _noise_correlation(curves: Tensor) -> float | None:
     """
     if len(curves) < _FEWEST_FRAMES or curves.shape[1] < _FEWEST_VOXELS:
         return None
-    curves = curves[:, :: 1 + curves.shape[1] // 20_000].double()
+    curves = curves.double()
     away = curves[1:-1] - (curves[:-2] + curves[2:]) / 2
-    away = away - away.mean(dim=1, keepdim=True)
+    away -= away.mean(dim=1, keepdim=True)
     power = away.square().mean(dim=0)
     quiet = (power <= power.quantile(_QUIET)) & (power > 1e-6)
     if int(quiet.sum()) < _FEWEST_VOXELS // 4:
@@ -126,10 +128,14 @@ def _noise_correlation(curves: Tensor) -> float | None:
 
 def _moving_rims(images: Tensor) -> int:
     """Frames of a slice ``(time, y, x)`` with another number of empty rows or columns at an edge than the first."""
+    import torch
+
     if min(images.shape[1:]) < 16:
         return 0
-    counts = []
-    for axis in (2, 1):
-        empty = images.amax(dim=axis) == images.amin(dim=axis)  # (time, rows or columns)
-        counts += [empty.int().cumprod(dim=1).sum(dim=1), empty.flip(1).int().cumprod(dim=1).sum(dim=1)]
-    return int(sum((count != count[0]).int() for count in counts).clamp(max=1).sum())  # type: ignore[union-attr]
+    edges = (images[:, :_EDGE], images[:, -_EDGE:].flip(1), images[..., :_EDGE].mT, images[..., -_EDGE:].flip(2).mT)
+    moved = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    for edge in edges:  # (time, lines from the edge inwards, along the edge)
+        line = edge[..., :: max(1, edge.shape[2] // 64)]
+        empty = (line.amax(dim=2) == line.amin(dim=2)).int().cumprod(dim=1).sum(dim=1)
+        moved |= empty != empty[0]
+    return int(moved.sum())

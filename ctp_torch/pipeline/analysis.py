@@ -166,7 +166,11 @@ def analyse(
 def _checked(scan: Scan, inside: Tensor | None, settings: MapSettings, name: str) -> list[str]:
     """The raised quality flags, a line each; a scan that no maps should be made of is refused."""
     if inside is None and not bool(scan.anatomy.brain.any()):
-        raise NoSeriesError(f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
+        doubts = "; ".join(scan.series.provenance.warnings)
+        raise NoSeriesError(
+            f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise"
+            + (f" (reading it, these were doubtful: {doubts})" if doubts else "")
+        )
     flags = scan.quality.lines()
     if settings.strict and flags:
         raise QualityError(f"{name} fails quality control: {'; '.join(flags)}")

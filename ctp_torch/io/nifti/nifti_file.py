@@ -14,7 +14,7 @@ from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.limits import DAMAGE, MOST_SQUEEZED, check_memory, unpack_limit
 from ctp_torch.io.nifti.nifti_grid import NiftiGrid, nifti_grid
 
-__all__ = ["NiftiFile", "is_nifti", "nifti_shape", "nifti_step", "read_nifti_file"]
+__all__ = ["NiftiFile", "is_nifti", "is_picture", "nifti_shape", "nifti_step", "read_nifti_file"]
 
 Box = tuple[slice, slice, slice]
 """Slices, rows and columns."""
@@ -105,6 +105,12 @@ def read_nifti_file(
         spare = _skip(stream, size + (1 << 26))  # to the end, where gzip compares its checksum
         whole = values.reshape(-1, *values.shape[2:]) if len(shape) == 3 else values
         return NiftiFile(whole, grid, spare, kind, float(header["scl_slope"]), None if kept[0] == slice(None) else kept)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the voxels are colours, no numbers."""
+    with _parsing(path) as stream:
+        return bool(_header(stream)[0].get_data_dtype().kind == "V")
 
 
 def nifti_step(path: Path) -> float | None:

@@ -161,7 +161,8 @@ def _cropped(kept: Box, geometry: Geometry) -> str:
     ]
     return (
         f"the series was cropped to the head as it was read, to save memory: {', '.join(parts)} (counted as in the"
-        f" file, {_MARGIN_MM[1]:g} mm around the head of the first frame), in float32; maps lie on that part of the grid"
+        f" file, {_MARGIN_MM[1]:g} mm around the head of the first frame), in float32; maps lie on that part of the"
+        " grid"
     )
 
 
