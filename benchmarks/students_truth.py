@@ -21,7 +21,17 @@ from ctp_torch.learning.physics import PHYSICS_TARGETS, simulate_set
 from ctp_torch.learning.stack import scaled_for_stack, stack_model, stack_view
 from ctp_torch.learning.training import TrainingSet, recipe_for
 from ctp_torch.lesions.find import find_lesions
+from ctp_torch.ops.deconvolution.units import volume_per_area
+from ctp_torch.phantom.curves import (
+    CLINICAL,
+    TEXTBOOK,
+    arterial_curve,
+    box_tissue_curve,
+    exponential_tissue_curve,
+    linear_tissue_curve,
+)
 from ctp_torch.phantom.patient import ScanVariant, render_patient
+from ctp_torch.phantom.tiles import DELAYS, TRANSITS, VOLUMES
 from ctp_torch.pipeline.features import features_of
 from ctp_torch.pipeline.per_scan import per_scan
 from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe
@@ -203,16 +213,54 @@ def run_score(arguments):
         write(f"students_truth_{arguments.tag}", {"training": TRAINING, "conditions": results})
 
 
+def told(curves, aif, times):
+    """What the student that comes along says of curves ``(voxels, time)``, in units."""
+    model = models.load_model("physics")
+    recipe = Recipe.of(model)
+    features = ops.residue_features(curves.float(), times, aif.float(), times)
+    return recipe.values(model.predict(recipe.scale(features)))
+
+
+def errors_of(values, truth):
+    """Mean absolute errors of what is there."""
+    return {name: float((values[name] - truth[name]).abs().mean()) for name in truth}
+
+
+def strange_tiles(bolus, curve, noise_hu, seed):
+    """Errors on the tile phantom's transit times, delays and volumes, by closed forms, with white noise."""
+    times = torch.arange(0.0, 60.0, 1.0, dtype=torch.float64)
+    grid = torch.meshgrid(*(torch.tensor(v, dtype=torch.float64) for v in (TRANSITS, DELAYS, VOLUMES)), indexing="ij")
+    mtt, delay, cbv = (values.flatten() for values in grid)
+    flow = cbv / mtt / volume_per_area()
+    clean = curve(times, bolus, flow=flow[:, None], mtt=mtt[:, None], delay=delay[:, None])
+    generator = torch.Generator().manual_seed(seed)
+    noisy = clean.repeat(8, 1)
+    noisy = noisy + noise_hu * torch.randn(noisy.shape, generator=generator, dtype=noisy.dtype)
+    noisy = noisy - noisy[:, :8].mean(dim=1, keepdim=True)
+    aif = arterial_curve(times, bolus)
+    truth = {"cbf": 60.0 * cbv / mtt, "cbv": cbv, "mtt": mtt, "tmax": delay}
+    truth = {name: values.repeat(8).float() for name, values in truth.items()}
+    smooth = ops.smooth_in_time(noisy.T).T, ops.smooth_in_time(aif[:, None])[:, 0]
+    return {
+        "physics": errors_of(told(noisy, aif, times), truth),
+        "csvd": errors_of(ops.csvd(*smooth, 1.0).maps(), truth),
+    }
+
+
 def run_strangers(arguments):
-    """The student that comes along on tissue of other transit times, behind arteries of another seed, beside csvd."""
+    """The student that comes along on tissue and arteries that it never learned from, beside csvd."""
     data = simulate_set(40, arteries=4, voxels=150, seed=arguments.seed, family="linear")
     model = models.load_model("physics")
     recipe = Recipe.of(model)
     values = recipe.values(model.predict(recipe.scale(data.features)))
     truth = dict(zip(PHYSICS_TARGETS, data.targets.unbind(1), strict=True))
-    errors = {name: float((values[name] - truth[name]).abs().mean()) for name in PHYSICS_TARGETS}
-    print(errors)
-    write("students_strangers", {"family": "linear", "seed": arguments.seed, "mean absolute errors": errors})
+    results = {"linear residues, arteries of the prior": {"physics": errors_of(values, truth)}}
+    for name, bolus in (("textbook artery (FWHM 6 s)", TEXTBOOK), ("clinical artery (FWHM 11 s)", CLINICAL)):
+        for kind in (linear_tissue_curve, box_tissue_curve, exponential_tissue_curve):
+            results[f"{name}, {kind.__name__}"] = strange_tiles(bolus, kind, 0.5, arguments.seed)
+    for name, row in results.items():
+        print(name, {who: {k: round(v, 2) for k, v in errors.items()} for who, errors in row.items()})
+    write("students_strangers", {"noise_hu": 0.5, "seed": arguments.seed, "mean absolute errors": results})
 
 
 def main():
