@@ -14,13 +14,13 @@ from ctp_torch.data.slabs import SLAB_MM, Slabs
 from ctp_torch.errors import CTPError, NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
-from ctp_torch.lesions.find import Lesions, find_lesions
-from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, read_thresholds, thresholds_from
+from ctp_torch.lesions.find import Lesions
+from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models import load_model
 from ctp_torch.models.load import model_file
 from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Smoothing, deconvolve
 from ctp_torch.pipeline.denoise import DENOISERS, Denoiser, denoise
-from ctp_torch.pipeline.intervals import Intervals
+from ctp_torch.pipeline.measured import measured, own_thresholds
 from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
@@ -217,7 +217,8 @@ def analyse(
     settings = settings.resolved()
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
-    limits = _limits(settings, model)
+    own = model if settings.thresholds is None else None
+    limits = own_thresholds(own, settings.limits)
     recipe = None if model is None else Recipe.of(model)
     series = _read(source, settings)
     if recipe is not None:
@@ -240,7 +241,7 @@ def analyse(
     watch.lap("quality control")
     maps, doubts = _mapped(scan, series, settings, inside, model)
     watch.lap("maps")
-    lesions, refusals = _lesions(maps, scan, limits, model) if settings.lesions else (None, [])
+    lesions, refusals = measured(maps, scan, limits, model) if settings.lesions else (None, [])
     watch.lap("lesions")
     return Analysis(
         scan=scan,
@@ -311,28 +312,6 @@ def _mapped(
         smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling,
     )  # fmt: skip
     return maps, doubts + others
-
-
-def _limits(settings: MapSettings, model: Regressor | None) -> Thresholds:
-    """The thresholds asked for; else the model's own, where it was calibrated."""
-    own = None if model is None or settings.thresholds is not None else model.metadata_.get(THRESHOLDS_KEY)
-    return settings.limits if own is None else thresholds_from(own, f"the model {settings.model}")
-
-
-def _lesions(
-    maps: PerfusionMaps, scan: Scan, limits: Thresholds, model: Regressor | None
-) -> tuple[Lesions | None, list[str]]:
-    """Core and penumbra with their warnings; where they can't be told, the warning says why."""
-    if not {"cbf", "tmax"} <= set(maps.values):
-        return None, ["no lesions measured: they need CBF and Tmax maps"]
-    try:
-        lesions = find_lesions(maps, baseline=scan.anatomy.baseline, thresholds=limits)
-    except CTPError as error:
-        return None, [f"no lesions measured: {error}"]
-    promised = None if model is None or maps.ends("lower") is None else Intervals.of(model)
-    if promised is not None:
-        lesions = replace(lesions, intervals=promised.volume_ends(lesions.summary(), limits))
-    return lesions, list(lesions.warnings)
 
 
 def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor | None) -> dict[str, object]:
