@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.io import CohortPatient
+    from ctp_torch.lesions.belonging import MapsOrigin
     from ctp_torch.lesions.calibration import CalibrationCase, CalibrationRow
     from ctp_torch.lesions.thresholds import Thresholds
     from ctp_torch.pipeline import Registration, Scan
@@ -79,7 +81,8 @@ def calibrate(
     from ctp_torch.io.cohort.true_lesions import knows_lesions
     from ctp_torch.io.results.derivation import versions
     from ctp_torch.lesions import calibration as steps
-    from ctp_torch.lesions.thresholds import Thresholds, write_thresholds
+    from ctp_torch.lesions.belonging import bind, conventional_thresholds
+    from ctp_torch.lesions.thresholds import write_thresholds
     from ctp_torch.report.calibration import calibration_csv, calibration_figure, error_summary
     from ctp_torch.report.figures import to_png
 
@@ -94,11 +97,13 @@ def calibrate(
     for patient in console.track(known, "mapping patients"):
         cases[patient.split].append(_case(patient, source.mapped, target))
     calibration = steps.calibrate(cases["train"], method=source.name, track=console.track)
+    matrices = sorted({case.survey.maps.geometry.shape[1] for case in cases["train"]})
+    limits = bind(calibration.thresholds, [source.origin._replace(matrix=n) for n in matrices])
     parts = [
-        (split, name, steps.compare(listed, limits))
+        (split, name, steps.compare(listed, rules))
         for split, listed in cases.items()
         if listed
-        for name, limits in (("conventional", Thresholds()), ("calibrated", calibration.thresholds))
+        for name, rules in (("conventional", conventional_thresholds(source.name)), ("calibrated", limits))
     ]
     facts = {
         **source.facts,
@@ -111,13 +116,12 @@ def calibrate(
         "versions": versions(),
     }
     with console.delivered(output) as folder:
-        write_thresholds(calibration.thresholds, folder / "thresholds.json", facts=facts)
+        write_thresholds(limits, folder / "thresholds.json", facts=facts)
         (folder / "calibration.csv").write_text(calibration_csv(parts), encoding="utf-8")
         figure = calibration_figure(calibration, parts[0][2], parts[1][2])
         (folder / "calibration.png").write_bytes(to_png(figure))
     if own is not None:
-        _keep(own, calibration.thresholds, parts[-1][2] if cases["test"] else [])
-    limits = calibration.thresholds
+        _keep(own, limits, parts[-1][2] if cases["test"] else [])
     console.say(f"{source.name}: core {limits.core_rule}, hypoperfusion {limits.late_rule}\n")
     for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
         console.say(line)
@@ -127,13 +131,15 @@ def calibrate(
     if own is not None:
         console.say(f"\nkept in {own}; ctp-torch maps --model uses it, unless --thresholds says otherwise")
     else:
-        console.say(f"\nwrote {output / 'thresholds.json'}; use it by ctp-torch lesion MAPS -o OUT --thresholds")
+        file = output / "thresholds.json"
+        console.say(f"\nwrote {file}; use it by ctp-torch lesion MAPS -o OUT --thresholds {shlex.quote(str(file))}")
 
 
 class _Source(NamedTuple):
     """What makes the maps that are calibrated."""
 
     name: str
+    origin: MapsOrigin
     mapped: Callable[[CTPSeries], tuple[Scan, PerfusionMaps]]
     facts: dict[str, object]
 
@@ -143,6 +149,7 @@ def _by_method(
 ) -> _Source:
     """Maps by deconvolution, as ``ctp-torch maps`` makes them."""
     from ctp_torch import pipeline
+    from ctp_torch.lesions.belonging import MapsOrigin
 
     deconvolution = choices.pick_method(method)
 
@@ -151,14 +158,14 @@ def _by_method(
         return scan, pipeline.deconvolve(scan, deconvolution, sigma_mm=sigma_mm, smoothing=how)
 
     width = pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm
-    return _Source(
-        method, mapped, {"method": method, "smoothing": how, "sigma_mm": width, "registration": registration}
-    )
+    facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": registration}
+    return _Source(method, MapsOrigin(method, how, width, 0), mapped, facts)
 
 
 def _by_model(path: Path, device: torch.device) -> _Source:
     """Maps by a trained model, each scan prepared by its recipe."""
     from ctp_torch.io.results.derivation import file_digest
+    from ctp_torch.lesions.belonging import MapsOrigin
     from ctp_torch.models import load_model
     from ctp_torch.pipeline.predict import predict, prepare_by_recipe
     from ctp_torch.pipeline.recipe import Recipe
@@ -173,7 +180,7 @@ def _by_model(path: Path, device: torch.device) -> _Source:
         return scan, predict(scan, model)
 
     name = type(model).__name__
-    return _Source(name, mapped, {"model": name, "model_sha256": file_digest(path)})
+    return _Source(name, MapsOrigin(name, "", 0.0, 0), mapped, {"model": name, "model_sha256": file_digest(path)})
 
 
 def _keep(path: Path, limits: Thresholds, tested: Sequence[CalibrationRow]) -> None:

@@ -61,7 +61,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf", "mlp", "conv", "gru", "lstm")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp", "stack", "conv", "gru", "lstm")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 SMOOTHINGS = ("beside", "inside")
@@ -283,14 +283,8 @@ def make_model(
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = {
-        "LinearRegression": "linear",
-        "Ridge": "ridge",
-        "KernelRidge": "krr",
-        "RandomForest": "rf",
-        "Network": "mlp",
-        "Convolution": "conv",
-    }
+    classes = ("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network", "Stack", "Convolution")
+    kinds = dict(zip(classes, MODELS, strict=False))
     names = [getattr(model, "cell", kinds.get(type(model).__name__, type(model).__name__)) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import choices, console, formats, reading
-from ctp_torch.cli.lesion import ThresholdsOption, lesion_lines
+from ctp_torch.cli.lesion import ForceThresholdsOption, ThresholdsOption, lesion_lines
 
 if TYPE_CHECKING:
     from ctp_torch.pipeline.analysis import Analysis
@@ -38,6 +38,9 @@ AifOption = Annotated[str, typer.Option(help=f"Arterial input: {_VESSEL}.", meta
 VofOption = Annotated[str, typer.Option(help="Venous outflow, as --aif.", metavar="CHOICE")]
 MaskOption = Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")]
 ScalingOption = Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")]
+CompletionOption = Annotated[
+    bool, typer.Option(help="Complete CBV by what passes after the last frame, where it is read off the areas.")
+]
 SlabOption = Annotated[
     float | None,
     typer.Option(
@@ -81,11 +84,13 @@ def maps(
     vof_scaling: ScalingOption = True,
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
+    complete_cbv: CompletionOption = True,
     slab_mm: SlabOption = None,
     denoise: DenoiseOption = "none",
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
     thresholds: ThresholdsOption = None,
+    force_thresholds: ForceThresholdsOption = False,
     report: ReportOption = True,
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
@@ -125,6 +130,7 @@ def maps(
         registration=registration, lesions=lesions, thresholds=thresholds, times=times, dt=dt, series=uid,
         join=together, drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, max_unpacked=max_unpacked,
         keep_identity=keep_identity, device=str(console.pick_device(device)),
+        force_thresholds=force_thresholds, complete_cbv=complete_cbv,
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)
@@ -157,7 +163,7 @@ def _words(analysis: Analysis, place: Path, *, profile: bool, look: str) -> list
         stages = {**analysis.timings, "total": total}
         lines += [f"{name:<{width}}  {seconds:8.3f} s" for name, seconds in stages.items()]
     if analysis.lesions is not None:
-        lines += lesion_lines(analysis.lesions)
+        lines += lesion_lines(analysis.lesions, analysis.conventional)
     if (slabs := analysis.scan.series.provenance.slabs) is not None:
         lines.append(
             f"slices every {slabs.slice_mm:g} mm averaged to {grid.shape[0]} slabs of {grid.spacing[0]:g} mm; "

@@ -40,8 +40,8 @@ _BALANCES: Mapping[str, Literal["even", "late"]] = {"even": "even", "late": "lat
 _ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="linear, ridge, krr (kernel ridge), rf (random forest) or mlp (a small network) [default: krr; mlp for "
-        "physics].",
+        help="linear, ridge, krr (kernel ridge), rf (random forest), mlp (a small network) or stack (a network on what "
+        "the physics student says at 2, 4 and 8 mm) [default: krr; mlp for physics].",
         callback=choices.as_model,
         metavar="NAME",
     ),
@@ -105,12 +105,13 @@ def train(
     """
     scaling = _scaling(feature_scale)
     balanced, quantities = choices.pick("--balance", balance, _BALANCES), _quantities(target, maps)
+    named = model or ("mlp" if target == _PHYSICS else "krr")
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
+    view = _stack_view(view) if named == "stack" else view
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    named = model or ("mlp" if target == _PHYSICS else "krr")
     unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
                        trees=trees, depth=depth, channels=_channels(named, view), seed=seed)  # fmt: skip
     regressor, align = unfitted(), choices.pick_registration(registration)
@@ -125,7 +126,8 @@ def train(
     beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
     console.claim_file(output, *beside, force=force, inputs=(cohort,))
     source, patients = _training_patients(cohort, lut)
-    recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling)
+    recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling,
+                        stacked=named == "stack")  # fmt: skip
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, target=target,
                             late=balanced == "late", lesions=intervals is not None, check=not keep_all,
@@ -166,6 +168,13 @@ def _train_on_simulated(
     console.say(f"wrote {output}")
 
 
+def _stack_view(asked: View) -> View:
+    """What the stack's first stage saw, at the widths asked for."""
+    from ctp_torch.learning.stack import STACK_WIDTHS_MM, stack_view
+
+    return stack_view(asked.smoothing_mm or STACK_WIDTHS_MM)
+
+
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
     from ctp_torch.io.cohort.target_values import target_name
@@ -185,9 +194,11 @@ def _training_patients(cohort: Path, lut: str) -> tuple[Cohort, list[CohortPatie
 
 
 def _recipe(
-    data: TrainingSet, *, target: str, source: Cohort, view: View, registration: str, scaling: Evidence | bool
-) -> Recipe:
+    data: TrainingSet, *, target: str, source: Cohort, view: View, registration: str, scaling: Evidence | bool,
+    stacked: bool,
+) -> Recipe:  # fmt: skip
     """The recipe of a model that learns from these pixels."""
+    from ctp_torch.learning.stack import scaled_for_stack
     from ctp_torch.learning.training import recipe_for, rescaled
 
     if target in _TARGETS:
@@ -196,11 +207,14 @@ def _recipe(
         low, high = float(data.targets.min()), float(data.targets.max())
         if not low < high:
             raise CTPError(f"--target {target} is {low:g} in every pixel drawn: there is nothing to learn")
+        if len(data.targets.unique()) == 2 and (low, high) != (0.0, 1.0):
+            raise CTPError(f"--target {target} holds {low:g} and {high:g} alone: labels are 0 and 1")
         ends = {data.quantities[0]: (low, high)}
     recipe = recipe_for(
         data, ends, view=view, registration=registration, physical=target != "teacher", each=scaling is True
     )
-    return recipe if isinstance(scaling, bool) else rescaled(recipe, scaling)
+    recipe = recipe if isinstance(scaling, bool) else rescaled(recipe, scaling)
+    return scaled_for_stack(recipe) if stacked else recipe
 
 
 def _scaling(text: str) -> Evidence | bool:

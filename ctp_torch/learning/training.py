@@ -212,7 +212,7 @@ def paper_model(
     Parameters
     ----------
     name
-        linear, ridge, krr, rf; or mlp, conv, gru, lstm, which aren't the paper's
+        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, which aren't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
@@ -230,6 +230,7 @@ def paper_model(
         for an unknown name
     """
     from ctp_torch import models
+    from ctp_torch.learning.stack import stack_model
 
     makers: Mapping[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
@@ -237,6 +238,7 @@ def paper_model(
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
         "mlp": lambda: models.Network(seed=seed),
+        "stack": lambda: stack_model(seed),
         "conv": lambda: models.Convolution(channels, seed=seed),
         "gru": lambda: models.Recurrent(channels, cell="gru", seed=seed),
         "lstm": lambda: models.Recurrent(channels, cell="lstm", seed=seed),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.errors import NoNormalTissueError
+from ctp_torch.errors import CTPError, NoNormalTissueError
 from ctp_torch.lesions.survey import BESIDE_MIDLINE_MM, FEW_ML, Survey
 from ctp_torch.lesions.thresholds import Thresholds
 
@@ -115,5 +115,9 @@ def _relative(surveyed: Survey, name: str, limits: Thresholds, reference: Tensor
         share = surveyed.shares[name]
         return share.balanced if one_sided else share.alone
     volume, ratio = (surveyed.cbf, surveyed.cbf_ratio) if name == "cbf" else (surveyed.cbv, surveyed.cbv_ratio)
+    if volume is None:
+        raise CTPError("the maps hold no CBV")
     relative = volume / volume[reference].median().clamp_min(1e-6)
-    return torch.where(ratio.isnan(), relative, ratio) if limits.mirror_mm and one_sided else relative
+    if ratio is None or not (limits.mirror_mm and one_sided):
+        return relative
+    return torch.where(ratio.isnan(), relative, ratio)

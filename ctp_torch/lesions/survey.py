@@ -15,7 +15,7 @@ from ctp_torch.lesions.normal import TISSUE_MM, NormalShare, normal_share
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
 
-__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey"]
+__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey", "uneven_ml"]
 
 Spacing = tuple[float, float, float]
 
@@ -34,6 +34,8 @@ _VESSEL_SHARE = 3.2
 the arterial input is, which no other step here depends on."""
 _LATE_S = 3.0
 """Tissue that much later than the median of the earlier side teaches nothing about what is normal [s]."""
+_UNEVEN_RCBF, _UNEVEN_ML = 0.5, 3.0
+"""Flow below half of that at the mirrored place is uneven, in regions from this size on [mL]."""
 _METAL_HU = 2000.0
 """Denser than any bone within the skull [HU]."""
 _MISSING_SHARE = 0.6
@@ -47,6 +49,8 @@ class Survey(NamedTuple):
     """As given."""
     tissue: Tensor
     """``(z, y, x)`` bool: the brain without fluid, old infarcts and large vessels."""
+    hidden: Tensor
+    """``(z, y, x)`` bool: the large vessels, which hide what tissue they run through."""
     cbf: Tensor
     """``(z, y, x)`` smoothed within the tissue [mL/100 g/min]."""
     cbv: Tensor | None
@@ -95,7 +99,7 @@ def survey(
     """
     warnings: list[str] = []
     spacing = maps.geometry.spacing
-    tissue, midline = _tissue(maps, baseline, warnings)
+    tissue, hidden, midline = _tissue(maps, baseline, warnings)
     finite = {name: torch.nan_to_num(maps[name]) for name in ("cbf", "cbv", "tmax") if name in maps.values}
     side = ops.signed_distance(midline, maps.geometry.shape, spacing, tissue.device)
     _warn_of_damage(maps, tissue, side, baseline, warnings)
@@ -110,6 +114,7 @@ def survey(
     return Survey(
         maps=maps,
         tissue=tissue,
+        hidden=hidden,
         cbf=smooth["cbf"],
         cbv=smooth.get("cbv"),
         tmax=smooth["tmax"],
@@ -120,6 +125,13 @@ def survey(
         shares=shares,
         warnings=tuple(warnings),
     )
+
+
+def uneven_ml(surveyed: Survey) -> float:
+    """Volume of the regions with less than half the flow of their mirrored places [mL], whatever their times."""
+    voxel_ml = surveyed.maps.geometry.voxel_volume_ml
+    low = surveyed.tissue & (surveyed.cbf_ratio < _UNEVEN_RCBF) & (surveyed.side.abs() > BESIDE_MIDLINE_MM)
+    return int(ops.remove_small(low, _UNEVEN_ML / voxel_ml).sum()) * voxel_ml
 
 
 def _warn_of_damage(
@@ -168,8 +180,8 @@ def _ratio(volume: Tensor, tissue: Tensor, midline: ops.Midline, spacing: Spacin
     return torch.where((share >= _MIRRORED_SHARE) & (there > 0), ratio, torch.nan)
 
 
-def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, ops.Midline]:
-    """Voxels of living tissue ``(z, y, x)``, and the midline."""
+def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, Tensor, ops.Midline]:
+    """Voxels of living tissue ``(z, y, x)``, those that vessels hide, and the midline."""
     for name in ("cbf", "tmax"):
         if name not in maps.values:
             raise CTPError(f"lesions need a {name} map, the maps hold {', '.join(maps.values) or 'none'}")
@@ -190,11 +202,13 @@ def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -
     else:
         tissue = tissue & ~ops.csf_mask(baseline, maps.mask, spacing)
         tissue = tissue & ~ops.dilate(ops.old_infarct_mask(baseline, maps.mask, spacing, midline), 2.0, spacing)
+    hidden = torch.zeros_like(tissue)
     if "cbv" in maps.values:
-        tissue = tissue & ~_large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+        hidden = tissue & _large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+    tissue = tissue & ~hidden
     if not bool(tissue.any()):
         raise CTPError("no tissue is left inside the mask after fluid and vessels were taken out; check the mask")
-    return tissue, midline
+    return tissue, hidden, midline
 
 
 def _large_vessels(cbv: Tensor, spacing: Spacing) -> Tensor:

@@ -14,6 +14,8 @@ __all__ = ["THRESHOLDS_KEY", "Thresholds", "read_thresholds", "thresholds_from",
 
 THRESHOLDS_KEY = "thresholds"
 """Their name in a thresholds file, and among the metadata of a model that was calibrated."""
+_WORDS = ("method", "smoothing", "timing")
+"""Fields that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,27 @@ class Thresholds:
     """Holes in the hypoperfusion up to this are filled [mL]."""
     sigma_mm: float = 1.0
     """Gaussian on the maps before thresholding [mm]."""
+    timing: str = "Tmax"
+    """What lateness is read from, in words: Tmax, or delay where a method's Tmax is one."""
     method: str = ""
     """The deconvolution they were calibrated for; empty for the conventional values."""
+    smoothing: str = ""
+    """How its curves were smoothed, ``beside`` vessels or ``inside``; empty where that isn't told."""
+    width_mm: float = 0.0
+    """Of that Gaussian [mm]; 0 where it isn't told."""
+    least_matrix: int = 0
+    """Rows of the images they were calibrated for, from this to ``most_matrix``."""
+    most_matrix: int = 0
+    """0 where it isn't told."""
+
+    @property
+    def belonging(self) -> str:
+        """What maps they belong to, in words."""
+        if not self.method:
+            return "conventional thresholds, borrowed from another product's deconvolution"
+        smoothed = {"beside": " smoothed beside vessels", "inside": " smoothed vessels and all"}.get(self.smoothing, "")
+        width = f", {self.width_mm:g} mm" if self.width_mm else ""
+        return f"thresholds calibrated for {self.method}{smoothed}{width}"
 
     @property
     def core_rule(self) -> str:
@@ -65,9 +86,9 @@ class Thresholds:
         """What makes tissue hypoperfused, in words: ``Tmax > 6 s``."""
         usual = f" where normal is {self.usual_tmax:.1f} s" if self.usual_tmax else ""
         if not self.reduced_rcbf:
-            return f"Tmax > {self.tmax:g} s{usual}"
+            return f"{self.timing} > {self.tmax:g} s{usual}"
         flow = f"CBF < {self.reduced_rcbf:.0%} of {self._normal}"
-        return f"Tmax > {self.tmax:g} s, or > {self.reduced_tmax:g} s and {flow}{',' if usual else ''}{usual}"
+        return f"{self.timing} > {self.tmax:g} s, or > {self.reduced_tmax:g} s and {flow}{',' if usual else ''}{usual}"
 
     @property
     def _normal(self) -> str:
@@ -78,7 +99,12 @@ class Thresholds:
         """Refuse values that cannot be thresholds."""
         if not isinstance(self.method, str):
             raise CTPError(f"the method of the thresholds is a name, got {self.method!r}")
-        endless = [name for name, value in asdict(self).items() if name != "method" and not math.isfinite(value)]
+        if self.timing not in ("Tmax", "delay") or self.smoothing not in ("", "beside", "inside"):
+            raise CTPError(
+                "thresholds read Tmax or delay, of maps smoothed beside or inside, got "
+                f"{self.timing!r} and {self.smoothing!r}"
+            )
+        endless = [name for name, value in asdict(self).items() if name not in _WORDS and not math.isfinite(value)]
         if endless:
             raise CTPError(f"thresholds must be finite numbers, which {', '.join(endless)} isn't; leave it out instead")
         if not self.normal_tmax > 0:
@@ -105,6 +131,11 @@ class Thresholds:
             raise CTPError(
                 "where flow is reduced, less delay is enough: reduced_tmax must lie between 0 and tmax, got "
                 f"{self.reduced_tmax} and {self.tmax} s"
+            )
+        if not 0 <= self.least_matrix <= self.most_matrix or self.width_mm < 0:
+            raise CTPError(
+                "the maps that thresholds belong to have a width of at least 0 mm and least_matrix <= most_matrix, got "
+                f"{self.width_mm} mm, {self.least_matrix} and {self.most_matrix}"
             )
         sizes = (
             self.min_core_ml,
@@ -144,6 +175,9 @@ def read_thresholds(path: Path) -> Thresholds:
     values = page.get(THRESHOLDS_KEY) if isinstance(page, dict) else None
     if not isinstance(values, dict):
         raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
+    if values.get("method") and "smoothing" not in values and "model" not in page:  # told since vessels are left out
+        width = page.get("sigma_mm")
+        values = {**values, "smoothing": "inside", "width_mm": width if isinstance(width, int | float) else 2.0}
     return thresholds_from(values, str(path))
 
 
@@ -168,7 +202,7 @@ def thresholds_from(values: object, of: str) -> Thresholds:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UnreadableFileError(f"{of}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    bad = [n for n, v in values.items() if n != "method" and (isinstance(v, bool) or not isinstance(v, int | float))]
+    bad = [n for n, v in values.items() if n not in _WORDS and (isinstance(v, bool) or not isinstance(v, int | float))]
     if bad:
         raise UnreadableFileError(f"{of}: {', '.join(bad)} must be a number")
     try:

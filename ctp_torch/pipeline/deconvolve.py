@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -124,7 +124,8 @@ def deconvolve(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
             maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
-    at_longest = {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
+    at_longest: dict[str, float] = {}
+    at_longest |= {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
     provenance = MapsProvenance(
         aif=aif,
         vof=vof,
@@ -189,7 +190,7 @@ def _in_chunks(
     route, longest = "", math.inf
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        moments = {}
+        moments: dict[str, Any] = {}
         if uneven:
             moments["times"] = times.T[slices[rows]]  # (voxels, time)
             moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)

@@ -25,6 +25,8 @@ VOLUMES = ("core_ml", "hypoperfusion_ml", "mismatch_ml")
 """Of a lesion summary, those with an interval."""
 _KEY = "intervals"
 _QUANTILES = (0.1, 0.5, 0.9)
+_BELONGING = ("method", "smoothing", "width_mm", "least_matrix", "most_matrix")
+"""Of thresholds, what tells which maps they are for."""
 _ENOUGH = 1_000_000
 """Voxels that tell a quantile."""
 _LEAST = 0.1
@@ -153,7 +155,7 @@ class Intervals:
 
     def volume_ends(self, summary: Mapping[str, object], limits: Thresholds) -> dict[str, tuple[float, float]]:
         """Lower and upper volume [mL] of a lesion summary; none with other thresholds than those of the training."""
-        if not self.volumes or asdict(limits) != dict(self.thresholds):
+        if not self.volumes or _rules(asdict(limits)) != _rules(self.thresholds):
             return {}
         measured = {name: summary.get(name) for name in self.volumes}
         roots = {name: math.sqrt(value) for name, value in measured.items() if isinstance(value, int | float)}
@@ -175,6 +177,11 @@ class Intervals:
             for name, ratio in far.items()
             if ratio > 1
         ]
+
+
+def _rules(thresholds: Mapping[str, object]) -> dict[str, object]:
+    """Thresholds without what they belong to: the same rules measure the same."""
+    return {name: value for name, value in thresholds.items() if name not in _BELONGING}
 
 
 def relative_flow(values: Mapping[str, Tensor], cbf: Tensor | None = None) -> Tensor | None:

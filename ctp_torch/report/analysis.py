@@ -180,7 +180,7 @@ def _derivation(analysis: Analysis) -> Derivation:
         "join": settings.join,
         "drop_incomplete": settings.drop_incomplete,
         "duplicates": settings.duplicates,
-        "thresholds": asdict(settings.limits if analysis.lesions is None else analysis.lesions.thresholds),
+        "thresholds": None if analysis.lesions is None else asdict(analysis.lesions.thresholds),
     }
     flags = analysis.scan.quality.flags
     files = (settings.mask, settings.times, settings.aif, settings.vof)
@@ -197,7 +197,7 @@ def _write_pictures(folder: Path, analysis: Analysis) -> None:
     scan, maps, baseline = analysis.scan, analysis.maps, analysis.scan.anatomy.baseline
     (folder / "montage.png").write_bytes(to_png(montage_figure(baseline, maps, _shown(analysis))))
     if analysis.lesions is not None:
-        write_lesions(folder, analysis.lesions, maps, baseline=baseline)
+        write_lesions(folder, analysis.lesions, maps, baseline=baseline, conventional=analysis.conventional)
     if scan.motion is not None:
         motion = patient_axes(scan.motion, scan.series.geometry.direction)
         write_motion(folder, motion, scan.series.times.median(dim=1).values.tolist())
@@ -214,6 +214,8 @@ def _view(analysis: Analysis) -> PatientView:
         series=series,
         maps=_sets(label, analysis.maps),
         lesions={} if analysis.lesions is None else {label: analysis.lesions},
+        conventional={} if analysis.conventional is None else {label: analysis.conventional},
+        no_volumes={label: analysis.no_volumes} if analysis.no_volumes else {},
         anatomy=scan.anatomy,
         ranges=_shown(analysis),
         motion=None if scan.motion is None else patient_axes(scan.motion, series.geometry.direction),
@@ -240,6 +242,8 @@ def _record(analysis: Analysis) -> dict[str, object]:
         "versions": versions(),
         "settings": analysis.used,
         "warnings": list(analysis.warnings),
+        "thresholds": None if analysis.lesions is None else asdict(analysis.lesions.thresholds),
+        "no_volumes": analysis.no_volumes or None,
         "device": analysis.settings.device,
         "series": {
             "frames": series.n_frames,

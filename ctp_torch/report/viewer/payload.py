@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.data.maps import in_order, named_quantity
+from ctp_torch.report.lesions import conventional_numbers
 from ctp_torch.report.viewer.facts import curves_of, flat, head_box, map_values, motion_of, orientation, quality_of
 from ctp_torch.report.viewer.packing import Chunk
 from ctp_torch.report.viewer.voxels import FLOOR_HU, Voxels, pack_slices
@@ -47,6 +48,8 @@ def patient_view(
     series: CTPSeries,
     maps: Mapping[str, PerfusionMaps],
     lesions: Mapping[str, Lesions] | None = None,
+    conventional: Mapping[str, Lesions] | None = None,
+    no_volumes: Mapping[str, str] | None = None,
     anatomy: Anatomy,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     motion: RigidMotion | None = None,
@@ -70,6 +73,10 @@ def patient_view(
         shown first. Arterial and venous curves come from the first set whose provenance holds them, else they are found
     lesions
         label of the set to what `ctp_torch.lesions.find.find_lesions` found in it; sets may be left out
+    conventional
+        label of the set to the same by conventional thresholds, whose volumes stand beside
+    no_volumes
+        label of the set to why it has no lesions
     anatomy
         of the series
     ranges
@@ -113,7 +120,10 @@ def patient_view(
         "steps": {key: chunk.step for key, chunk in chunks.items()},
         "lengths": {key: chunk.lengths for key, chunk in chunks.items()},
         "quantities": {q: _quantity(q, limits[q], chunks) for q in limits},
-        "sets": [_described(label, map_set, lesions.get(label)) for label, map_set in maps.items()],
+        "sets": [
+            _described(label, map_set, lesions.get(label), conventional or {}, no_volumes or {})
+            for label, map_set in maps.items()
+        ],
         "n_baseline": anatomy.n_baseline,
         "curves": curves_of(series, maps, anatomy),
         "motion": None if motion is None else motion_of(motion, series.times),
@@ -157,11 +167,18 @@ def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk
     }
 
 
-def _described(label: str, maps: PerfusionMaps, lesions: Lesions | None) -> dict[str, object]:
-    """Of one set: its maps, what they measure in the brain, and the lesion's numbers."""
+def _described(
+    label: str,
+    maps: PerfusionMaps,
+    lesions: Lesions | None,
+    conventional: Mapping[str, Lesions],
+    no_volumes: Mapping[str, str],
+) -> dict[str, object]:
+    """Of one set: its maps, what they measure in the brain, and the lesion's numbers, or why there are none."""
     return {
         "label": label,
         "maps": in_order(maps.values),
-        "lesion": None if lesions is None else lesions.summary(),
+        "lesion": None if lesions is None else {**lesions.summary(), **conventional_numbers(conventional.get(label))},
+        "no_volumes": no_volumes.get(label, "not measured"),
         "values": map_values(maps, lesions),
     }
