@@ -106,7 +106,9 @@ def of_patient(patient, tissue, model, recipe, intervals):
     promised = intervals.volume_ends(measured, Thresholds())
     volumes = {n: {"measured": m, "true": t, "ends": promised.get(n)} for n, (m, t) in one.volumes.items()}
     far = {n: known.distance(one.signatures[n]) for n, known in intervals.known.items()}
-    return {"bands": rows, "volumes": volumes, "distance": far, "flagged": bool(intervals.outside(one.signatures))}
+    flagged = bool(intervals.outside(one.signatures))
+    doubts = recipe.check_scan(patient.facts)  # frames, reach and width of the bolus against those of the training
+    return {"bands": rows, "volumes": volumes, "distance": far, "flagged": flagged, "doubts": doubts}
 
 
 def summary(patients, true_volumes):
@@ -140,6 +142,7 @@ def summary(patients, true_volumes):
             "floor_width": high - low,
         }
     out["flagged"] = sum(one["flagged"] for one in patients)
+    out["flagged_or_doubted"] = sum(one["flagged"] or bool(one["doubts"]) for one in patients)
     return out
 
 
