@@ -3,9 +3,10 @@
     python benchmarks/shipped_thresholds.py [METHOD ...] --calibrate 6500:0-11 --check 31:0-11 [--size 128]
 
 For each method: maps of digital patients as ``ctp-torch maps`` makes them, thresholds by
-``lesions.calibration.calibrate`` on the first set, errors on both. ``ctp_torch/lesions/shipped/METHOD.json`` holds the thresholds, the patients and the
-errors. A method that misses more than half of all core, or whose mean error on the second set is no better than reading
-nothing at all, ships the reason instead. ``csvd-inside`` is csvd smoothed inside by 2 mm, as consoles do it.
+``lesions.calibration.calibrate`` on the first set, errors on both. ``ctp_torch/lesions/shipped/METHOD.json`` holds the
+thresholds, the patients and the errors. A method that misses more than half of all core, or whose mean error on the
+second set is no better than reading nothing at all, ships the reason instead. ``csvd-inside`` is csvd smoothed inside
+by 2 mm, as consoles do it.
 """
 
 import argparse
