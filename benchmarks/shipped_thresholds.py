@@ -6,8 +6,7 @@ For each method: maps of digital patients as ``ctp-torch maps`` makes them, thre
 ``lesions.calibration.calibrate`` on the first set, errors on both. ``ctp_torch/lesions/shipped/METHOD.json`` holds the
 thresholds, the patients and the errors. A method that misses more than half of all core, reads a large one where
 there is none, or whose mean error on the second set is no better than reading nothing at all, ships the reason
-instead. ``csvd-inside`` is csvd smoothed inside
-by 2 mm, as consoles do it.
+instead. ``csvd-inside`` is csvd smoothed inside by 2 mm, as consoles do it.
 """
 
 import argparse

@@ -196,8 +196,8 @@ def _keep(path: Path, limits: Thresholds, tested: Sequence[CalibrationRow]) -> N
         margins = volume_margins([_volumes(row) for row in tested], intervals.level)
         if not margins:
             console.warn(
-                f"the model's intervals of volumes are dropped: with new thresholds they need more test patients with known "
-                f"lesions than {len(tested)}"
+                f"the model's intervals of volumes are dropped: with new thresholds they need more test patients with "
+                f"known lesions than {len(tested)}"
             )
         about |= replace(intervals, volumes=margins, thresholds=asdict(limits)).as_metadata()
     model.save(path, metadata=about)
