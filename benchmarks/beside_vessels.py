@@ -46,7 +46,7 @@ def quarter_dose(scan, truth, seed):
     amplitude, generator = noise_amplitude(size, protocol["fov_mm"]), torch.Generator().manual_seed(seed)
     noise = torch.stack([profile * noise_images(slices, amplitude, generator) for _ in range(len(hu))])
     series = replace(scan.series, hu=hu + math.sqrt(3.0) * noise)
-    return pipeline.Scan(series, None, pipeline.locate(series))
+    return pipeline.Scan(series, None, scan.anatomy)
 
 
 def errors(maps, truth, tissue):
