@@ -23,7 +23,7 @@ _SLICE_MM = 5.0
 """Vessels in thinner slices are averaged over this height: of many noisy voxels, the largest are too large [mm]."""
 _APART_S = 0.5
 """Curves whose first pass lies this far from that of the chosen group count 0.6 times in the arterial input [s]."""
-_VENOUS = ((0.9, 1.0), (0.65, 1.0), (0.65, 0.5))
+_VENOUS = ((0.9, 1.0), (0.65, 1.0), (0.65, 0.5), (0.4, 1.0))
 """Likeness to the tissue's curve and part of the least lag that a vein needs; each where the one before finds none."""
 _LOW, _LITTLE = 0.4, 0.1
 """Curves lower than this share of the highest, or that would count less than this, don't count at all."""
