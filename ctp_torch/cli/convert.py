@@ -19,6 +19,7 @@ def convert(
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
     uid: reading.UidOption = None,
+    join: reading.JoinOption = None,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
     max_unpacked: reading.MaxUnpackedOption = None,
@@ -41,6 +42,7 @@ def convert(
         times=times,
         dt=dt,
         series=uid,
+        join=choices.pick_join(join),
         drop_incomplete=drop_incomplete,
         duplicates=repeated,
     )

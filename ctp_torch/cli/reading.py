@@ -12,6 +12,7 @@ __all__ = [
     "DropOption",
     "DtOption",
     "DuplicatesOption",
+    "JoinOption",
     "LutOption",
     "MaxUnpackedOption",
     "SeriesArgument",
@@ -41,6 +42,12 @@ DtOption = Annotated[
 ]
 UidOption = Annotated[
     str | None, typer.Option("--series", help="Which series, when several could be meant.", metavar="UID")
+]
+JoinOption = Annotated[
+    str | None,
+    typer.Option(
+        "--join", help="Identifiers that an anonymiser drew anew: series, frame-of-reference or study.", metavar="WHICH"
+    ),
 ]
 DropOption = Annotated[bool, typer.Option("--drop-incomplete", help="Leave out time points that lack a slice.")]
 DuplicatesOption = Annotated[

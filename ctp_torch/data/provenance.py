@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LeftOutFiles", "MapsProvenance", "MotionRecord", "Preparation", "Provenance", "SlabRecord", "Vessel"]
+    from ctp_torch.data.plausibility import Plausibility
+
+__all__ = [
+    "Inference",
+    "LeftOutFiles",
+    "MapsProvenance",
+    "MotionRecord",
+    "Preparation",
+    "Provenance",
+    "SlabRecord",
+    "Vessel",
+]
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,19 @@ class LeftOutFiles:
     count: int
     files: tuple[str | int, ...] = ()
     """The first ones: their numbers in the order of names, or, where identity is kept, their names."""
+    cost: str = ""
+    """What the series lacks without them; empty where nothing is missed."""
+
+
+class Inference(NamedTuple):
+    """What was concluded about one axis of a series, and from what."""
+
+    axis: Literal["images", "slices", "times", "values"]
+    """Which images belong together, where their slices lie, when they were taken, what their values mean."""
+    conclusion: str
+    """A sentence."""
+    sources: tuple[str, ...] = ()
+    """The attributes it rests on, each with its resolution where that matters."""
 
 
 class MotionRecord(NamedTuple):
@@ -47,6 +71,8 @@ class Preparation(NamedTuple):
     """``torch``, ``simpleitk``, ``none``, or the name of another function."""
     median_size: int
     """Edge of the median filter [pixels]; 1 for none."""
+    denoise: str = "none"
+    """How noise was taken out before anything was measured."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +95,13 @@ class Provenance:
     """Files that hold the series."""
     warnings: tuple[str, ...] = ()
     """What was inferred or is doubtful, a sentence each."""
+    inferences: tuple[Inference, ...] = ()
+    """What each axis of the series rests on."""
+    plausibility: Plausibility | None = None
+    """What was measured of the series as read; None for one that wasn't read."""
     left_out: tuple[LeftOutFiles, ...] = ()
     incomplete_frames: int = 0
-    """Time points left out because they lack a slice."""
+    """Time points left out because they lack a slice, or differ from the others."""
     motion: MotionRecord | None = None
     slabs: SlabRecord | None = None
     preparation: Preparation | None = None
@@ -80,7 +110,12 @@ class Provenance:
     def as_dict(self) -> dict[str, object]:
         """For JSON; what isn't known is left out."""
         plain = {name: value for name, value in vars(self).items() if value not in (None, "", 0)}
-        listed = {"warnings": list(self.warnings), "left_out": [asdict(entry) for entry in self.left_out]}
+        files = [{k: v for k, v in asdict(entry).items() if k != "cost" or v} for entry in self.left_out]
+        listed = {"warnings": list(self.warnings), "left_out": files}
+        if self.inferences:
+            listed["inferences"] = [entry._asdict() for entry in self.inferences]
+        if self.plausibility is not None:
+            listed["plausibility"] = self.plausibility.as_dict()
         parts = {name: getattr(self, name) for name in ("motion", "slabs", "preparation")}
         return {**plain, **listed, **{name: part._asdict() for name, part in parts.items() if part is not None}}
 
@@ -113,6 +148,12 @@ class MapsProvenance:
     """Pre-contrast frames."""
     times: str = ""
     """How the frames' times were treated."""
+    longest_s: float | None = None
+    """The longest time that the scan can show [s]; none is mapped beyond."""
+    at_longest: Mapping[str, float] = field(default_factory=dict)
+    """Name of a map of times to the share of its voxels that read that."""
+    volume_seen: float | None = None
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where not."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -127,6 +168,9 @@ class MapsProvenance:
             "tissue": None if tissue is None else {"curve_hu": [round(v, 4) for v in tissue.tolist()]},
             "baseline_frames": self.baseline_frames,
             "times": self.times,
+            "longest_s": None if self.longest_s is None else round(self.longest_s, 2),
+            "at_longest": {name: round(share, 4) for name, share in self.at_longest.items()},
+            "volume_seen": None if self.volume_seen is None else round(self.volume_seen, 4),
             "warnings": list(self.warnings),
         }
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ctp_torch.errors import OptionError
+from ctp_torch.io.dicom.image import Join
 from ctp_torch.io.dicom.read import read_dicom
 from ctp_torch.io.nifti.frame_times import read_times
 from ctp_torch.io.opened import nifti_at, opened
@@ -27,6 +28,7 @@ def read_series(
     times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor | None = None,
     dt: float | None = None,
     series: str | None = None,
+    join: Join | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
     keep_identity: bool = False,
@@ -41,7 +43,7 @@ def read_series(
     Parameters
     ----------
     path
-        a folder (searched to the bottom, any file names), a zip of one, a DICOMDIR, a DICOM file, or a 4-D NIfTI
+        a folder (searched to the bottom, any file names), a zip or tar of one, a DICOMDIR, a DICOM file, or a 4-D NIfTI
     times
         seconds, one a frame or one a frame and slice, or a file of them; for data whose headers tell no times
     dt
@@ -49,6 +51,9 @@ def read_series(
     series
         Series Instance UID (``UID#2`` where one holds several), when several could be meant; derived images are read
         only when asked for so
+    join
+        identifiers that an anonymiser drew anew and that don't separate images: "series"; "frame-of-reference" (and
+        series); "study" (and both). What has the places and times of one scan is joined without being asked
     drop_incomplete
         leave out time points that lack a slice
     duplicates
@@ -78,24 +83,28 @@ def read_series(
     (torch.Size([60, 6, 512, 512]), 1.0)
     """
     place = Path(path)
-    _check_options(times, dt, duplicates, max_unpacked)
+    _check_options(times, dt, duplicates, join, max_unpacked)
     clock = None if times is None else read_times(times)
     volume = nifti_at(place)
     if volume is not None:
-        from ctp_torch.io.nifti.nifti import read_nifti_series
+        from ctp_torch.io.nifti.series import read_nifti_series
 
         return read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked)
     with opened(place, max_unpacked=max_unpacked) as there:
         return read_dicom(
-            there.files, place, times=clock, dt=dt, series=series, drop_incomplete=drop_incomplete,
+            there.files, place, times=clock, dt=dt, series=series, join=join, drop_incomplete=drop_incomplete,
             duplicates=duplicates, keep_identity=keep_identity, lost=there.left_out,
         )  # fmt: skip
 
 
-def _check_options(times: object, dt: float | None, duplicates: str, max_unpacked: float | None) -> None:
+def _check_options(
+    times: object, dt: float | None, duplicates: str, join: str | None, max_unpacked: float | None
+) -> None:
     """Refuse options that can't be meant."""
     if duplicates not in ("refuse", "first"):
         raise OptionError(f"duplicates must be 'refuse' or 'first', got {duplicates!r}: give one of them")
+    if join not in (None, *get_args(Join)):
+        raise OptionError(f"join must be one of {', '.join(get_args(Join))}, got {join!r}: give one of them")
     if times is not None and dt is not None:
         raise OptionError("give times (--times FILE) or dt (--dt S), not both")
     if not _is_positive(dt):

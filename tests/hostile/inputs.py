@@ -199,7 +199,7 @@ def sixty_five_thousand_rows_compressed(folder):
 @hostile(REFUSES, says="of memory|holds fewer pixels")
 def more_cells_than_memory(folder):
     """Every file within its own bound, all of them beyond any memory."""
-    one = scan(n_frames=40, n_slices=20, rows=64, columns=64)
+    one = scan(n_frames=40, n_slices=20, rows=64, columns=64, spacing=(0.05, 0.05))
     first = one.images[0, 0]
     save(first, folder.with_suffix(".dcm"))
     compress(folder.with_suffix(".dcm"), JPEG2000Lossless)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ctp_torch.io.limits import MOST_SQUEEZED, BoundedReader, free_memory, inflated_size
 
 if TYPE_CHECKING:
-    from ctp_torch.io.dicom.index import PixelLayout
+    from ctp_torch.io.dicom.image import PixelLayout
 
 __all__ = ["too_large_inflated", "wrong_amount"]
 

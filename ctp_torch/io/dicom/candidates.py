@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
+from dataclasses import dataclass, replace
 
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
-from ctp_torch.io.dicom.index import ImageHeader
-from ctp_torch.io.dicom.select import along_normal, grids
+from ctp_torch.io.dicom.identifiers import Part, put_together, side_by_side, what_differs
+from ctp_torch.io.dicom.image import ImageHeader, Join
+from ctp_torch.io.dicom.places import Stack, one_position, settle, slabs, stack
+from ctp_torch.io.dicom.select import alike_but_for_thickness, along_normal, grids, measurements
 from ctp_torch.io.dicom.terms import kernel_term
+from ctp_torch.io.dicom.times import Clock, choose_clock
 
 __all__ = ["Candidate", "candidates", "choose", "stack"]
 
-_SAME_PLACE_MM = 0.1
-"""Images closer than this along the normal are one slice."""
-
+_MOST_LISTED = 8
 _Slices = list[list[ImageHeader]]
 
 
@@ -30,6 +29,10 @@ class Candidate:
     """Ascending along the normal; each slice with its images in no order."""
     notes: tuple[str, ...]
     """What was inferred in putting it together."""
+    refusal: str = ""
+    """Why it can't be read."""
+    clock: Clock | None = None
+    """What tells its times, where a source does so whatever the user tells."""
 
     @property
     def images(self) -> list[ImageHeader]:
@@ -57,20 +60,57 @@ class Candidate:
         return ", ".join(parts)
 
 
-def candidates(images: Iterable[ImageHeader]) -> list[Candidate]:
-    """All series that the images could make, those with most time points first."""
-    series: list[tuple[str, _Slices, tuple[str, ...]]] = []
+def candidates(images: Iterable[ImageHeader], *, join: Join | None = None) -> list[Candidate]:
+    """All series that the images could make, those with most time points first.
+
+    Parameters
+    ----------
+    images
+        those that measure CT numbers
+    join
+        identifiers whose differences don't separate: those of series; of frames of reference too; or of studies too
+    """
+    made: list[Candidate] = []
     for group in grids(images):
-        for members, notes in _series_of(group):
-            slabs = _slabs(stack(members))
-            gap = (f"one of {len(slabs)} slabs with a gap between",) if len(slabs) > 1 else ()
-            series.extend((members[0].series, slab, (*notes, *gap)) for slab in slabs)
-    series.sort(key=lambda one: -max(len(images) for images in one[1]))
-    uids = [uid for uid, _, _ in series]
+        for members, notes in _side_by_side([one for same in measurements(group) for one in put_together(same, join)]):
+            told = stack(members)
+            lost = one_position(told)
+            clock = _any_clock(told)
+            whole = Stack(told) if lost or clock is None else settle(told, clock)
+            cut = slabs(whole.slices)
+            gap = (f"one of {len(cut)} slabs with a gap between",) if len(cut) > 1 else ()
+            same = clock is not None and clock.evidence and whole.slices is told and len(cut) == 1
+            remarks = (*notes, *whole.notes, *gap)
+            kept = clock if same else None
+            made.extend(Candidate(members[0].series, slab, remarks, lost, kept) for slab in cut)
+    made.sort(key=lambda one: -one.n_frames)
+    uids = [one.key for one in made]
     return [
-        Candidate(uid if uids.count(uid) == 1 else f"{uid}#{uids[:k].count(uid) + 1}", slices, notes)
-        for k, (uid, slices, notes) in enumerate(series)
+        one if uids.count(one.key) == 1 else replace(one, key=f"{one.key}#{uids[:k].count(one.key) + 1}")
+        for k, one in enumerate(made)
     ]
+
+
+def _any_clock(slices: _Slices) -> Clock | None:
+    """What orders the images, for finding passes; None for single images and where nothing does."""
+    if max(len(images) for images in slices) == 1:
+        return None
+    try:
+        return choose_clock(slices, order_only=True)
+    except IncompleteSeriesError:
+        return None
+
+
+def _side_by_side(parts: list[Part]) -> list[Part]:
+    """The parts, those of several thicknesses that lie above each other as one stack."""
+    dynamic = [part for part in parts if max(len(one) for one in stack(part[0])) > 1]
+    if len(dynamic) < 2 or not all(alike_but_for_thickness(dynamic[0][0][0], part[0][0]) for part in dynamic):
+        return parts
+    if not side_by_side([part[0] for part in dynamic]):
+        return parts
+    note = f"slices of {len(dynamic)} thicknesses lie above each other: read as one stack"
+    together = [image for members, _ in dynamic for image in members]
+    return [part for part in parts if part not in dynamic] + [(together, (note,))]
 
 
 def choose(choices: list[Candidate], series: str | None) -> Candidate:
@@ -83,77 +123,28 @@ def choose(choices: list[Candidate], series: str | None) -> Candidate:
     IncompleteSeriesError
         when several could be meant
     """
-    listing = "\n".join(f"  --series {c.key}\n    {c.describe()}" + "".join(f", {n}" for n in c.notes) for c in choices)
+    lines = [f"  --series {c.key}\n    {c.describe()}" + "".join(f", {n}" for n in c.notes) for c in choices]
+    listing = "\n".join(lines if len(lines) <= _MOST_LISTED else [*lines[:2], f"  ... and {len(lines) - 2} more"])
     if series is not None:
         exact = [c for c in choices if c.key == series] or [c for c in choices if c.key.split("#")[0] == series]
         if len(exact) == 1:
-            return exact[0]
+            return _sound(exact[0])
         if exact:
             raise IncompleteSeriesError(f"--series {series} holds {len(exact)} series; choose one of\n{listing}")
         raise NoSeriesError(f"there is no series {series}" + (f"; there are\n{listing}" if listing else ""))
     dynamic = [c for c in choices if c.n_frames > 1] or choices
     if len(dynamic) > 1:
-        raise IncompleteSeriesError(f"{len(dynamic)} series could be meant; choose one of\n{listing}")
-    return dynamic[0]
+        alone = "" if dynamic[0].n_frames > 1 else "no perfusion series: "
+        kind = "" if dynamic[0].n_frames > 1 else ", each of single volumes or images"
+        different = what_differs([c.slices[0][0] for c in dynamic])
+        raise IncompleteSeriesError(
+            f"{alone}{len(dynamic)} series could be meant{kind}{different}; choose one of\n{listing}"
+        )
+    return _sound(dynamic[0])
 
 
-def stack(images: Iterable[ImageHeader]) -> _Slices:
-    """The images by position along the normal, ascending."""
-    slices: _Slices = []
-    last = 0.0
-    for place, image in sorted(((along_normal(image), image) for image in images), key=lambda pair: pair[0]):
-        if slices and place - last <= _SAME_PLACE_MM:
-            slices[-1].append(image)
-        else:
-            slices.append([image])
-        last = place
-    return slices
-
-
-def _series_of(group: list[ImageHeader]) -> list[tuple[list[ImageHeader], tuple[str, ...]]]:
-    """The images of one grid by series; series of one time point each are joined, and so are slabs side by side."""
-    by_uid: dict[str, list[ImageHeader]] = {}
-    for image in group:
-        by_uid.setdefault(image.series, []).append(image)
-    if len(by_uid) == 1:
-        return [(group, ())]
-    single = [images for images in by_uid.values() if max(len(s) for s in stack(images)) == 1]
-    dynamic = [images for images in by_uid.values() if max(len(s) for s in stack(images)) > 1]
-    joined: list[tuple[list[ImageHeader], tuple[str, ...]]] = []
-    if len(single) > 1:
-        together = [image for images in single for image in images]
-        joined.append((together, (f"{len(single)} series of one time point each were joined",)))
-    else:
-        joined.extend((images, ()) for images in single)
-    if len(dynamic) > 1 and _side_by_side(dynamic):
-        together = [image for images in dynamic for image in images]
-        joined.append((together, (f"{len(dynamic)} series side by side were joined as slabs",)))
-    else:
-        joined.extend((images, ()) for images in dynamic)
-    return joined
-
-
-def _side_by_side(series: list[list[ImageHeader]]) -> bool:
-    """Whether dynamic series share no slice, have equally many images of each, and make one stack without gap."""
-    together = stack([image for images in series for image in images])
-    counts = {len(images) for images in together}
-    disjoint = all(len({image.series for image in images}) == 1 for images in together)
-    return disjoint and len(counts) == 1 and len(_slabs(together)) == 1
-
-
-def _slabs(slices: _Slices) -> list[_Slices]:
-    """The stack cut where whole slices are wanting: a step of 2, 3 ... times the usual one, or of any 3 times."""
-    places = [along_normal(images[0]) for images in slices]
-    steps = [b - a for a, b in pairwise(places)]
-    if len(steps) < 2:
-        return [slices]
-    usual = median(steps)
-    cuts = [
-        k + 1
-        for k, step in enumerate(steps)
-        if step > 3 * usual or (step > 1.5 * usual and abs(step / usual - round(step / usual)) < 0.05)
-    ]
-    if not cuts or 3 * len(cuts) > len(steps):
-        return [slices]
-    edges = [0, *cuts, len(slices)]
-    return [slices[a:b] for a, b in pairwise(edges)]
+def _sound(candidate: Candidate) -> Candidate:
+    """The candidate, unless its places were lost."""
+    if candidate.refusal:
+        raise IncompleteSeriesError(candidate.refusal)
+    return candidate

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
-from ctp_torch.io.dicom.index import PixelLayout
+from ctp_torch.io.dicom.image import PixelLayout
 from ctp_torch.io.dicom.lookup import uid_name
 from ctp_torch.io.limits import dicom_damage
 from ctp_torch.io.workplace import beside

@@ -35,6 +35,8 @@ def referenced_files(path: Path) -> list[Path]:
             f"{path} lists {foreign} files outside its medium, which a DICOMDIR can't: give the folder that holds the"
             " images itself"
         )
+    if not listed:
+        raise UnreadableFileError(f"{path} lists no images; give the folder {path.parent} itself, if it holds some")
     files = [file for file in paths if file is not None]
     missing = ["/".join(parts) for parts, file in zip(listed, paths, strict=True) if file is None]
     if missing:

@@ -9,9 +9,10 @@ from statistics import median
 from typing import Literal
 
 from ctp_torch.errors import IncompleteSeriesError
-from ctp_torch.io.dicom.index import ImageHeader, LeftOut
+from ctp_torch.io.dicom.clocks import SAME_TIME_S
+from ctp_torch.io.dicom.image import ImageHeader, LeftOut
 from ctp_torch.io.dicom.select import along_normal
-from ctp_torch.io.dicom.times import SAME_TIME_S, Clock
+from ctp_torch.io.dicom.times import Clock
 
 __all__ = ["INCOMPLETE", "Grid", "arrange"]
 

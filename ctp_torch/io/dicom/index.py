@@ -3,135 +3,68 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
+from ctp_torch.io.archive import archive_kind
 from ctp_torch.io.dicom.amount import too_large_inflated, wrong_amount
+from ctp_torch.io.dicom.image import ImageHeader, LeftOut, PixelLayout
 from ctp_torch.io.dicom.lookup import Lookup
-from ctp_torch.io.dicom.moments import moments, orders
+from ctp_torch.io.dicom.moments import orders, times_told
 from ctp_torch.io.dicom.terms import uid_term
 from ctp_torch.io.limits import BoundedReader, dicom_damage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["HIDDEN", "ImageHeader", "LeftOut", "PixelLayout", "find_files", "hidden_images", "index_files"]
+__all__ = [
+    "ARCHIVE",
+    "HIDDEN",
+    "ImageHeader",
+    "LeftOut",
+    "find_files",
+    "hidden_images",
+    "index_files",
+    "looks_like_dicom",
+]
 
 _HEAD = 1 << 16
 """Bytes of a file read at once; headers of single images are shorter."""
+ARCHIVE = "an archive within, which is not opened"
 HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 """Pixel Data of integers, of 32-bit and of 64-bit floating point."""
 
 
-@dataclass(frozen=True, slots=True)
-class PixelLayout:
-    """Where the stored values of an image are, and how they are written."""
-
-    path: Path
-    frame: int
-    """Zero-based frame within the file."""
-    n_frames: int
-    offset: int | None
-    """First byte of uncompressed pixel data; None when a decoder must find it."""
-    length: int
-    """Bytes the file says it holds from there."""
-    transfer_syntax: str
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    samples: int
-    photometric: str
-    floating: bool = False
-    """Whether the values are floating point (32 or 64 bits), as in a Parametric Map."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageHeader:
-    """What one CT image says of itself; missing things are None or empty."""
-
-    pixels: PixelLayout
-    uid: str
-    study: str
-    series: str
-    patient: str
-    """Only compared, never shown."""
-    frame_of_reference: str
-    sop_class: str
-    modality: str
-    image_type: tuple[str, ...]
-    series_number: int | None
-    description: str
-    kernel: str
-    thickness: float | None
-    kvp: float | None
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    spacing: tuple[float, ...] | None
-    """Between rows, between columns [mm]."""
-    slope: float
-    intercept: float
-    lossy: bool
-    """Whether the pixels were once compressed with loss, which alone makes an image derived."""
-    rescaled: bool
-    """Whether the image tells slope and intercept."""
-    padding: tuple[int, int] | None
-    """Stored values from, to (inclusive) that are no measurement."""
-    moments: dict[str, float]
-    """Time source to seconds."""
-    orders: dict[str, float]
-    """Order source to a number that only sorts."""
-    vendor: str
-    model: str
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.pixels.path
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A file that is not part of the series, and why."""
-
-    path: Path
-    reason: str
-    """The kind, the same for all files of a kind."""
-    detail: str = ""
-    """What is so about this file alone."""
-    broken: bool = False
-    """Whether it is damaged, and might have belonged to the series."""
-
-    def describe(self) -> str:
-        """Path, kind and detail in one sentence."""
-        if self.detail.startswith(str(self.path)):
-            return self.detail
-        verb = "" if self.reason.startswith(("is ", "holds ")) else ":"
-        return f"{self.path}{verb} {self.reason}" + (f" ({self.detail})" if self.detail else "")
-
-
 def find_files(folder: Path) -> list[Path]:
     """All files under a folder, hidden files and folders aside, in the order of their names."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in paths if not _is_hidden(p, folder))
+    return [path for path, hidden in _walk(folder) if not hidden]
 
 
 def hidden_images(folder: Path) -> list[LeftOut]:
     """The hidden files under a folder that are DICOM: somebody may miss them."""
-    hidden = (path for path in folder.rglob("*") if _is_hidden(path, folder) and path.is_file())
-    images = sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+    images = [path for path, hidden in _walk(folder) if hidden and _start_of(path)[128:] == b"DICM"]
     return [LeftOut(path, HIDDEN) for path in images]
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the name of the file, or of a folder below the one searched, begins with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _walk(folder: Path) -> list[tuple[Path, bool]]:
+    """All files under a folder in the order of their names, and whether a dot hides each, or a folder it lies in."""
+    files: list[tuple[Path, bool]] = []
+    for place, _, names in os.walk(folder):
+        home = Path(place)
+        hidden = any(part.startswith(".") for part in home.relative_to(folder).parts)
+        there = ((home / name, hidden or name.startswith(".")) for name in names)
+        files += [one for one in there if one[0].is_file()]
+    return sorted(files, key=lambda one: one[0].parts)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with a preamble or without."""
+    head = _start_of(path)
+    return head[128:] == b"DICM" or _starts_like_dicom(head)
 
 
 def _start_of(path: Path) -> bytes:
@@ -155,7 +88,9 @@ def index_files(paths: Iterable[Path]) -> tuple[list[ImageHeader], list[LeftOut]
                 with BoundedReader(path) as stream:
                     outcome = _read_headers(path, stream)
             except OSError as error:
-                outcome = LeftOut(path, "can't be opened", error.strerror or "", broken=True)
+                outcome = LeftOut(
+                    path, "can't be opened", error.strerror or str(error) or type(error).__name__, broken=True
+                )
             if isinstance(outcome, LeftOut):
                 left_out.append(outcome)
             else:
@@ -170,7 +105,8 @@ def _read_headers(path: Path, stream: BoundedReader) -> list[ImageHeader] | Left
     if bare and not _starts_like_dicom(head[:132]):
         if len(head) < 132 and path.suffix.lower() in (".dcm", ".ima"):
             return LeftOut(path, "broken DICOM file", f"it ends after {len(head)} bytes", broken=True)
-        return LeftOut(path, "no DICOM file")
+        kind = archive_kind(head[:512])
+        return LeftOut(path, f"{ARCHIVE} ({kind})" if kind else "no DICOM file")
     try:
         if not bare and (size := too_large_inflated(stream, head)):
             return LeftOut(path, "is deflated and too large", f"more than {size / 1e9:.1f} GB", broken=True)
@@ -293,13 +229,14 @@ def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelDat
     )
     slope, intercept = get.number("RescaleSlope"), get.number("RescaleIntercept")
     first = get.integer("PixelPaddingValue")
+    times, zones = times_told(get)
     last = get.integer("PixelPaddingRangeLimit", first)
     return ImageHeader(
         pixels=layout,
         uid=get.text("SOPInstanceUID"),
         study=get.text("StudyInstanceUID"),
         series=get.text("SeriesInstanceUID"),
-        patient=get.text("PatientID"),
+        patient=get.text("PatientID") or _person(get),
         frame_of_reference=get.text("FrameOfReferenceUID"),
         sop_class=get.text("SOPClassUID"),
         modality=get.text("Modality"),
@@ -312,13 +249,23 @@ def _image(path: Path, frame: int, n_frames: int, get: Lookup, pixels: _PixelDat
         position=get.numbers("ImagePositionPatient", 3),
         orientation=get.numbers("ImageOrientationPatient", 6),
         spacing=get.numbers("PixelSpacing", 2),
+        slice_location=get.number("SliceLocation"),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
         lossy=get.text("LossyImageCompression") == "01",
         rescaled=slope is not None and intercept is not None,
+        rescale_type=get.text("RescaleType"),
         padding=None if first is None or last is None else (min(first, last), max(first, last)),
-        moments=moments(get),
+        moments=times,
+        zones=zones,
         orders=orders(get),
+        unreadable=get.unreadable,
         vendor=get.text("Manufacturer"),
         model=get.text("ManufacturerModelName"),
     )
+
+
+def _person(get: Lookup) -> str:
+    """Who it is where no Patient ID is told: name, whatever its separators and capitals, and date of birth."""
+    name = "".join(filter(str.isalnum, get.text("PatientName").casefold()))
+    return f"{name} {get.text('PatientBirthDate')}"

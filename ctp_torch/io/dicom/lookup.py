@@ -1,8 +1,9 @@
-"""One way to ask a DICOM image for a value, classic or multi-frame, odd values read as absent."""
+"""One way to ask a DICOM image for a value, classic or multi-frame; what is no number is kept to be shown."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, overload
@@ -12,10 +13,12 @@ from ctp_torch.io.limits import dicom_damage
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Lookup", "uid_name"]
+__all__ = ["Lookup", "as_number", "reread", "shown", "uid_name"]
 
 _TEXT = {"CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"}
 """Value representations of one line, several values parted by backslashes."""
+_SHOWN = 24
+"""Characters shown of what is no number."""
 
 
 class _Part:
@@ -38,6 +41,8 @@ class Lookup:
 
     def __init__(self, parts: Sequence[Dataset | _Part]) -> None:
         self._parts = [part if isinstance(part, _Part) else _Part(part) for part in parts]
+        self.unreadable: dict[str, str] = {}
+        """Attributes asked for whose values are there and can't be read, with what stands there."""
 
     @classmethod
     def frames(cls, dataset: Dataset) -> list[Lookup]:
@@ -75,7 +80,7 @@ class Lookup:
     def text(self, keyword: str) -> str:
         """The attribute as one line of text, empty when absent."""
         value = self.value(keyword)
-        return "" if value is None else str(value).strip()
+        return "" if value is None else _text(value)
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The attribute as several words."""
@@ -85,17 +90,30 @@ class Lookup:
         return (value,) if isinstance(value, str) else tuple(str(v).strip() for v in value)
 
     def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
-        """The attribute as ``count`` finite numbers, else None."""
+        """The attribute as ``count`` finite numbers, commas for points or backslashes understood; else None."""
         value = self.value(keyword)
         if value is None:
             return None
-        values = [value] if isinstance(value, (str, int, float)) else list(value)
-        numbers = [as_number(v) for v in values]
-        return tuple(n for n in numbers if n is not None) if len(numbers) == count and None not in numbers else None
+        values = [value] if isinstance(value, (str, bytes, int, float)) else list(value)
+        numbers: tuple[float | None, ...] = tuple(map(as_number, values))
+        if len(numbers) != count or None in numbers:
+            text = "\\".join(_text(v) for v in values)
+            numbers = tuple(reread(text, count))
+            if not numbers:
+                self.unreadable[keyword] = shown(text)
+                return None
+        return numbers  # type: ignore[return-value]  # none of them is None
 
     def number(self, keyword: str) -> float | None:
         """The attribute as a finite number."""
-        return as_number(self.value(keyword))
+        value = self.value(keyword)
+        if value is None:
+            return None
+        number = as_number(value) if isinstance(value, (str, int, float)) else None
+        if number is not None:
+            return number
+        numbers = self.numbers(keyword, 1)
+        return None if numbers is None else numbers[0]
 
     def positive(self, keyword: str) -> float | None:
         """The attribute as a finite number above 0."""
@@ -153,6 +171,37 @@ def as_number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:
+    """A value as text, whatever representation it was written under."""
+    return value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else str(value).strip()
+
+
+def shown(text: str) -> str:
+    """What stands in place of a number or a time, short and printable."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
+
+
+def reread(text: str, count: int) -> list[float | None]:
+    """``count`` numbers from a text that isn't as DICOM writes them; empty where it could mean several things.
+
+    A comma may stand for the point or for the backslash between two numbers, a value may be repeated. Two whole numbers
+    with a comma between, where two are asked for, may as well be one decimal number: they are not read.
+    """
+    words = [word.strip() for word in text.split("\\")]
+    if len(words) == 1 and count > 1:
+        words = [word for word in re.split(r"[,;\s]+", text) if word]
+        if len(words) == 2 * count and "." not in text:
+            words = [f"{whole}.{part}" for whole, part in zip(words[::2], words[1::2], strict=True)]
+        elif count == 2 and "." not in text:
+            return []
+    numbers = [
+        as_number(word.replace(",", ".") if word.count(",") == 1 and "." not in word else word) for word in words
+    ]
+    if count == 1 and len(set(numbers)) == 1:
+        numbers = numbers[:1]
+    return numbers if len(numbers) == count and None not in numbers else []
 
 
 def _items(groups: Dataset) -> list[Dataset]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctp_torch.io.dicom.lookup import Lookup
 
-__all__ = ["ORDER_SOURCES", "TIME_SOURCES", "moments", "orders", "seconds_of_datetime", "seconds_of_day"]
+__all__ = ["ORDER_SOURCES", "TIME_SOURCES", "orders", "seconds_of_datetime", "seconds_of_day", "times_told"]
 
 TIME_SOURCES = (
     "FrameReferenceDateTime",
@@ -33,15 +33,29 @@ _TM = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:[.,](\d+))?$")
 _DT = re.compile(r"^(\d{4})(\d{2})(\d{2})(\d{2}[\d:.]*)([+-]\d{4})?$")
 
 
-def moments(get: Lookup) -> dict[str, float]:
-    """All times the image tells [s]; absolute ones count from 2000, or from midnight where no date is told."""
-    zone = _zone(get.text("TimezoneOffsetFromUTC"))
-    times = {
-        name: seconds_of_datetime(get.text(name), zone)
-        for name in ("FrameReferenceDateTime", "FrameAcquisitionDateTime", "AcquisitionDateTime")
-    }
+def times_told(get: Lookup) -> tuple[dict[str, float], dict[str, float]]:
+    """All times the image tells [s], and the offsets from UTC [s] that were taken off them.
+
+    Absolute times count from 2000, or from midnight where no date is told.
+    """
+    common = get.text("TimezoneOffsetFromUTC")
+    times: dict[str, float | None] = {}
+    zones: dict[str, float] = {}
+    for name in ("FrameReferenceDateTime", "FrameAcquisitionDateTime", "AcquisitionDateTime"):
+        text = get.text(name)
+        if not text:
+            continue
+        seconds = seconds_of_datetime(text, _zone(common) if common else 0.0)
+        times[name] = _read(get, name, seconds, text)
+        offset = text[-5:] if text[-5:-4] in ("+", "-") else common
+        if offset:
+            zones[name] = _zone(offset)
     for name in ("Acquisition", "Content", "Series"):
-        times[f"{name}Time"] = _date_and_time(get.text(f"{name}Date"), get.text(f"{name}Time"))
+        text = get.text(f"{name}Time")
+        if text:
+            seconds = _date_and_time(get.text(f"{name}Date"), text)
+            seconds = seconds_of_datetime(text) if seconds is None else seconds  # a date and time where a time belongs
+            times[f"{name}Time"] = _read(get, f"{name}Time", seconds, text)
     times["TemporalPositionTimeOffset"] = get.number("TemporalPositionTimeOffset")
     trigger = get.number("TriggerTime")
     times["TriggerTime"] = None if trigger is None else trigger / 1000  # ms
@@ -50,7 +64,16 @@ def moments(get: Lookup) -> dict[str, float]:
         times["TemporalPositionIdentifier"] = index * resolution / 1000  # ms
     times["GE MidScanTime"] = _private(get, 0x0019, "GEMS_ACQU_01", 0x24)
     times["GE DeltaStartTime"] = _private(get, 0x0043, "GEMS_PARM_01", 0x1E)
-    return {name: value for name, value in times.items() if value is not None}
+    return {name: value for name, value in times.items() if value is not None}, zones
+
+
+def _read(get: Lookup, name: str, seconds: float | None, text: str) -> float | None:
+    """The seconds; where there are none, the text is kept to be shown."""
+    if seconds is None:
+        from ctp_torch.io.dicom.lookup import shown
+
+        get.unreadable[name] = shown(text)
+    return seconds
 
 
 def orders(get: Lookup) -> dict[str, float]:
@@ -65,8 +88,16 @@ def orders(get: Lookup) -> dict[str, float]:
 
 
 def seconds_of_day(text: str) -> float | None:
-    """Seconds since midnight of a DICOM time ``HHMMSS.FFFFFF`` (or ``HH:MM:SS``), None when it is none."""
-    match = _TM.match(text.strip())
+    """Seconds since midnight of a DICOM time ``HHMMSS.FFFFFF`` (or ``HH:MM:SS``), None when it is none.
+
+    A fraction follows the seconds alone, so that digits lacking before it are leading zeros, as spreadsheets lose them;
+    and so is the sixth of five.
+    """
+    text = text.strip()
+    digits, point, fraction = text.partition(".")
+    if digits.isdigit() and (len(digits) == 5 or (point and 0 < len(digits) < 6)):
+        text = digits.zfill(6) + point + fraction
+    match = _TM.match(text)
     if match is None:
         return None
     hours, minutes, seconds, fraction = match.groups()

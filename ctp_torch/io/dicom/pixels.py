@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.dicom.codecs import decode_frames, excess_is_an_error
-from ctp_torch.io.dicom.index import ImageHeader, PixelLayout
+from ctp_torch.io.dicom.image import ImageHeader, PixelLayout
 from ctp_torch.io.limits import check_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PADDING_HU", "read_hounsfield", "read_what_can_be"]
+__all__ = ["PADDING_HU", "raw_values", "read_hounsfield", "read_what_can_be", "stored_values"]
 
 PADDING_HU = -1024.0
 """What pixels outside the measured circle are set to: the bottom of the CT scale."""
@@ -75,7 +75,7 @@ def _fill(out: Any, jobs: list[tuple[int, int, ImageHeader]]) -> None:
     else:
         decoded = [_native(image.pixels) for _, _, image in jobs]
     for (t, z, image), stored in zip(jobs, decoded, strict=True):
-        stored = _sign_extended(stored, image.pixels)
+        stored = stored_values(stored, image.pixels)
         np.copyto(out[t, z], stored, casting="unsafe")  # a plain cast, faster than multiplying integers
         if image.slope != 1:
             out[t, z] *= np.float32(image.slope)
@@ -113,13 +113,34 @@ def _native(layout: PixelLayout) -> Any:
     return stored.reshape(layout.rows, layout.columns)
 
 
-def _sign_extended(stored: Any, layout: PixelLayout) -> Any:
+def stored_values(raw: Any, layout: PixelLayout) -> Any:
     """The values without the bits beside them, which may hold overlays; the sign bit is the highest stored one."""
-    if layout.bits_stored >= 8 * stored.dtype.itemsize:
-        return stored
-    width = 8 * stored.dtype.itemsize
+    import numpy as np
+
+    if layout.floating:
+        return raw
+    width = 8 * raw.dtype.itemsize
+    kind = "i" if layout.signed else "u"
+    if raw.dtype.kind != kind:
+        raw = raw.view(np.dtype(f"{kind}{raw.dtype.itemsize}").newbyteorder(raw.dtype.byteorder))
+    if layout.bits_stored >= width:
+        return raw
     left = width - 1 - layout.high_bit
-    return (stored << left) >> (width - layout.bits_stored)
+    return (raw << left) >> (width - layout.bits_stored)
+
+
+def raw_values(image: ImageHeader) -> Any:
+    """The values of an image as they stand in the file, unused bits and all.
+
+    Raises
+    ------
+    UnreadableFileError
+        naming the file that is truncated or can't be decoded
+    """
+    if image.pixels.offset is not None:
+        return _native(image.pixels)
+    with excess_is_an_error():
+        return next(iter(decode_frames(image.path, [image.pixels])))
 
 
 def _is_padding(stored: Any, image: ImageHeader) -> Any:

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ctp_torch.data.provenance import LeftOutFiles, Provenance
+from ctp_torch.data.provenance import Inference, LeftOutFiles, Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFileError
 from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
+from ctp_torch.io.dicom.checks import ANOTHER, lost_frames, waits
 from ctp_torch.io.dicom.grid import INCOMPLETE, Grid, arrange
-from ctp_torch.io.dicom.index import HIDDEN, ImageHeader, LeftOut, index_files
+from ctp_torch.io.dicom.image import ImageHeader, Join, LeftOut
+from ctp_torch.io.dicom.index import ARCHIVE, HIDDEN, index_files
+from ctp_torch.io.dicom.meant import as_meant
+from ctp_torch.io.dicom.moved import at_home
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
-from ctp_torch.io.dicom.select import ct_images
+from ctp_torch.io.dicom.select import along_normal, ct_images
+from ctp_torch.io.dicom.spans import drift_mm, slice_steps_mm
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
+from ctp_torch.io.frame_order import repeated_images, swapped_frames
+from ctp_torch.io.hu_scale import check_scale
 from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
+from ctp_torch.io.plausible import measure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["find_series", "read_dicom"]
 
+_GAPS = 2.0
+"""Thicknesses that slices lie apart from which on gaps between them are told."""
 _MOST_FILES = 100
 """Files listed for one reason; a study can hold thousands of other series."""
 
 
 def find_series(
-    paths: Sequence[Path], place: Path, *, series: str | None = None
+    paths: Sequence[Path], place: Path, *, series: str | None = None, join: Join | None = None
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """The series that the files could make, and the files that belong to none.
 
@@ -44,7 +54,7 @@ def find_series(
         when a header is broken
     """
     images, left_out = _images(paths, place, series)
-    return candidates(images), left_out
+    return candidates(images, join=join), left_out
 
 
 def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[list[ImageHeader], list[LeftOut]]:
@@ -59,9 +69,11 @@ def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[lis
         reasons = Counter(one.reason for one in left_out)
         summary = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
         derived = any(r.startswith("derived") for r in reasons)
+        packed = any(r.startswith(ARCHIVE) for r in reasons)
         raise NoSeriesError(
             f"{place} holds no CT perfusion images: {summary or 'it is empty'}"
             + ("; a derived series is read when named with --series UID" if derived else "")
+            + ("; unpack the archive, and give the folder" if packed else "")
         )
     return images, left_out
 
@@ -73,6 +85,7 @@ def read_dicom(
     times: Tensor | None = None,
     dt: float | None = None,
     series: str | None = None,
+    join: Join | None = None,
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
     keep_identity: bool = False,
@@ -87,9 +100,9 @@ def read_dicom(
     images, left_out = _images(paths, place, series)
     left_out += lost
     while True:  # again without the files whose pixels turn out to be damaged
-        choices = candidates(images)
+        choices = candidates(images, join=join)
         chosen = choose(choices, series)
-        clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
+        clock = chosen.clock or choose_clock(chosen.slices, order_only=times is not None or dt is not None)
         try:
             grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
         except IncompleteSeriesError as error:
@@ -97,7 +110,8 @@ def read_dicom(
             if not broken:
                 raise
             raise UnreadableFileError(f"{_first_of(broken)}; copy it again: without it, {error}") from error
-        hu, failed = read_what_can_be(grid.cells)
+        cells, meant = as_meant(grid.cells)
+        hu, failed = read_what_can_be(cells)
         if not failed:
             break
         images = [image for image in images if image.path not in failed]
@@ -106,23 +120,36 @@ def read_dicom(
         left_out += [LeftOut(path, "undecodable pixels", str(error), broken=True) for path, error in failed.items()]
     for other in choices:
         if other is not chosen:
-            left_out += [LeftOut(image.path, f"another series ({other.describe()})") for image in other.images]
+            reason = f"{ANOTHER} ({other.describe()})"
+            left_out += [LeftOut(image.path, reason, image=image) for image in other.images]
     slice_times, source = _times(grid, clock, times, dt)
+    paused = waits(grid.times, place) if source == clock.source else []
     check_times(slice_times, place)
-    odd = odd_images(hu)
-    first = grid.cells[0]
+    n_lost, holes, costs = lost_frames(grid.cells, clock, left_out)
+    odd = [*check_scale(hu, place), *odd_images(hu), *repeated_images(hu), *swapped_frames(hu, slice_times)]
+    hu, slice_times, kept, moved = at_home(hu, slice_times, grid.cells)
+    first = grid.cells[0][kept]
     hu, slice_times, geometry, resampled = straighten(
-        hu,
-        slice_times,
+        hu[:, kept],
+        slice_times[:, kept],
         [image.position or (0.0, 0.0, 0.0) for image in first],  # type: ignore[misc]
         first[0].orientation or (),
         first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
         thickness=first[0].thickness,
     )
+    steps, drift = slice_steps_mm(grid.cells[0]), drift_mm(grid.cells)
+    seen = measure(hu, slice_times, geometry, slice_step_mm=steps, drift_mm=drift)
     left_out += grid.left_out
-    warnings = [*chosen.notes, *clock.warnings, *resampled, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
+    told = [*chosen.notes, *clock.warnings, *paused, *holes, *filter(None, [moved]), *resampled, *meant]
+    warnings = [*told, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
     provenance = _provenance(grid, source, warnings, keep_identity=keep_identity)
-    files = _by_reason(left_out, [*paths, *(one.path for one in lost)], names=keep_identity)
+    provenance = replace(
+        provenance,
+        inferences=_inferences(chosen, clock, source, [moved, *resampled], meant),
+        incomplete_frames=grid.n_incomplete + n_lost,
+        plausibility=seen,
+    )
+    files = _by_reason(left_out, [*paths, *(one.path for one in lost)], costs, names=keep_identity)
     return CTPSeries(hu, slice_times - slice_times.min(), geometry, replace(provenance, left_out=files))
 
 
@@ -145,6 +172,11 @@ def _losses(left_out: list[LeftOut], n_frames: int) -> list[str]:
         warnings.append(
             f"{kinds.total()} broken files were left out ({', '.join(f'{n} x {kind}' for kind, n in kinds.items())}):"
             f" {n_frames} time points are left, {rest}; others may be missing"
+        )
+    packed = sum(one.reason.startswith(ARCHIVE) for one in left_out)
+    if packed:
+        warnings.append(
+            f"{packed} archives lie among the images and were not opened: unpack them if the scan goes on there"
         )
     hidden = sum(one.reason == HIDDEN for one in left_out)
     if hidden:
@@ -172,11 +204,18 @@ def _remarks(grid: Grid) -> list[str]:
     """What was inferred from the images or is odd about them."""
     images = [image for row in grid.cells for image in row]
     warnings = []
+    thickness, places = images[0].thickness, [along_normal(image) for image in grid.cells[0]]
+    step = (places[-1] - places[0]) / max(1, len(places) - 1)
+    if thickness and step > _GAPS * thickness:
+        warnings.append(f"slices of {thickness:g} mm lie {step:g} mm apart: volumes count what lies between as seen")
     if len(grid.cells) == 1:
         warnings.append("one time point: a volume, no perfusion series")
     unscaled = sum(not image.rescaled for image in images)
     if unscaled:
         warnings.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
+    negative = sum(image.slope < 0 for image in images)
+    if negative:
+        warnings.append(f"{negative} images tell a negative rescale slope: check that air is dark")
     if any(image.lossy for image in images):
         warnings.append("the images were compressed with loss")
     if any(image.padding for image in images):
@@ -206,10 +245,35 @@ def _provenance(grid: Grid, source: str, warnings: list[str], *, keep_identity: 
     )
 
 
-def _by_reason(left_out: list[LeftOut], paths: Sequence[Path], *, names: bool) -> tuple[LeftOutFiles, ...]:
+def _inferences(
+    chosen: Candidate, clock: Clock, source: str, moved: Sequence[str], meant: Sequence[str]
+) -> tuple[Inference, ...]:
+    """What each axis of the series rests on."""
+    first = chosen.slices[0][0]
+    n = len(chosen.images)
+    times = clock.evidence if source == clock.source else ()
+    read = f"read from {source}" + (f", borne out by {', '.join(times[1:])}" if len(times) > 1 else "")
+    places = f"{len(chosen.slices)} slices by Image Position" + "".join(f"; {word}" for word in moved if word)
+    values = "rescaled by each image's own slope and intercept" + "".join(f"; {word}" for word in meant)
+    scale = f"Rescale Type {first.rescale_type}" if first.rescale_type else "no Rescale Type"
+    together = "; ".join(chosen.notes) or "one patient, study, frame of reference and series"
+    return (
+        Inference("images", f"{n} images: {together}", ("identifiers", "kernel", "thickness", "tube voltage")),
+        Inference("slices", places, ("ImagePositionPatient", "ImageOrientationPatient")),
+        Inference("times", read, times or (source,)),
+        Inference("values", values, ("RescaleSlope", "RescaleIntercept", scale, "pixels")),
+    )
+
+
+def _by_reason(
+    left_out: list[LeftOut], paths: Sequence[Path], costs: Mapping[str, str], *, names: bool
+) -> tuple[LeftOutFiles, ...]:
     """Files that are no part of the series, by reason: their numbers from 1 in the order of names, or the names."""
     number = {path: k for k, path in enumerate(paths, start=1)}
     files: dict[str, list[str | int]] = {}
     for one in left_out:
         files.setdefault(one.reason, []).append(one.path.name if names else number[one.path])
-    return tuple(LeftOutFiles(reason, len(some), tuple(some[:_MOST_FILES])) for reason, some in files.items())
+    return tuple(
+        LeftOutFiles(reason, len(some), tuple(some[:_MOST_FILES]), costs.get(reason, ""))
+        for reason, some in files.items()
+    )

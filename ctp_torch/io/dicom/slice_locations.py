@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.errors import IncompleteSeriesError
+from ctp_torch.io.dicom.image import Join
 from ctp_torch.io.dicom.index import find_files
 from ctp_torch.io.dicom.read import find_series
 from ctp_torch.io.dicom.select import along_normal
@@ -16,7 +17,7 @@ from ctp_torch.io.dicom.times import choose_clock
 __all__ = ["read_slice_locations"]
 
 
-def read_slice_locations(path: str | Path, *, series: str | None = None) -> Tensor | None:
+def read_slice_locations(path: str | Path, *, series: str | None = None, join: Join | None = None) -> Tensor | None:
     """Position along the slice normal [mm] and time [s] of every image, also of a series that can't be read as a grid.
 
     Parameters
@@ -25,6 +26,8 @@ def read_slice_locations(path: str | Path, *, series: str | None = None) -> Tens
         a folder of DICOM files
     series
         Series Instance UID, when several could be meant; the one with most images otherwise
+    join
+        as for `read_series`
 
     Returns
     -------
@@ -40,7 +43,7 @@ def read_slice_locations(path: str | Path, *, series: str | None = None) -> Tens
     place = Path(path)
     if not place.is_dir():
         return None
-    candidates, _ = find_series(find_files(place), place, series=series)
+    candidates, _ = find_series(find_files(place), place, series=series, join=join)
     by_uid: dict[str, list[int]] = {}
     for i, candidate in enumerate(candidates):
         by_uid.setdefault(candidate.key.split("#")[0], []).append(i)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["AIR_HU", "straighten"]
+__all__ = ["AIR_HU", "shifted", "straighten"]
 
 AIR_HU = -1000.0
 """What lies beyond the images."""
@@ -61,6 +61,7 @@ def straighten(
         the straight series, and what was done to it
     """
     row, column = _unit(orientation[:3]), _unit(orientation[3:])
+    column = _unit(_minus(column, tuple(_dot(row, column) * r for r in row)))  # decimal strings are rounded
     normal = _cross(row, column)
     along = [_dot(p, normal) for p in positions]
     notes: list[str] = []
@@ -93,11 +94,11 @@ def _sheared_back(volumes: Tensor, slip: Sequence[tuple[float, float]]) -> Tenso
     """Slice z moved by its slip (rows, columns), in pixels; what comes from outside is air."""
     straight = volumes.new_empty(volumes.shape)
     for z, (down, right) in enumerate(slip):
-        straight[:, z] = _shifted(_shifted(volumes[:, z], down, -2), right, -1)
+        straight[:, z] = shifted(shifted(volumes[:, z], down, -2), right, -1)
     return straight
 
 
-def _shifted(images: Tensor, pixels: float, dim: int) -> Tensor:
+def shifted(images: Tensor, pixels: float, dim: int) -> Tensor:
     """Images whose content moves by so many pixels towards higher indices, linearly interpolated."""
     import torch
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.io.dicom.index import ImageHeader
+    from ctp_torch.io.dicom.image import ImageHeader, Join
 
 __all__ = ["Source", "SourceImage", "anonymous_source", "find_source", "read_source"]
 
@@ -95,14 +95,14 @@ class Source:
             )
 
 
-def read_source(path: str | Path, *, series: str | None = None) -> Source:
+def read_source(path: str | Path, *, series: str | None = None, join: Join | None = None) -> Source:
     """The study that results of a DICOM series belong to; only headers are read.
 
     Parameters
     ----------
     path
         what `ctp_torch.io.read_series` takes
-    series
+    series, join
         as given there
 
     Raises
@@ -119,23 +119,23 @@ def read_source(path: str | Path, *, series: str | None = None) -> Source:
 
     place = Path(path)
     with opened(place) as there:
-        candidates, _ = find_series(there.files, place, series=series)
+        candidates, _ = find_series(there.files, place, series=series, join=join)
         slices = choose(candidates, series).slices
         return _source(slices)
 
 
-def find_source(place: str | Path, *, series: str | None = None) -> Source:
+def find_source(place: str | Path, *, series: str | None = None, join: Join | None = None) -> Source:
     """The study that results of a series join: its own, or an anonymous one for NIfTI, which tells no patient.
 
     Parameters
     ----------
-    place, series
+    place, series, join
         as for `read_source`, or a 4-D NIfTI
     """
     from ctp_torch.io.results.derivation import file_digest
 
     volume = nifti_at(Path(place))
-    return read_source(place, series=series) if volume is None else anonymous_source(file_digest(volume))
+    return read_source(place, series=series, join=join) if volume is None else anonymous_source(file_digest(volume))
 
 
 def anonymous_source(key: str) -> Source:

@@ -164,7 +164,8 @@ def osvd(passage: Passage, *, oscillation: float | None = None, step: float | No
         # The lower the threshold, the more of the residue is kept, and of the noise: the first residue that doesn't
         # oscillate is the least cut. Higher thresholds see only those voxels that lower ones left oscillating.
         for i, bank in enumerate(banks):
-            product = torch.mm(curves, bank, out=buffer[: len(curves)])
+            # gradients need memory that isn't written to again
+            product = torch.mm(curves, bank, out=None if curves.requires_grad else buffer[: len(curves)])
             residue, bent = product[:, : len(lags)], product[:, len(lags) :].abs().sum(dim=1)
             calm = bent < limit[rows] * residue.amax(dim=1)  # a residue without a peak is never calm
             if i == len(banks) - 1:

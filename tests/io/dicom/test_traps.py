@@ -13,9 +13,10 @@ import pytest
 import torch
 from oracles import naive_reader
 from oracles.traps import TRAPS, Refuses
+from oracles.traps.trap import check
 
 from ctp_torch.io import read_series
-from ctp_torch.io.dicom import candidates, grid, index, pixels, read, select
+from ctp_torch.io.dicom import candidates, grid, identifiers, index, pixels, places, read, select
 from ctp_torch.io.dicom import times as moments
 
 
@@ -53,7 +54,7 @@ def _series_stay_apart(patch):
         uids = sorted({image.series for image in group})
         return [([image for image in group if image.series == uid], ()) for uid in uids]
 
-    patch.setattr(candidates, "_series_of", apart)
+    patch.setattr(identifiers, "_series_of", apart)
 
 
 def _never_derived(patch):
@@ -62,11 +63,11 @@ def _never_derived(patch):
 
 
 def _sorted_by_z(patch):
-    patch.setattr(candidates, "along_normal", lambda image: image.position[2])
+    patch.setattr(places, "along_normal", lambda image: image.position[2])
 
 
 def _all_bits(patch):
-    patch.setattr(pixels, "_sign_extended", lambda stored, layout: stored)
+    patch.setattr(pixels, "stored_values", lambda stored, layout: stored)
 
 
 def _little_endian(patch):
@@ -92,11 +93,13 @@ def _frames_by_counting(patch):
 
 
 def _one_grid_for_all(patch):
-    patch.setattr(select, "_belong_together", lambda a, b: True)
+    patch.setattr(candidates, "grids", lambda images: [list(images)])
+    patch.setattr(candidates, "measurements", lambda images: [list(images)])
+    patch.setattr(candidates, "put_together", lambda images, join: [(list(images), ())])
 
 
 def _no_slabs(patch):
-    patch.setattr(candidates, "_slabs", lambda slices: [slices])
+    patch.setattr(candidates, "slabs", lambda slices: [slices])
 
 
 def _anything_is_a_source_image(patch):
@@ -147,18 +150,6 @@ BROKEN = {
     "big_endian": _little_endian,
     "deflated": _pixels_where_the_stream_stands,
 }
-
-
-def check(expected, series):
-    """Exactly the expected grid, HU and times."""
-    assert tuple(series.hu.shape) == expected.hu.shape
-    hu, known = np.asarray(series.hu), expected.hu.astype("float32")
-    if expected.inside is not None:
-        hu, known = np.where(expected.inside, hu, 0), np.where(expected.inside, known, 0)
-    np.testing.assert_allclose(hu, known, rtol=0, atol=expected.atol)
-    np.testing.assert_allclose(np.asarray(series.times), expected.times - expected.times.min(), atol=2e-6)
-    np.testing.assert_allclose(series.geometry.origin, expected.origin, atol=1e-3)
-    np.testing.assert_allclose(series.geometry.spacing, expected.spacing, atol=1e-3)
 
 
 def passes(expected, path, read):

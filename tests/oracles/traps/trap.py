@@ -48,6 +48,18 @@ def as_told(scan, **more):
     return Reads(scan.hu, scan.times - scan.times.min(), **more)
 
 
+def check(expected, series):
+    """Exactly the expected grid, HU and times."""
+    assert tuple(series.hu.shape) == expected.hu.shape
+    hu, known = np.asarray(series.hu), expected.hu.astype("float32")
+    if expected.inside is not None:
+        hu, known = np.where(expected.inside, hu, 0), np.where(expected.inside, known, 0)
+    np.testing.assert_allclose(hu, known, rtol=0, atol=expected.atol)
+    np.testing.assert_allclose(np.asarray(series.times), expected.times - expected.times.min(), atol=2e-6)
+    np.testing.assert_allclose(series.geometry.origin, expected.origin, atol=1e-3)
+    np.testing.assert_allclose(series.geometry.spacing, expected.spacing, atol=1e-3)
+
+
 def plane(at, orientation, rows, columns):
     """LPS places of the pixels of an image with 1 mm spacing."""
     y, x = np.mgrid[:rows, :columns]
