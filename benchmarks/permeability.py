@@ -2,9 +2,9 @@
 
     python benchmarks/permeability.py
 
-0 to 8 mL/100 g/min in tissue of 2 and 4 mL/100 g, transit times of 4, 8, 12 s and delays of 0, 1.5, 3 s, exponential and
-Fermi residues, a median and a wide artery with recirculation, 1 HU of noise (after smoothing). "first pass": the same line
-through the first 60 s, which the package refuses.
+0 to 8 mL/100 g/min in tissue of 2 and 4 mL/100 g, transit times of 4, 8, 12 s and delays of 0, 1.5, 3 s, exponential
+and Fermi residues, a median and a wide artery with recirculation, 1 HU of noise (after smoothing). "first pass": the
+same line through the first 60 s, which the package refuses.
 """
 
 import warnings
@@ -79,7 +79,8 @@ def main():
                         row[method] = tiles.agreement(values, truth) | {"without_leak": float(none.mean())}
                     rows.append(row)
                     cells = " | ".join(
-                        f"{m} r {row[m]['r']:.3f} slope {row[m]['slope']:.2f} error {row[m]['mae']:.2f} none {row[m]['without_leak']:+.2f}"
+                        f"{m} r {row[m]['r']:.3f} slope {row[m]['slope']:.2f} error {row[m]['mae']:.2f}, "
+                        f"none {row[m]['without_leak']:+.2f}"
                         for m in found
                     )
                     print(f"{name} {residue.__name__} {seconds} s, dt {dt:g}: {cells}", flush=True)
