@@ -109,13 +109,19 @@ def _checked(source: CTPSeries, path: Path, uid: str | None, join: Join | None) 
 def _line(value: object) -> str:
     """A value on one line, or a list of sentences on lines of their own."""
     if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-        value = [_left_out(**entry) for entry in value]
+        value = [_inference(**entry) if "axis" in entry else _left_out(**entry) for entry in value]
     if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
         return ("\n" + " " * 21).join(value)
     return str(value)
 
 
-def _left_out(reason: str, count: int, files: Sequence[str | int]) -> str:
+def _inference(axis: str, conclusion: str, sources: Sequence[str]) -> str:
+    """What an axis of the series rests on, in one sentence."""
+    return f"{axis}: {conclusion} ({', '.join(sources)})"
+
+
+def _left_out(reason: str, count: int, files: Sequence[str | int], cost: str = "") -> str:
     """Files that are no part of the series, in one sentence: their names, or their numbers in the order of names."""
     more = ", ..." if count > 2 else ""
-    return f"{count} x {reason}: {', '.join(n if isinstance(n, str) else f'file {n}' for n in files[:2])}{more}"
+    missed = f"; with them went {cost}" if cost else ""
+    return f"{count} x {reason}: {', '.join(n if isinstance(n, str) else f'file {n}' for n in files[:2])}{more}{missed}"
