@@ -24,6 +24,8 @@ KeepIdentityOption = Annotated[
     bool, typer.Option("--keep-identity", help="Show names of files left out, and the scanner in the headers' words.")
 ]
 _FEWEST_FRAMES, _FEWEST_PIXELS = 4, 32
+_STILL_MM = 0.5
+"""Patients move by more than this between the first and the last frame of a minute, unless they were registered."""
 
 
 def info(
@@ -89,6 +91,7 @@ def info(
     for line in report_lines(scan):
         console.say(line)
     if checked is not None:
+        console.say(_entry("motion", [_motion(checked)]))
         console.say(_entry("quality", checked.lines() or ["no flag raised"]))
     elif quality:
         console.say(_entry("quality", ["not checked: too few frames or pixels to judge a bolus on"]))
@@ -130,6 +133,16 @@ def report_lines(scan: CTPSeries) -> list[str]:
         if sentences:
             lines.append(_entry(name, sentences))
     return lines
+
+
+def _motion(checked: Quality) -> str:
+    """What motion is left, and what that says of registration before."""
+    values = next(check for check in checked.checks if check.flag == "q3").values
+    usual, largest = values.get("median_displacement_mm"), values.get("largest_displacement_mm")
+    if usual is None or largest is None:
+        return "not measured"
+    verdict = ": a still head, or registered before it came" if largest < _STILL_MM else ""
+    return f"median {usual:.2f} mm, largest {largest:.2f} mm of a sphere of 65 mm{verdict}"
 
 
 def _entry(name: str, sentences: Sequence[str]) -> str:

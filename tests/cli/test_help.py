@@ -43,6 +43,7 @@ def test_info_tells_what_a_series_is(run, scan_folder):
     assert len(facts["frame_times_s"]) == 40
     assert set(facts["quality"]["checks"]) == {"q1", "q2", "q3", "q4", "q5", "q6", "q7"}
     assert len([line for line in done.out.splitlines() if line.startswith("  quality")]) == 1
+    assert "largest" in next(line for line in done.out.splitlines() if line.startswith("  motion"))
     assert "quality" not in json.loads(run("info", scan_folder, "--json", "--no-qc").out)
 
 

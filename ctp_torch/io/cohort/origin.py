@@ -42,8 +42,17 @@ class Origin:
         )
 
 
-def check_one_case(origins: Iterable[Origin], place: object) -> None:
+def check_one_case(origins: Iterable[Origin], place: object, *, studies: bool = True) -> None:
     """Refuse maps of several patients or studies; names and dates of birth count where identifiers are wanting.
+
+    Parameters
+    ----------
+    origins
+        of all maps
+    place
+        where they lie, for the message
+    studies
+        whether several studies are refused too; some anonymisers draw the identifier of every series anew
 
     Raises
     ------
@@ -55,7 +64,8 @@ def check_one_case(origins: Iterable[Origin], place: object) -> None:
     if any(not one.patient[0] for one in listed):
         identifiers += [{one.patient[k] for one in listed if one.patient[k]} for k in (1, 2)]
     identifiers.append({one.subject for one in listed if one.subject})
-    for values, what in (*((v, "patients") for v in identifiers), ({o.study for o in listed if o.study}, "studies")):
+    several = [({o.study for o in listed if o.study}, "studies")] if studies else []
+    for values, what in (*((v, "patients") for v in identifiers), *several):
         if len(values) > 1:
             labels = ", ".join(sorted({one.label for one in listed}))
             raise UnreadableFileError(

@@ -113,13 +113,25 @@ def find_value_maps(place: str | Path) -> FoundMaps:
             left_out.append(LeftOut(one.path, reason))
         else:
             loaded.setdefault(one.quantity, []).append((one, value_map))
-    check_one_case((one.origin for several in loaded.values() for one, _ in several), place)
+    origins = [one.origin for several in loaded.values() for one, _ in several]
+    check_one_case(origins, place, studies=False)
     maps = {name: _the_one(name, loaded[name], place) for name in QUANTITIES if name in loaded}
+    if len({origin.study for origin in origins if origin.study}) > 1:
+        maps = _of_one_head(maps, origins, place)
     if not maps:
         raise NoSeriesError(
             f"{place} holds no scalar map that names its quantity (CBF, CBV, MTT, Tmax, TTP){_listed(left_out)}"
         )
     return FoundMaps(maps, left_out)
+
+
+def _of_one_head(maps: Mapping[str, ValueMap], origins: Sequence[Origin], place: Path) -> dict[str, ValueMap]:
+    """Maps of one patient whose studies differ: one grid tells that an anonymiser drew the identifiers anew."""
+    first = next(iter(maps.values()))
+    if not all(one.geometry.matches(first.geometry) for one in maps.values()):
+        check_one_case(origins, place)
+    warning = "the maps name different studies of one patient and lie on one grid: they were taken for one calculation"
+    return {name: replace(one, warnings=(*one.warnings, warning)) for name, one in maps.items()}
 
 
 def _listed(left_out: Sequence[LeftOut]) -> str:
@@ -265,6 +277,7 @@ def _the_one(name: str, several: Sequence[tuple[_Candidate, ValueMap]], place: P
     best = ordered[0][1]
     differing = [one for one, value_map in ordered[1:] if not _same(best, value_map)]
     if differing:
+        check_one_case((one.origin for one, _ in several), place)
         labels = ", ".join(dict.fromkeys(one.origin.label for one, _ in several))
         raise UnreadableFileError(
             f"{place} holds {1 + len(differing)} different {name} maps ({labels}): keep one of them, or give its folder"

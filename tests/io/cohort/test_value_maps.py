@@ -126,6 +126,18 @@ def test_maps_of_two_patients_are_refused_whatever_they_show(tmp_path):
         read_value_maps(tmp_path / "n")
 
 
+def test_studies_drawn_anew(tmp_path):
+    """One patient, one grid: read with a warning; on two grids refused."""
+    scan_of("CBF").save(tmp_path)
+    scan_of("Tmax", number=8, seed=1, study="another").save(tmp_path)
+    found = read_value_maps(tmp_path)
+    assert set(found) == {"cbf", "tmax"}
+    assert "different studies" in found["cbf"].warnings[0]
+    scan_of("MTT", number=9, seed=2, study="third", origin=(-100.0, -80.0, 32.5)).save(tmp_path)
+    with pytest.raises(UnreadableFileError, match="maps of 3 studies"):
+        read_value_maps(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [("Cerebral Blood Flow", "cbf"), ("cerebral_blood_volume.nii", "cbv"), ("Time to Maximum", "tmax"),
