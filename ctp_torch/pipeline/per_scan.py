@@ -28,6 +28,8 @@ _FLOWS = (3.0, 5.0, 8.0, 11.0, 14.0, 18.0, 23.0, 30.0, 40.0)
 """CBF [mL/100 g/min] at which the probability that flow is lower is learned."""
 _LEAST_VARIANCE = 1e-4
 """Nothing is surer than this: 1 % of flow and transit time, 0.01 s of Tmax."""
+_LOG_OF_SQUARE = 1.27
+"""By which the logarithm of the mean square lies above the mean logarithm of squares, for a normal distribution."""
 _WORKED_VALUES = 600
 """Values of work a voxel takes: features, kernels with the centres, targets."""
 
@@ -105,12 +107,12 @@ def _compressed(residues: Tensor) -> Tensor:
 
 
 def _with_variances(kernel_ridge: Callable[[], KernelRidge], x: Tensor, y: Tensor) -> KernelRidge:
-    """The model of the targets, and of the squares by which it misses the first three: one, on the same centres.
+    """The model of the targets, and of the logarithms of the squares by which it misses the first three: one model.
 
     The difference of a second moment and a squared mean, each with an error of its own, would often be negative.
     """
     model = kernel_ridge().fit(x, y)
-    missed = kernel_ridge().fit(x, (y - model.predict(x))[:, :3].square())
+    missed = kernel_ridge().fit(x, (y - model.predict(x))[:, :3].square().clamp_min(_LEAST_VARIANCE).log())
     model.dual_coef_ = torch.cat((model.dual_coef_, missed.dual_coef_), dim=-1)
     model.intercept_ = torch.cat((model.intercept_, missed.intercept_), dim=-1)
     return model
@@ -153,7 +155,7 @@ def _result(predicted: Tensor, passage: Passage) -> Deconvolution:
     """The maps of what was predicted ``(voxels, targets)``."""
     log_cbf, log_mtt, tmax, log_cbv, delay, late = predicted[:, :6].unbind(1)
     below, variances = predicted[:, 6 : 6 + len(_FLOWS)], predicted[:, 6 + len(_FLOWS) :]
-    sds = variances.clamp_min(_LEAST_VARIANCE).sqrt().unbind(1)
+    sds = (0.5 * (variances + _LOG_OF_SQUARE)).exp().unbind(1)
     cbf, mtt, cbv = log_cbf.exp(), log_mtt.exp(), log_cbv.exp()
     normal = cbf[tmax < LATE_S - 2.0]
     limit = LOW_FLOW * float(normal.median()) if len(normal) else 0.0

@@ -88,4 +88,4 @@ def test_per_scan_follows_seed_device_and_dtype(generator, device, dtype):
     truth = scan.cbf[0].to(first.cbf)
     assert float(torch.corrcoef(torch.stack((first.cbf.log(), truth.log())))[0, 1]) > 0.8
     off = (first.tmax - scan.tmax[0].to(first.cbf).clamp_min(0.0)) / first.extra["tmax_sd"]
-    assert 0.5 < float(off.square().mean().sqrt()) < 2.0  # as far off as it says
+    assert 0.3 < float(off.abs().median()) < 1.2  # as far off as it says: 0.67 for a normal distribution
