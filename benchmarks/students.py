@@ -6,9 +6,11 @@ patients; replace it to keep them on disk.
 """
 
 import argparse
+import json
 import math
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from common import write
@@ -24,17 +26,16 @@ from ctp_torch.learning.scoring import measure, reference_of
 from ctp_torch.learning.training import TrainingSet, recipe_for
 from ctp_torch.phantom.patient import render_patient
 from ctp_torch.pipeline.features import features_of
-from ctp_torch.pipeline.recipe import View
+from ctp_torch.pipeline.recipe import Recipe, View
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 FILTERS = (0.0, 2.0)
+ARTERIAL = View("arterial", median_size=1, smoothing_mm=(2.0,))
 VIEWS = {
     "krr, raw": View(),
     "krr, arterial, 3 x 3 median": View("arterial", artery_moments=True),
-    "krr, arterial, 2 mm": View("arterial", median_size=1, smoothing_mm=(2.0,)),
-    "krr, arterial, 2 mm, moments": View("arterial", median_size=1, smoothing_mm=(2.0,), artery_moments=True),
-    "krr, residue, 2 mm, moments": View("residue", median_size=1, smoothing_mm=(2.0,), artery_moments=True),
-    "krr, pca, 2 mm, moments": View("pca", median_size=1, smoothing_mm=(2.0,), artery_moments=True),
+    "krr, arterial, 2 mm": ARTERIAL,
+    "krr, arterial, 2 mm, moments": replace(ARTERIAL, artery_moments=True),
 }
 """Name of a student to what it sees."""
 AT_BOTH = ("krr, raw", "krr, arterial, 3 x 3 median", "krr, arterial, 2 mm, moments")
@@ -83,13 +84,13 @@ def peak_view(scan):
 
 
 def learn(people, size, n_samples):
-    """Name to ``(scan -> indices (maps, z, y, x))``, all from the same pixels of these (seed, index)."""
-    drawn, parts, targets, facts = None, {name: [] for name in (*VIEWS, PEAK)}, [], []
-    loaded = [(name, *load(*name, size)) for name in people]
-    truths = [teacher(scan) for _, scan, _ in loaded]
-    valid = [scan.anatomy.brain & (t >= 0).all(dim=0) for (_, scan, _), t in zip(loaded, truths, strict=True)]
+    """Name to fitted model, all from the same pixels of these (seed, index)."""
+    parts, targets, facts = {name: [] for name in (*VIEWS, PEAK)}, [], []
+    loaded = [(name, load(*name, size)[0]) for name in people]
+    truths = [teacher(scan) for _, scan in loaded]
+    valid = [scan.anatomy.brain & (t >= 0).all(dim=0) for (_, scan), t in zip(loaded, truths, strict=True)]
     drawn = sample_pixels(valid, n_samples, seed=0)
-    for (name, scan, _), target, pixels in zip(loaded, truths, drawn, strict=True):
+    for (name, scan), target, pixels in zip(loaded, truths, drawn, strict=True):
         row = scan.anatomy.brain.flatten().cumsum(0) - 1
         parts[PEAK].append(peak_view(scan)[row[pixels]])
         for student, view in VIEWS.items():
@@ -99,56 +100,70 @@ def learn(people, size, n_samples):
         targets.append(values)
         facts.append(one.facts)
     bounds = {key: (min(f[key] for f in facts), max(f[key] for f in facts)) for key in facts[0]}
-    students = {}
     ranges = {name: QUANTITIES[name].display for name in MAPS}
+    students = {}
     for student, view in VIEWS.items():
         data = TrainingSet(torch.cat(parts[student]), torch.cat(targets), {}, 1.0, MAPS, bounds)
         recipe = recipe_for(data, ranges, view=view, registration="torch")
         model = models.KernelRidge(alpha=0.1, gamma=8.0).fit(recipe.scale(data.curves), data.targets)
         model.metadata_ = {"recipe": recipe.as_metadata()}
-        students[student] = partial(_predicted, model=model, view=view)
+        students[student] = model
         print(f"{student}: fitted by {model.plan_['solver']}", flush=True)
-    forest = models.RandomForest(30, min_samples_leaf=25).fit(torch.cat(parts[PEAK]), torch.cat(targets))
-    students[PEAK] = partial(_peak_predicted, forest=forest)
+    students[PEAK] = models.RandomForest(30, min_samples_leaf=25).fit(torch.cat(parts[PEAK]), torch.cat(targets))
     return students
 
 
-def _predicted(scan, targets, *, model, view):
-    """Indices of a student's maps."""
-    one = seen(scan, view, "", targets)
-    return torch.stack(list(predict_indices(one, model).values()))
+def kept(folder, make):
+    """Fitted models by name, from the folder if a run has left them there."""
+    files = {name: folder / f"{i}.safetensors" for i, name in enumerate((*VIEWS, PEAK))}
+    if not all(file.is_file() for file in files.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, model in make().items():
+            model.save(files[name])
+    return {name: models.load_model(file) for name, file in files.items()}
 
 
-def _peak_predicted(scan, targets, *, forest):
-    """Indices of the floor's maps."""
-    volume = torch.zeros(targets.shape)
-    volume[:, scan.anatomy.brain] = forest.predict(peak_view(scan)).clamp(0, 255).T
-    return volume
+def predicted(scan, targets, model):
+    """Indices ``(maps, z, y, x)`` of a student's maps, or of the floor's."""
+    if isinstance(model, models.RandomForest):
+        volume = torch.zeros(targets.shape)
+        volume[:, scan.anatomy.brain] = model.predict(peak_view(scan)).clamp(0, 255).T
+        return volume
+    return torch.stack(list(predict_indices(seen(scan, Recipe.of(model).view, "", targets), model).values()))
 
 
-def score(students, people, size):
-    """Student to filter to ``(patients, maps)`` SSIM of the brain, mean over slices."""
+def score(students, people, size, folder):
+    """Student to filter to ``(patients, maps)`` SSIM of the brain, mean over slices; a patient's are kept in a file."""
     table = {name: {width: [] for width in FILTERS} for name in students}
-    for name in people:
-        scan, _ = load(*name, size)
-        target = teacher(scan)
-        reference = reference_of(target, scan.anatomy.brain, scan.anatomy.head)
-        for student, predict in students.items():
-            volume = predict(scan, target)
-            for width in FILTERS:
-                table[student][width].append(measure(reference, volume, filter_px=width)[..., 1].nanmean(dim=1))
-        print(f"scored {name} at {size} px", flush=True)
+    for seed, index in people:
+        file = folder / f"{seed}-{index}-{size}.json"
+        if not file.is_file():
+            scan, _ = load(seed, index, size)
+            target = teacher(scan)
+            reference = reference_of(target, scan.anatomy.brain, scan.anatomy.head)
+            volumes = {name: predicted(scan, target, model) for name, model in students.items()}
+            rows = {
+                name: [measure(reference, v, filter_px=w)[..., 1].nanmean(dim=1).tolist() for w in FILTERS]
+                for name, v in volumes.items()
+            }
+            file.write_text(json.dumps(rows))
+            print(f"scored {seed}:{index} at {size} px", flush=True)
+        rows = json.loads(file.read_text())
+        for name, widths in table.items():
+            for width, values in zip(FILTERS, rows[name], strict=True):
+                widths[width].append(torch.tensor(values))
     return {student: {w: torch.stack(rows) for w, rows in widths.items()} for student, widths in table.items()}
 
 
 def likeness(arguments):
     """Acceptance by likeness to the teacher, at the size learned from and at twice that."""
     people = patients(arguments.test)
-    students = learn(patients(arguments.train), 128, arguments.samples)
-    scores = {128: score(students, people, 128)}
+    folder = arguments.keep
+    students = kept(folder, partial(learn, patients(arguments.train), 128, arguments.samples))
+    scores = {128: score(students, people, 128, folder)}
     if arguments.large:
         fewer = {name: student for name, student in students.items() if name in (*AT_BOTH, PEAK)}
-        scores[256] = score(fewer, patients(arguments.large), 256)
+        scores[256] = score(fewer, patients(arguments.large), 256, folder)
     facts = {"train": arguments.train, "test": arguments.test, "test_256": arguments.large,
              "samples": arguments.samples, "teacher": "csvd 0.1, 2 mm, vessels smoothed along"}  # fmt: skip
     same = [people.index(one) for one in patients(arguments.large)] if arguments.large else []
@@ -199,8 +214,9 @@ def main(argv=None):
     one.set_defaults(run=likeness)
     one.add_argument("--train", default="31:0-12")
     one.add_argument("--test", default="8101:0-7,8203:0-7")
-    one.add_argument("--large", default="8101:0-2,8203:0-2", help="scored at 256 px too")
+    one.add_argument("--large", default="8101:0-1,8203:0-1", help="scored at 256 px too")
     one.add_argument("--samples", type=int, default=5000)
+    one.add_argument("--keep", type=Path, required=True, help="folder of models and scores, to go on from")
     one.add_argument("--name", default="students_likeness", help="of the file in benchmarks/results")
     arguments = parser.parse_args(argv)
     arguments.run(arguments)

@@ -149,7 +149,7 @@ def _by_method(
 ) -> _Source:
     """Maps by deconvolution, as ``ctp-torch maps`` makes them."""
     from ctp_torch import pipeline
-    from ctp_torch.lesions.belonging import MapsOrigin
+    from ctp_torch.lesions.belonging import VOLUMES, MapsOrigin
 
     deconvolution = choices.pick_method(method)
 
@@ -159,7 +159,7 @@ def _by_method(
 
     width = pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm
     facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": registration}
-    return _Source(method, MapsOrigin(method, how, width, 0), mapped, facts)
+    return _Source(method, MapsOrigin(method, how, width, 0, VOLUMES[how == "beside"]), mapped, facts)
 
 
 def _by_model(path: Path, device: torch.device) -> _Source:
@@ -196,8 +196,8 @@ def _keep(path: Path, limits: Thresholds, tested: Sequence[CalibrationRow]) -> N
         margins = volume_margins([_volumes(row) for row in tested], intervals.level)
         if not margins:
             console.warn(
-                f"the model's intervals of volumes are dropped: with new thresholds they need more test patients with known "
-                f"lesions than {len(tested)}"
+                f"the model's intervals of volumes are dropped: with new thresholds they need more test patients with "
+                f"known lesions than {len(tested)}"
             )
         about |= replace(intervals, volumes=margins, thresholds=asdict(limits)).as_metadata()
     model.save(path, metadata=about)

@@ -61,7 +61,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf", "mlp")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp", "stack", "conv", "gru", "lstm")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 SMOOTHINGS = ("beside", "inside")
@@ -267,6 +267,7 @@ def make_model(
     kernel_param: str = "gamma",
     trees: int = 90,
     depth: int = 55,
+    channels: int = 1,
     seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless told otherwise.
@@ -277,13 +278,14 @@ def make_model(
     gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
     from ctp_torch.learning.training import paper_model
 
-    return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, seed=seed)
+    return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, channels=channels, seed=seed)
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
-    kinds = dict(zip(("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network"), MODELS, strict=True))
-    names = [kinds.get(type(model).__name__, type(model).__name__) for model in models]
+    classes = ("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network", "Stack", "Convolution")
+    kinds = dict(zip(classes, MODELS, strict=False))
+    names = [getattr(model, "cell", kinds.get(type(model).__name__, type(model).__name__)) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):
         raise CTPError(f"the same model twice: {', '.join(map(str, files))}; give each --model once")

@@ -57,6 +57,10 @@ def lesion(
     baseline: Annotated[
         Path | None, typer.Option(help="NIfTI of the CT before contrast [default: MAPS/baseline.nii.gz].")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="NIfTI mask of the known lesion, on any grid: Dice and volumes are told too."),
+    ] = None,
     slice_mm: Annotated[
         float | None, typer.Option(min=0.01, help="Height given to a slice [mm; default: the slices' distance].")
     ] = None,
@@ -75,6 +79,8 @@ def lesion(
 
     Example: ctp-torch lesion maps -o lesions --thresholds csvd.json
 
+    Example: ctp-torch lesion maps -o lesions --against lesion-msk.nii.gz
+
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
     names = formats.pick_formats(write)
@@ -87,7 +93,7 @@ def lesion(
     from ctp_torch.report.lesions import write_lesions
 
     file = None if thresholds in (None, "conventional") else Path(str(thresholds))
-    console.claim(output, force=force, inputs=(maps, file, baseline, source))
+    console.claim(output, force=force, inputs=(maps, file, baseline, source, against))
     perfusion = read_maps_folder(maps)
     made = _settings_of(maps)
     limits = _limits(maps, made, perfusion.geometry, thresholds, own=(rcbf, tmax), force=force_thresholds)
@@ -96,6 +102,8 @@ def lesion(
     if measured.lesions is None:
         raise NoNormalTissueError(measured.why_none)
     lesions = measured.lesions
+    known = None if against is None else _known_lesion(against, perfusion.geometry)
+    compared = {} if known is None else _compared(lesions, known)
     needs_study = keep_identity or bool(set(names) - {"nifti"})
     study = find_source(source, series=uid) if needs_study and source is not None else None
     formats.warn_anonymous(source, names)
@@ -103,7 +111,8 @@ def lesion(
     derivation = derivation_of(settings | {"maps": content_digest(perfusion)}, files=(baseline,))
     identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, perfusion, baseline=plain, facts=identity, conventional=measured.conventional)
+        facts = {**identity, **compared}
+        write_lesions(folder, lesions, perfusion, baseline=plain, facts=facts, conventional=measured.conventional)
         if "nifti" in names:
             write_masks(folder, lesions, perfusion.geometry)
         others = tuple(name for name in names if name != "nifti")
@@ -112,6 +121,9 @@ def lesion(
         console.warn(warning)
     for line in lesion_lines(lesions, measured.conventional):
         console.say(line)
+    for part, one in compared.get("against", {}).items():
+        told = "-" if one["dice"] is None else f"{one['dice']:.3f}"
+        console.say(f"{part:<14} against the known lesion of {one['known_ml']:.1f} mL: Dice {told}")
     console.say(f"wrote {', '.join(names)}, lesion.json, lesion.csv and lesion.png to {output}")
 
 
@@ -131,13 +143,14 @@ def _limits(
     CTPError
         none belong to the maps, or those named belong to others
     """
-    from ctp_torch.lesions.belonging import CONVENTIONAL, MapsOrigin, conventional_thresholds
+    from ctp_torch.lesions.belonging import CONVENTIONAL, VOLUMES, MapsOrigin, conventional_thresholds
     from ctp_torch.lesions.thresholds import read_thresholds
     from ctp_torch.pipeline.measure import choose_thresholds
 
     method, width = str(made.get("method", "")), made.get("sigma_mm")
     width_mm = float(width) if isinstance(width, int | float) else 0.0
     smoothing = str(made.get("smoothing", "inside" if method else ""))  # runs that tell no smoothing knew no other
+    volume = VOLUMES[bool(made.get("complete_cbv"))] if method else ""
     rcbf, tmax = own
     given = None
     if thresholds is not None and thresholds != CONVENTIONAL:
@@ -146,7 +159,8 @@ def _limits(
         given = conventional_thresholds(method)
     elif "model" in made:
         given = _kept_thresholds(folder)
-    limits, why = choose_thresholds(given, MapsOrigin(method, smoothing, width_mm, geometry.shape[1]), force=force)
+    origin = MapsOrigin(method, smoothing, width_mm, geometry.shape[1], volume)
+    limits, why = choose_thresholds(given, origin, force=force)
     if limits is None:
         raise CTPError(f"no lesions measured: {why}")
     if rcbf is not None:
@@ -275,6 +289,28 @@ def _beside(conventional: Lesions) -> str:
         f"conventional thresholds ({rules.core_rule}; {rules.late_rule}) would read core {volumes['core_ml']:.1f} mL, "
         f"hypoperfusion {volumes['hypoperfusion_ml']:.1f} mL"
     )
+
+
+def _known_lesion(path: Path, geometry: Geometry) -> Tensor:
+    """The mask of a known lesion on the grid of the maps, by the nearest voxel."""
+    from ctp_torch.io import read_volume
+    from ctp_torch.io.cohort.target_maps import on_grid
+
+    volume, grid = read_volume(path)
+    if volume.ndim != 3:
+        raise CTPError(f"--against {path} is a series of volumes; a mask is one")
+    known = on_grid((volume > 0).float(), grid, geometry) > 0
+    if bool((volume > 0).any()) and not bool(known.any()):
+        raise CTPError(f"--against {path} lies outside the maps; give the mask of the same patient and space")
+    return known
+
+
+def _compared(lesions: Lesions, known: Tensor) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Core and hypoperfusion held against the known lesion."""
+    from ctp_torch.lesions.overlap import agreement
+
+    parts = {"core": lesions.core, "hypoperfusion": lesions.hypoperfusion}
+    return {"against": {name: agreement(mask.cpu(), known, lesions.voxel_ml) for name, mask in parts.items()}}
 
 
 def _range(lesions: Lesions, name: str) -> str:

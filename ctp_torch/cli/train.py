@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli.intervals import IntervalsOption, promise
 from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.io.cohort.cohort import Cohort, CohortPatient
+    from ctp_torch.learning.evidence import Evidence
     from ctp_torch.learning.folds import FoldScore
     from ctp_torch.learning.training import TrainingSet
     from ctp_torch.models.base import Regressor
@@ -38,8 +40,8 @@ _BALANCES: Mapping[str, Literal["even", "late"]] = {"even": "even", "late": "lat
 _ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="linear, ridge, krr (kernel ridge), rf (random forest) or mlp (a small network) [default: krr; mlp for "
-        "physics].",
+        help="linear, ridge, krr (kernel ridge), rf (random forest), mlp (a small network) or stack (a network on what "
+        "the physics student says at 2, 4 and 8 mm) [default: krr; mlp for physics].",
         callback=choices.as_model,
         metavar="NAME",
     ),
@@ -78,20 +80,14 @@ def train(
     alpha: Annotated[float, typer.Option(min=0.0, help="Regularisation of ridge and kernel ridge.")] = 0.1,
     kernel_value: Annotated[float, typer.Option(min=1e-9, help="The paper's kernel parameter.")] = 8.0,
     kernel_param: Annotated[str, typer.Option(help="Read --kernel-value as gamma or as sigma.")] = "gamma",
-    feature_scale: Annotated[str, typer.Option(help="unit (raw: 0..1 as in the paper) or zscore.")] = "unit",
+    feature_scale: Annotated[
+        str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
+    ] = "unit",
     trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
-    intervals: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            max=0.99,
-            help="Leave patients out in turn, and promise intervals that hold this share [0.9].",
-            show_default=False,
-        ),
-    ] = None,
+    intervals: IntervalsOption = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -107,16 +103,17 @@ def train(
 
     Example: ctp-torch train -o physics.safetensors --target physics
     """
-    each = choices.find_name("--feature-scale", feature_scale, ("unit", "zscore")) == "zscore"
+    scaling = _scaling(feature_scale)
     balanced, quantities = choices.pick("--balance", balance, _BALANCES), _quantities(target, maps)
+    named = model or ("mlp" if target == _PHYSICS else "krr")
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
+    view = _stack_view(view) if named == "stack" else view
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    named = model or ("mlp" if target == _PHYSICS else "krr")
     unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
-                       trees=trees, depth=depth, seed=seed)  # fmt: skip
+                       trees=trees, depth=depth, channels=_channels(named, view), seed=seed)  # fmt: skip
     regressor, align = unfitted(), choices.pick_registration(registration)
     place = console.pick_device(device)
     if output.suffix != ".safetensors":
@@ -129,7 +126,8 @@ def train(
     beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
     console.claim_file(output, *beside, force=force, inputs=(cohort,))
     source, patients = _training_patients(cohort, lut)
-    recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, each=each)
+    recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling,
+                        stacked=named == "stack")  # fmt: skip
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, target=target,
                             late=balanced == "late", lesions=intervals is not None, check=not keep_all,
@@ -140,7 +138,7 @@ def train(
         tested = None
         if target not in _TARGETS and folds:
             tested = cross_validate(files, unfitted, recipe_of, samples, n_folds=folds, seed=seed, device=place)
-        promised = _intervals(intervals, files, data, unfitted, recipe_of, seed, place)
+        promised = promise(intervals, files, data, unfitted, recipe_of, seed, place)
     curves, targets = recipe.scale(data.curves).to(place), data.targets.to(place)
     if _fit(regressor, curves, targets, n_patients=len(files)) > 0:
         return  # another rank writes
@@ -170,6 +168,13 @@ def _train_on_simulated(
     console.say(f"wrote {output}")
 
 
+def _stack_view(asked: View) -> View:
+    """What the stack's first stage saw, at the widths asked for."""
+    from ctp_torch.learning.stack import STACK_WIDTHS_MM, stack_view
+
+    return stack_view(asked.smoothing_mm or STACK_WIDTHS_MM)
+
+
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
     from ctp_torch.io.cohort.target_values import target_name
@@ -188,9 +193,13 @@ def _training_patients(cohort: Path, lut: str) -> tuple[Cohort, list[CohortPatie
     return source, patients
 
 
-def _recipe(data: TrainingSet, *, target: str, source: Cohort, view: View, registration: str, each: bool) -> Recipe:
+def _recipe(
+    data: TrainingSet, *, target: str, source: Cohort, view: View, registration: str, scaling: Evidence | bool,
+    stacked: bool,
+) -> Recipe:  # fmt: skip
     """The recipe of a model that learns from these pixels."""
-    from ctp_torch.learning.training import recipe_for
+    from ctp_torch.learning.stack import scaled_for_stack
+    from ctp_torch.learning.training import recipe_for, rescaled
 
     if target in _TARGETS:
         ends = {name: source.ranges[name] for name in data.quantities}
@@ -198,8 +207,30 @@ def _recipe(data: TrainingSet, *, target: str, source: Cohort, view: View, regis
         low, high = float(data.targets.min()), float(data.targets.max())
         if not low < high:
             raise CTPError(f"--target {target} is {low:g} in every pixel drawn: there is nothing to learn")
+        if len(data.targets.unique()) == 2 and (low, high) != (0.0, 1.0):
+            raise CTPError(f"--target {target} holds {low:g} and {high:g} alone: labels are 0 and 1")
         ends = {data.quantities[0]: (low, high)}
-    return recipe_for(data, ends, view=view, registration=registration, physical=target != "teacher", each=each)
+    recipe = recipe_for(
+        data, ends, view=view, registration=registration, physical=target != "teacher", each=scaling is True
+    )
+    recipe = recipe if isinstance(scaling, bool) else rescaled(recipe, scaling)
+    return scaled_for_stack(recipe) if stacked else recipe
+
+
+def _scaling(text: str) -> Evidence | bool:
+    """Whether every feature is a z-score, or the scales of a file."""
+    if text.endswith(".json"):
+        from ctp_torch.learning.evidence import read_evidence
+
+        return read_evidence(Path(text))
+    return choices.find_name("--feature-scale", text, ("unit", "zscore")) == "zscore"
+
+
+def _channels(model: str, view: View) -> int:
+    """Curves that a network reads side by side: one for each width of smoothing."""
+    if view.artery_moments and model in ("conv", "gru", "lstm"):
+        raise CTPError(f"--model {model} reads curves and nothing else: leave --artery-moments out, or take mlp")
+    return max(1, len(view.smoothing_mm))
 
 
 def _write(
@@ -223,25 +254,6 @@ def _write(
     if tested is not None:
         for line in _fold_words(tested):
             console.say(line)
-
-
-def _intervals(
-    level: float | None, files: list[Path], data: TrainingSet, unfitted: Callable[[], Regressor],
-    recipe_of: Callable[[TrainingSet], Recipe], seed: int, place: torch.device,
-) -> dict[str, object]:  # fmt: skip
-    """What the model's file tells of its intervals; nothing where none were asked for."""
-    if level is None:
-        return {}
-    from ctp_torch.learning.conformal import calibrate_intervals
-
-    made = calibrate_intervals(
-        files, data, unfitted, recipe_of, level=level, seed=seed, device=place,
-        track=lambda numbers: console.track(numbers, "leaving patients out", total=len(files)),
-    )  # fmt: skip
-    console.say(f"intervals: {level:.0%} of the voxels in {level:.0%} of patients, by {made.patients} left out in turn")
-    if not made.volumes:
-        console.say("no intervals of volumes: too few of the patients have known lesions (truth/core, truth/penumbra)")
-    return made.as_metadata()
 
 
 def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: int) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ctp_torch.data.plausibility import Plausibility
+
 __all__ = [
     "Inference",
     "LeftOutFiles",
@@ -95,6 +97,8 @@ class Provenance:
     """What was inferred or is doubtful, a sentence each."""
     inferences: tuple[Inference, ...] = ()
     """What each axis of the series rests on."""
+    plausibility: Plausibility | None = None
+    """What was measured of the series as read; None for one that wasn't read."""
     left_out: tuple[LeftOutFiles, ...] = ()
     incomplete_frames: int = 0
     """Time points left out because they lack a slice, or differ from the others."""
@@ -110,6 +114,8 @@ class Provenance:
         listed = {"warnings": list(self.warnings), "left_out": files}
         if self.inferences:
             listed["inferences"] = [entry._asdict() for entry in self.inferences]
+        if self.plausibility is not None:
+            listed["plausibility"] = self.plausibility.as_dict()
         parts = {name: getattr(self, name) for name in ("motion", "slabs", "preparation")}
         return {**plain, **listed, **{name: part._asdict() for name, part in parts.items() if part is not None}}
 
@@ -147,7 +153,7 @@ class MapsProvenance:
     at_longest: Mapping[str, float] = field(default_factory=dict)
     """Name of a map of times to the share of its voxels that read that."""
     volume_seen: float | None = None
-    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where it wasn't."""
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where not."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:

@@ -35,7 +35,8 @@ def implausible_times(times: Tensor) -> str:
         return "the times of its frames must rise from frame to frame"
     step, span = float(steps.median()), float(times.max() - times.min())
     if step < _SHORTEST_S:
-        return f"frames {step:g} s apart, faster than any scanner"
+        meant = f" (if these are seconds told as milliseconds, {1000 * step:g} s are meant)" if step > 2e-4 else ""
+        return f"frames {step:g} s apart, faster than any scanner{meant}"
     if step > _LONGEST_S or span > _SPAN_S:
         return (
             f"frames {step:g} s apart, {span:,.0f} s in all, where a perfusion scan takes one every few seconds for"

@@ -23,7 +23,7 @@ _NO_AIR_HU = -60.0
 _WATER_OF_OFFSET = (974.0, 1174.0)
 """Where brain lies when 1,024 were not taken off: air at 24, no value below."""
 _SHARE = 0.1
-_SAMPLES = 64  # rows and columns looked at
+_SAMPLES = 32  # rows and columns looked at
 
 
 def check_scale(hu: Tensor, place: Path) -> list[str]:
@@ -43,13 +43,11 @@ def check_scale(hu: Tensor, place: Path) -> list[str]:
     """
     rows, columns = max(1, hu.shape[2] // _SAMPLES), max(1, hu.shape[3] // _SAMPLES)
     some = hu[:, :, ::rows, ::columns].flatten(2)  # (time, z, pixels)
-    padding = some.amin(dim=2, keepdim=True) + _AROUND_HU  # one value, as low as the writer liked
-    share = (((some < _LOWEST_HU) & (some > padding)) | (some > _HIGHEST_HU)).float().mean(dim=2)
-    middle = some.median(dim=2).values
-    beyond = (share > _MUCH) | (middle < _LOWEST_HU) | (middle > _HIGHEST_HU)  # (time, z)
+    low, high = float(some.amin()), float(some.amax())
+    fits = low >= _LOWEST_HU and high <= _HIGHEST_HU
+    beyond = some.new_zeros(some.shape[:2]).bool() if fits else _beyond(some)  # (time, z)
     n, of = int(beyond.sum()), beyond.numel()
     if 2 * n >= of:
-        low, high = float(some[beyond].min()), float(some[beyond].max())
         raise UnreadableFileError(
             f"{place}: {n} of {of} images hold values beyond any CT scale, {low:,.0f} to {high:,.0f} HU: their rescale"
             " (slope, intercept) or the type of their pixels is told wrongly; export the series again"
@@ -57,11 +55,22 @@ def check_scale(hu: Tensor, place: Path) -> list[str]:
     warnings = []
     if n:
         warnings.append(f"{n} of {of} images hold values beyond any CT scale (below -1,100 or above 4,000 HU)")
+    if low < 2 * _NO_AIR_HU:
+        return warnings
     values = some[:: 1 + len(some) // 8].flatten()
-    low = float(values[:: 1 + values.numel() // 100_000].quantile(0.01)) if values.numel() else 0.0
+    lowest = float(values[:: 1 + values.numel() // 100_000].quantile(0.01))
     water = ((values >= _WATER_OF_OFFSET[0]) & (values <= _WATER_OF_OFFSET[1])).float().mean()
-    if low > _NO_AIR_HU and float(water) >= _SHARE:
+    if lowest > _NO_AIR_HU and float(water) >= _SHARE:
         warnings.append(
-            f"there is no air (-1,000 HU) anywhere, the lowest values are {low:,.0f} HU: they may carry an offset of 1,024"
+            f"there is no air (-1,000 HU) anywhere, the lowest values are {lowest:,.0f} HU: they may carry an offset of"
+            " 1,024"
         )
     return warnings
+
+
+def _beyond(some: Tensor) -> Tensor:
+    """Which images ``(time, z)`` hold many values beyond any scale; what pads them is one value, however low."""
+    padding = some.amin(dim=2, keepdim=True) + _AROUND_HU
+    share = (((some < _LOWEST_HU) & (some > padding)) | (some > _HIGHEST_HU)).float().mean(dim=2)
+    middle = some.median(dim=2).values
+    return (share > _MUCH) | (middle < _LOWEST_HU) | (middle > _HIGHEST_HU)

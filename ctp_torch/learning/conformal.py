@@ -45,7 +45,7 @@ class LeftOut(NamedTuple):
     """A patient as a model predicts them that hasn't seen them."""
 
     predicted: dict[str, Tensor]
-    """Quantity to ``(voxels,)`` in its unit, ``relative_cbf`` among them."""
+    """Quantity to ``(voxels,)`` in its unit, ``rel_cbf`` among them."""
     truth: dict[str, Tensor]
     """The same of the targets."""
     signatures: dict[str, Tensor]
@@ -115,7 +115,13 @@ def calibrate_intervals(
 
 
 def predict_left_out(
-    patient: PreparedPatient, model: Regressor, recipe: Recipe, *, limits: Thresholds, seed: int = 0
+    patient: PreparedPatient,
+    model: Regressor,
+    recipe: Recipe,
+    *,
+    limits: Thresholds,
+    most: int = _MOST_VOXELS,
+    seed: int = 0,
 ) -> LeftOut:
     """A prepared patient by a model, beside the targets and the true volumes.
 
@@ -127,8 +133,8 @@ def predict_left_out(
         that didn't learn from them
     limits
         of lesions
-    seed
-        of the voxels, where there are more than 20,000
+    most, seed
+        how many voxels to compare, and which, where there are more
     """
     outputs = model.predict(recipe.scale(patient.curves.to(model.device))).cpu()  # (voxels, targets)
     values = recipe.values(outputs)
@@ -140,11 +146,11 @@ def predict_left_out(
         signatures["artery"] = patient.artery.double()
     at = valid.nonzero().squeeze(1)
     generator = torch.Generator().manual_seed(seed)
-    at = at[torch.randperm(len(at), generator=generator)[:_MOST_VOXELS]]
+    at = at[torch.randperm(len(at), generator=generator)[:most]]
     known = {name: volume[at] for name, volume in values.items()}
     true = {name: volume[at] for name, volume in truth.items()}
     if (flow := relative_flow(known)) is not None and (right := relative_flow(known, true["cbf"])) is not None:
-        known["relative_cbf"], true["relative_cbf"] = flow, right
+        known["rel_cbf"], true["rel_cbf"] = flow, right
     return LeftOut(known, true, signatures, _volumes(patient, values, limits))
 
 

@@ -63,7 +63,8 @@ def simulate_set(
         where curves and features are made; what is drawn doesn't depend on it
     """
     generator = torch.Generator().manual_seed(seed)
-    features, targets, facts = [], [], []
+    features: list[Tensor] = []
+    targets, facts = [], []
     while len(features) < n_scans * arteries:
         times = _draw_times(generator).to(device)
         cover_s = min(20.0, float(times[-1] - times[3]) - 4.0)

@@ -19,10 +19,11 @@ from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe, View
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
+    from ctp_torch.learning.evidence import Evidence
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Registration
 
-__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "recipe_for", "standardise"]
+__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "recipe_for", "rescaled", "standardise"]
 
 _N_COMPONENTS = 12
 """Principal components that ``pca`` keeps: of smoothed curves, more than 99.9 % of the variance."""
@@ -197,22 +198,31 @@ def recipe_for(
 
 
 def paper_model(
-    name: str, *, alpha: float = 0.1, gamma: float = 8.0, trees: int = 90, depth: int = 55, seed: int = 0
+    name: str,
+    *,
+    alpha: float = 0.1,
+    gamma: float = 8.0,
+    trees: int = 90,
+    depth: int = 55,
+    channels: int = 1,
+    seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless others are given.
 
     Parameters
     ----------
     name
-        linear, ridge, krr, rf; or mlp, which isn't the paper's
+        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, which aren't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
         inverse squared width of the kernel
     trees, depth
         of the forest
+    channels
+        curves that the features hold side by side, for conv, gru and lstm
     seed
-        of the forest and the perceptron
+        of the forest and the networks
 
     Raises
     ------
@@ -220,6 +230,7 @@ def paper_model(
         for an unknown name
     """
     from ctp_torch import models
+    from ctp_torch.learning.stack import stack_model
 
     makers: Mapping[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
@@ -227,6 +238,10 @@ def paper_model(
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
         "mlp": lambda: models.Network(seed=seed),
+        "stack": lambda: stack_model(seed),
+        "conv": lambda: models.Convolution(channels, seed=seed),
+        "gru": lambda: models.Recurrent(channels, cell="gru", seed=seed),
+        "lstm": lambda: models.Recurrent(channels, cell="lstm", seed=seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
@@ -237,6 +252,23 @@ def standardise(recipe: Recipe, curves: Tensor) -> Recipe:
     """The recipe with the mean and standard deviation of each frame, so that features are z-scores."""
     mean, sd = curves.double().mean(dim=0), curves.double().std(dim=0)
     return replace(recipe, feature_mean=tuple(mean.tolist()), feature_sd=tuple(sd.clamp_min(1e-12).tolist()))
+
+
+def rescaled(recipe: Recipe, evidence: Evidence) -> Recipe:
+    """The recipe with the scales that made a training set most probable.
+
+    Raises
+    ------
+    CTPError
+        if they are those of other features
+    """
+    n_features = len(evidence.feature_sd)
+    if n_features != recipe.frames or recipe.components:
+        raise CTPError(
+            f"the scales are those of {n_features} features, the model sees {recipe.frames} "
+            f"({recipe.features}); tune with the same --features, --smoothing-mm and --artery-moments"
+        )
+    return replace(recipe, feature_mean=evidence.feature_mean, feature_sd=evidence.feature_sd)
 
 
 def _scaled(recipe: Recipe, features: Tensor) -> Recipe:

@@ -15,12 +15,12 @@ from ctp_torch.errors import ModelMismatchError, UnreadableFileError
 from ctp_torch.models.base import FILE_FORMAT, FILE_HEADER, Regressor, is_state
 from ctp_torch.models.file_checks import check_recipe, check_state
 
-__all__ = ["SHIPPED", "load_model", "model_file"]
+__all__ = ["HOMES", "SHIPPED", "load_model", "model_file"]
 
 SHIPPED = ("physics",)
 """Models that come with the package, by name."""
 
-_HOMES = {
+HOMES = {
     "Convolution": "ctp_torch.models.network.convolution",
     "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
@@ -28,7 +28,9 @@ _HOMES = {
     "RandomForest": "ctp_torch.models.forest.random_forest",
     "Recurrent": "ctp_torch.models.network.recurrent",
     "Ridge": "ctp_torch.models.linear",
+    "Stack": "ctp_torch.models.stack",
 }
+"""Where the class of a model file is."""
 
 
 def model_file(name: str | os.PathLike[str]) -> Path:
@@ -98,9 +100,9 @@ def _restored(path: Path, text: str, tensors: dict[str, Tensor]) -> Regressor:
         raise ModelMismatchError(f"{path}: the model header is damaged ({error!r}); train the model again") from error
     if "n_features_in_" not in state:
         raise ModelMismatchError(f"{path}: the model header is damaged (no fitted state); train the model again")
-    if name not in _HOMES:
-        raise ModelMismatchError(f"{path}: holds a {name!r}; this version knows {', '.join(_HOMES)}: upgrade ctp-torch")
-    regressor = getattr(import_module(_HOMES[name]), name)
+    if name not in HOMES:
+        raise ModelMismatchError(f"{path}: holds a {name!r}; this version knows {', '.join(HOMES)}: upgrade ctp-torch")
+    regressor = getattr(import_module(HOMES[name]), name)
     if set(parameters) != set(regressor._parameter_names()):
         raise ModelMismatchError(f"{path}: {name} has other parameters here than in the file; train the model again")
     model = regressor(**parameters)

@@ -140,6 +140,8 @@ def analyse(
     if settings.denoise != "none" and not isinstance(source, Scan):
         scan = denoise(scan, settings.denoise)
         watch.lap("denoising")
+    if settings.aif == settings.vof == "auto":
+        series = scan.series  # thin slices are needed no more, and take ten times as much memory
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
     maps, doubts = _mapped(scan, series, settings, inside, model)
@@ -164,7 +166,11 @@ def analyse(
 def _checked(scan: Scan, inside: Tensor | None, settings: MapSettings, name: str) -> list[str]:
     """The raised quality flags, a line each; a scan that no maps should be made of is refused."""
     if inside is None and not bool(scan.anatomy.brain.any()):
-        raise NoSeriesError(f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
+        doubts = "; ".join(scan.series.provenance.warnings)
+        raise NoSeriesError(
+            f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise"
+            + (f" (reading it, these were doubtful: {doubts})" if doubts else "")
+        )
     flags = scan.quality.lines()
     if settings.strict and flags:
         raise QualityError(f"{name} fails quality control: {'; '.join(flags)}")
@@ -214,7 +220,7 @@ def _mapped(
         return maps, doubts + others
     maps = deconvolve(
         scan, method_of(settings.method or DEFAULT_METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
-        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling, complete_cbv=settings.complete_cbv,
+        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling, complete_cbv=settings.completes_cbv,
     )  # fmt: skip
     return maps, doubts + others
 
@@ -240,7 +246,7 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         smoothing, sigma_mm = recipe.smoothing, recipe.smoothing_mm
     else:
         used["method"] = settings.method or DEFAULT_METHOD
-        used |= {} if settings.complete_cbv else {"complete_cbv": False}
+        used |= {"complete_cbv": settings.completes_cbv}
         smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,

@@ -78,7 +78,7 @@ class Intervals:
     patients: int
     """That were left out in turn."""
     bands: Mapping[str, Band]
-    """By quantity, ``relative_cbf`` among them."""
+    """By quantity, ``rel_cbf`` among them."""
     volumes: Mapping[str, float] = field(default_factory=dict)
     """Of ``VOLUMES``, how far the root of the truth lies from the root of what is measured [mL^.5]."""
     thresholds: Mapping[str, object] = field(default_factory=dict)

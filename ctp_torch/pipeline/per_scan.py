@@ -35,7 +35,7 @@ def per_scan(
     n_curves: int = 20_000,
     n_centers: int = 512,
     alpha: float = 1.0,
-    gamma: float = 0.5,
+    gamma: float = 0.1,
     seed: int = 0,
 ) -> Deconvolution:
     """Perfusion by kernel ridge regression on curves of known perfusion, simulated from this very artery.

@@ -93,7 +93,7 @@ def predict(
 def _bounded(intervals: Intervals, values: Mapping[str, Tensor], seen: Seen) -> tuple[dict[str, Tensor], list[str]]:
     """Relative flow and both ends of all intervals; of a stranger's scan no ends, and why."""
     flow = relative_flow(values)
-    more = {} if flow is None else {"relative_cbf": flow}
+    more = {} if flow is None else {"rel_cbf": flow}
     strange = intervals.outside({"answers": answers_signature(values), "artery": seen.artery})
     return (more, strange) if strange else ({**more, **intervals.ends({**values, **more})}, [])
 

@@ -1,7 +1,7 @@
 """The made cases of other people's scans beside the checkout: each reads to what is right, or is refused as it says.
 
 The folder isn't part of the repository: without it these tests skip, and the traps and tables of this suite hold the
-same kinds. A case that isn't right yet stands in ``NOT_YET`` and must fail.
+same kinds.
 """
 
 import json

@@ -65,7 +65,7 @@ def test_intervals_hold_for_new_patients(made):
     Mutation seen red: the margin of rank 1.
     """
     intervals, model, recipe = made
-    held = {name: 0 for name in ("cbf", "tmax", "relative_cbf")}
+    held = dict.fromkeys(("cbf", "tmax", "rel_cbf"), 0)
     for seed in range(100, 140):
         one = predict_left_out(patient("new", seed=seed), model, recipe, limits=Thresholds())
         ends = intervals.ends(one.predicted)
@@ -74,7 +74,7 @@ def test_intervals_hold_for_new_patients(made):
             held[name] += float(within.double().mean()) >= 0.9
     assert min(held.values()) >= 34
     width = float((ends["cbf_upper"] - ends["cbf_lower"]).mean())
-    narrow = float((ends["relative_cbf_upper"] - ends["relative_cbf_lower"]).mean()) * 40
+    narrow = float((ends["rel_cbf_upper"] - ends["rel_cbf_lower"]).mean()) * 40
     assert narrow < 0.6 * width, "the patient's scale is gone from relative flow"
 
 
@@ -131,13 +131,13 @@ def test_model_file_carries_them(made, tmp_path):
 
 def test_volumes_by_hand():
     """Roots that differ by 1 mL^.5: 49 mL lie within 36..64; other thresholds promise nothing."""
-    margins = volume_margins([{n: (25.0, 36.0) for n in ("core_ml", "hypoperfusion_ml", "mismatch_ml")}] * 9, 0.9)
+    margins = volume_margins([dict.fromkeys(("core_ml", "hypoperfusion_ml", "mismatch_ml"), (25.0, 36.0))] * 9, 0.9)
     assert margins == {"core_ml": 1.0, "hypoperfusion_ml": 1.0, "mismatch_ml": 1.0}
     intervals = Intervals(0.9, 9, {}, margins, asdict(Thresholds()))
     ends = intervals.volume_ends({"core_ml": 49.0, "hypoperfusion_ml": 0.25}, Thresholds())
     assert ends == {"core_ml": (36.0, 64.0), "hypoperfusion_ml": (0.0, 2.25)}
     assert intervals.volume_ends({"core_ml": 49.0}, Thresholds(rcbf=0.2)) == {}
-    assert volume_margins([{n: (25.0, 36.0) for n in margins}] * 8, 0.9) == {}
+    assert volume_margins([dict.fromkeys(margins, (25.0, 36.0))] * 8, 0.9) == {}
 
 
 def test_relative_flow_is_over_tissue_with_normal_tmax():

@@ -44,10 +44,11 @@ def learn(ready, view, model=None):
 
 def test_arterial_features_are_the_smoothed_curves_by_the_artery(ready):
     """Mutations seen red: curves that weren't smoothed; the artery unscaled; voxels in another order."""
-    seen = features_of(ready, ARTERIAL)
-    inside = ready.anatomy.brain
-    vessels = ready.vessels
-    artery, ratio = ops.scale_aif(vessels.aif.curve, vessels.vof.curve)
+    inside, aif = ready.anatomy.brain, ready.vessels.aif
+    vof = VesselCurve(2.0 * aif.curve, aif.mask)
+    seen = features_of(ready, ARTERIAL, vof=vof)
+    artery, ratio = ops.scale_aif(aif.curve, vof.curve)
+    assert ratio == pytest.approx(2.0)
     smooth = ops.smooth_inside(ready.enhancement, inside, ready.series.geometry.spacing, 2.0)
     times = ready.series.times[:, 0]
     torch.testing.assert_close(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.cohort.map_units import KNOWN_UNITS, factor_of
 from ctp_torch.io.cohort.origin import Origin
+from ctp_torch.io.cohort.quantity_names import quantity_in
 from ctp_torch.io.dicom.index import ImageHeader
 from ctp_torch.io.limits import parsing
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.io.dicom.lookup import Lookup
 
-__all__ = ["DicomMap", "origin_of", "read_dicom_map", "unit_factor"]
+__all__ = ["DicomMap", "origin_of", "quantity_of", "read_dicom_map", "unit_factor"]
 
 _NO_UNIT = ("", "1")
 
@@ -58,6 +60,31 @@ def origin_of(image: ImageHeader) -> Origin:
     tags = ["PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber"]
     with parsing(image.path):
         return Origin.of(dcmread(image.path, stop_before_pixels=True, force=True, specific_tags=tags))
+
+
+def quantity_of(image: ImageHeader) -> str | None:
+    """The quantity that the label or the code of an image's real-world mapping names."""
+    from pydicom import dcmread
+
+    from ctp_torch.io.dicom.lookup import Lookup
+
+    codes = {quantity.code[0]: name for name, quantity in QUANTITIES.items()}
+    with parsing(image.path):
+        dataset = dcmread(image.path, stop_before_pixels=True, force=True)
+        grouped = dataset.get("PerFrameFunctionalGroupsSequence")
+        get = Lookup.frames(dataset)[image.pixels.frame] if grouped else Lookup([dataset])
+        for item in get.value("RealWorldValueMappingSequence") or []:
+            named = quantity_in(f"{item.get('LUTLabel', '')} {item.get('LUTExplanation', '')}")
+            for definition in item.get("QuantityDefinitionSequence") or []:
+                for code in definition.get("ConceptCodeSequence") or []:
+                    named = (
+                        named
+                        or codes.get(str(code.get("CodeValue", "")))
+                        or quantity_in(str(code.get("CodeMeaning", "")))
+                    )
+            if named:
+                return named
+    return None
 
 
 def unit_factor(quantity: str, unit: str, place: object) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ctp_torch.io.cohort.value_maps import ValueMap
     from ctp_torch.io.color.captures import ColorMaps
 
-__all__ = ["read_target_indices", "values_on"]
+__all__ = ["on_grid", "read_target_indices", "values_on"]
 
 _TOLERANCE_MM = 1.0
 
@@ -146,15 +146,15 @@ def values_on(path: str | Path, scalar: ValueMap, geometry: Geometry) -> Tensor:
 
     if scalar.geometry.matches(geometry, tolerance_mm=_TOLERANCE_MM):
         return scalar.values
-    covered = _on_grid(torch.ones_like(scalar.values), scalar.geometry, geometry) > 0
+    covered = on_grid(torch.ones_like(scalar.values), scalar.geometry, geometry) > 0
     if not bool(covered.any()):
         raise IncompleteSeriesError(
             f"{path}: the {scalar.quantity} map lies outside the series; leave this patient out"
         )
-    return torch.where(covered, _on_grid(scalar.values, scalar.geometry, geometry), torch.nan)
+    return torch.where(covered, on_grid(scalar.values, scalar.geometry, geometry), torch.nan)
 
 
-def _on_grid(values: Tensor, there: Geometry, here: Geometry) -> Tensor:
+def on_grid(values: Tensor, there: Geometry, here: Geometry) -> Tensor:
     """A volume interpolated to another grid (nearest voxel, so that background stays background); 0 outside."""
     import SimpleITK
     import torch

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.errors import NoSeriesError, UnreadableFileError
-from ctp_torch.io.cohort.dicom_maps import origin_of, read_dicom_map, unit_factor
+from ctp_torch.io.cohort.dicom_maps import origin_of, quantity_of, read_dicom_map, unit_factor
 from ctp_torch.io.cohort.origin import Origin, check_one_case, joined
 from ctp_torch.io.cohort.quantity_names import is_mask_name, quantity_in
 from ctp_torch.io.dicom.index import ImageHeader, LeftOut, find_files, index_files
 from ctp_torch.io.limits import read_text
-from ctp_torch.io.nifti.nifti_file import is_nifti
+from ctp_torch.io.nifti.nifti_file import is_nifti, is_picture, nifti_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,10 +76,10 @@ class _Candidate(NamedTuple):
 def read_value_maps(place: str | Path) -> dict[str, ValueMap]:
     """The scalar maps found under a place, by quantity; `find_value_maps` tells what lies beside them too.
 
-    The quantity comes from the file name (NIfTI), and for DICOM from the image type, the series description, or the
-    name of the file or its folder. Masks are no maps, whatever they are called: a name that speaks of a mask, a
-    threshold or a lesion, or a volume of a few whole values, is left out. Of one map in several forms the
-    floating-point one is taken.
+    The quantity comes from the file name (NIfTI), and for DICOM from the image type, the series description, the name
+    of the file or its folder, or the label and code of its real-world mapping. Masks are no maps, whatever they are
+    called: a name that speaks of a mask, a threshold or a lesion, or a volume of a few whole values, is left out. Of
+    one map in several forms the floating-point one is taken.
 
     Parameters
     ----------
@@ -144,6 +144,10 @@ def _nifti_candidate(path: Path, place: Path) -> _Candidate | LeftOut:
     folders = path.relative_to(place).parent.parts if place.is_dir() else ()
     if is_mask_name(path.name) or any(re.fullmatch(r"(?i)(masks?|segmentations?|thresholds?)", f) for f in folders):
         return LeftOut(path, "a mask or threshold by its name")
+    if is_picture(path):
+        return LeftOut(path, "a picture, no numbers")
+    if len(nifti_shape(path)) == 4 and place.is_dir():
+        return LeftOut(path, "a series of volumes, a map is one")
     subject = re.search(r"sub-[A-Za-z0-9]+", path.name)
     origin = Origin(str(path), series=str(path), subject=subject[0] if subject else "")
     return _Candidate(name, origin, path, False, lambda: _from_nifti(name, path))
@@ -175,9 +179,16 @@ def _dicom_candidates(headers: Sequence[ImageHeader]) -> list[_Candidate | LeftO
     others: list[_Candidate | LeftOut] = []
     groups: dict[tuple[str, bool, str], dict[Origin, list[ImageHeader]]] = {}
     origins: dict[tuple[str, ...], Origin] = {}
+    coded: dict[tuple[str, ...], str | None] = {}
     for image in headers:
         words = (" ".join(image.image_type), image.description, image.path.name, image.path.parent.name)
         name = next((quantity for quantity in map(quantity_in, words) if quantity), None)
+        if image.modality == "SEG" or image.pixels.bits_allocated == 1:
+            others.append(LeftOut(image.path, "a segmentation"))
+            continue
+        key = (image.patient, image.study, image.series)
+        if name is None and image.pixels.samples == 1:
+            name = coded.setdefault(key, quantity_of(image)) if key not in coded else coded[key]
         if name is None:
             others.append(LeftOut(image.path, "names no quantity"))
         elif image.pixels.samples != 1:
@@ -187,7 +198,6 @@ def _dicom_candidates(headers: Sequence[ImageHeader]) -> list[_Candidate | LeftO
         elif any(is_mask_name(text) for text in words[:3]):
             others.append(LeftOut(image.path, "a mask or threshold by its name"))
         else:
-            key = (image.patient, image.study, image.series)
             origin = origins.setdefault(key, origin_of(image)) if key not in origins else origins[key]
             form = name, image.pixels.floating, image.sop_class
             groups.setdefault(form, {}).setdefault(origin, []).append(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
 from ctp_torch.io.dicom.identifiers import Part, put_together, side_by_side, what_differs
@@ -31,6 +31,8 @@ class Candidate:
     """What was inferred in putting it together."""
     refusal: str = ""
     """Why it can't be read."""
+    clock: Clock | None = None
+    """What tells its times, where a source does so whatever the user tells."""
 
     @property
     def images(self) -> list[ImageHeader]:
@@ -68,7 +70,7 @@ def candidates(images: Iterable[ImageHeader], *, join: Join | None = None) -> li
     join
         identifiers whose differences don't separate: those of series; of frames of reference too; or of studies too
     """
-    made: list[tuple[str, _Slices, tuple[str, ...], str]] = []
+    made: list[Candidate] = []
     for group in grids(images):
         for members, notes in _side_by_side([one for same in measurements(group) for one in put_together(same, join)]):
             told = stack(members)
@@ -77,12 +79,15 @@ def candidates(images: Iterable[ImageHeader], *, join: Join | None = None) -> li
             whole = Stack(told) if lost or clock is None else settle(told, clock)
             cut = slabs(whole.slices)
             gap = (f"one of {len(cut)} slabs with a gap between",) if len(cut) > 1 else ()
-            made.extend((members[0].series, slab, (*notes, *whole.notes, *gap), lost) for slab in cut)
-    made.sort(key=lambda one: -max(len(images) for images in one[1]))
-    uids = [one[0] for one in made]
+            same = clock is not None and clock.evidence and whole.slices is told and len(cut) == 1
+            remarks = (*notes, *whole.notes, *gap)
+            kept = clock if same else None
+            made.extend(Candidate(members[0].series, slab, remarks, lost, kept) for slab in cut)
+    made.sort(key=lambda one: -one.n_frames)
+    uids = [one.key for one in made]
     return [
-        Candidate(uid if uids.count(uid) == 1 else f"{uid}#{uids[:k].count(uid) + 1}", slices, notes, lost)
-        for k, (uid, slices, notes, lost) in enumerate(made)
+        one if uids.count(one.key) == 1 else replace(one, key=f"{one.key}#{uids[:k].count(one.key) + 1}")
+        for k, one in enumerate(made)
     ]
 
 
@@ -131,9 +136,9 @@ def choose(choices: list[Candidate], series: str | None) -> Candidate:
     if len(dynamic) > 1:
         alone = "" if dynamic[0].n_frames > 1 else "no perfusion series: "
         kind = "" if dynamic[0].n_frames > 1 else ", each of single volumes or images"
+        different = what_differs([c.slices[0][0] for c in dynamic])
         raise IncompleteSeriesError(
-            f"{alone}{len(dynamic)} series could be meant{kind}{what_differs([c.slices[0][0] for c in dynamic])}; choose one of\n"
-            f"{listing}"
+            f"{alone}{len(dynamic)} series could be meant{kind}{different}; choose one of\n{listing}"
         )
     return _sound(dynamic[0])
 

@@ -19,7 +19,7 @@ ANOTHER = "another series"
 """How the reason begins for which images of another series are left out."""
 
 _FEW = 2
-"""Frames at either end that a long wait cuts off: a date or a time of theirs is wrong, or they belong to another scan."""
+"""Frames at either end that a long wait cuts off: their date or time is wrong, or they belong to another scan."""
 _NEAR = 1.5
 """Steps before the first or behind the last frame within which an image of the same series counts as lost."""
 _NAMED = 6
@@ -50,8 +50,8 @@ def waits(times: Sequence[Sequence[float]], place: Path) -> list[str]:
             raise IncompleteSeriesError(
                 f"{place}: time point {alone[0] if side == 'after' else alone[-1]} lies {wait / 60:,.1f} min {side} the"
                 f" others ({n - len(alone)} of {n}, {(moments[-1] - moments[0] - wait) / (n - 1 - len(alone)):.2f} s"
-                " apart): its date or time is wrong, or it is no part of the scan; leave its files out, or give the times"
-                " with --times FILE or --dt S"
+                " apart): its date or time is wrong, or it is no part of the scan; leave its files out, or give the"
+                " times with --times FILE or --dt S"
             )
     return [
         f"a pause of {wait / 60:.1f} min after time point {t}: these may be two injections, of which maps make one"
@@ -97,9 +97,9 @@ def lost_frames(
         within = frames[0] < t < frames[-1] or (same and frames[0] - _NEAR * step < t < frames[-1] + _NEAR * step)
         if not within or min(abs(t - frame) for frame in frames) <= 0.5 * step:
             continue
-        if image.position is not None and image.orientation is not None:
-            if not low - tolerance <= along_normal(image) <= high + tolerance:
-                continue
+        placed = image.position is not None and image.orientation is not None
+        if placed and not low - tolerance <= along_normal(image) <= high + tolerance:
+            continue
         differs = _difference(image, first)
         words = differs if differs and one.reason.startswith(ANOTHER) else one.reason
         missed.setdefault(words, set()).add(round(t - frames[0], 2))

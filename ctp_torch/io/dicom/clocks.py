@@ -16,7 +16,7 @@ SAME_TIME_S = 0.01
 """Images of one slice closer than this were taken at one time: no gantry turns faster."""
 _DAY_S = 86_400.0
 _SHORTER_S = 600.0
-"""A reading of days and zones must make the scan shorter by this much to be taken for another: zones differ by 15 min."""
+"""By which another reading of days and zones must make the scan shorter to be taken: zones differ by 15 min."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Reading:
 def read_clock(source: str, images: Sequence[ImageHeader]) -> Reading:
     """The times of images that all have this source.
 
-    A date that is missing or wrong in some images, a midnight that passed, an offset from UTC in some files only: of the
-    times as told, with zones left off, with days left off, and with both, the shortest scan is the right one; the times as
-    told where another is not shorter by 10 minutes.
+    A date that is missing or wrong in some images, a midnight that passed, an offset from UTC in some files only: of
+    the times as told, with zones left off, with days left off, and with both, the shortest scan is the right one; the
+    times as told where another is not shorter by 10 minutes.
     """
     told = [image.moments[source] for image in images]
     notes: list[str] = []

@@ -13,8 +13,9 @@ _LONGEST_STEP = 5.0  # units: one more or less matters little to longer steps
 
 
 def uneven_share(times: Sequence[float], *, resolution: float = 1.0) -> float:
-    """The share of steps unlike the usual one, where steps turn longer and shorter again and again, as cutting makes
-    them; 0 for a scan that changes its pace once or lacks one frame, and for steps so long that a unit matters little.
+    """The share of steps unlike the usual one, where steps turn longer and shorter again and again, as by cutting.
+
+    0 for a scan that changes its pace once or lacks one frame, and for steps so long that a unit matters little.
     """
     steps = [b - a for a, b in pairwise(times)]
     changes = [b - a for a, b in pairwise(steps) if b != a]
@@ -28,9 +29,9 @@ def uneven_share(times: Sequence[float], *, resolution: float = 1.0) -> float:
 def even_step(slices: Sequence[Sequence[float]], *, resolution: float = 1.0) -> float | None:
     """The step [s] of an even scan whose times, cut to multiples of the resolution, are these; None where none is.
 
-    Times ``v[k] <= start + k step < v[k] + resolution`` hold for some start if and only if ``(v[j] - v[i] - resolution) <
-    (j - i) step < (v[j] - v[i] + resolution)`` for all pairs; of the steps that fit all slices, the one with fewest
-    decimals nearest the middle is taken.
+    Times ``v[k] <= start + k step < v[k] + resolution`` hold for some start if and only if
+    ``v[j] - v[i] - resolution < (j - i) step < v[j] - v[i] + resolution`` for all pairs; of the steps that fit all
+    slices, the one with fewest decimals nearest the middle is taken.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,20 +41,24 @@ _PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 
 def find_files(folder: Path) -> list[Path]:
     """All files under a folder, hidden files and folders aside, in the order of their names."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in paths if not _is_hidden(p, folder))
+    return [path for path, hidden in _walk(folder) if not hidden]
 
 
 def hidden_images(folder: Path) -> list[LeftOut]:
     """The hidden files under a folder that are DICOM: somebody may miss them."""
-    hidden = (path for path in folder.rglob("*") if _is_hidden(path, folder) and path.is_file())
-    images = sorted(path for path in hidden if _start_of(path)[128:] == b"DICM")
+    images = [path for path, hidden in _walk(folder) if hidden and _start_of(path)[128:] == b"DICM"]
     return [LeftOut(path, HIDDEN) for path in images]
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the name of the file, or of a folder below the one searched, begins with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _walk(folder: Path) -> list[tuple[Path, bool]]:
+    """All files under a folder in the order of their names, and whether a dot hides each, or a folder it lies in."""
+    files: list[tuple[Path, bool]] = []
+    for place, _, names in os.walk(folder):
+        home = Path(place)
+        hidden = any(part.startswith(".") for part in home.relative_to(folder).parts)
+        there = ((home / name, hidden or name.startswith(".")) for name in names)
+        files += [one for one in there if one[0].is_file()]
+    return sorted(files, key=lambda one: one[0].parts)
 
 
 def looks_like_dicom(path: Path) -> bool:

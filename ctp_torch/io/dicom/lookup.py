@@ -80,7 +80,7 @@ class Lookup:
     def text(self, keyword: str) -> str:
         """The attribute as one line of text, empty when absent."""
         value = self.value(keyword)
-        return "" if value is None else str(value).strip()
+        return "" if value is None else _text(value)
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The attribute as several words."""
@@ -95,17 +95,23 @@ class Lookup:
         if value is None:
             return None
         values = [value] if isinstance(value, (str, bytes, int, float)) else list(value)
-        numbers = [as_number(v) for v in values]
+        numbers: tuple[float | None, ...] = tuple(map(as_number, values))
         if len(numbers) != count or None in numbers:
             text = "\\".join(_text(v) for v in values)
-            numbers = reread(text, count)
+            numbers = tuple(reread(text, count))
             if not numbers:
                 self.unreadable[keyword] = shown(text)
                 return None
-        return tuple(n for n in numbers if n is not None)
+        return numbers  # type: ignore[return-value]  # none of them is None
 
     def number(self, keyword: str) -> float | None:
         """The attribute as a finite number."""
+        value = self.value(keyword)
+        if value is None:
+            return None
+        number = as_number(value) if isinstance(value, (str, int, float)) else None
+        if number is not None:
+            return number
         numbers = self.numbers(keyword, 1)
         return None if numbers is None else numbers[0]
 

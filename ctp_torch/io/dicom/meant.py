@@ -23,7 +23,9 @@ _SHARE, _DISTINCT = 0.002, 12
 """Of the pixels: from here on, values out of range count. Of their values: fewer are padding, not measurements."""
 _FEWEST = 64
 """Pixels beyond any scale that are no chance."""
-_SMOOTHER = 0.8
+_SMOOTHER, _AS_ROUGH, _APART, _MANY = 0.8, 2.5, 0.5, 0.05
+"""Images that are so much smoother with the bits above belong with them; and images about as rough, where many pixels
+use those and their lower bits are unlike the others', as in values that run over and not under an overlay."""
 
 _Layout = tuple[int, int, int, bool]
 
@@ -33,8 +35,8 @@ def as_meant(cells: Sequence[Sequence[ImageHeader]]) -> tuple[list[list[ImageHea
 
     Of each layout told (allocated, stored, high bit, sign) some images are looked at. Stored bits that were never
     shifted up to the high bit are read as they lie; bits above the stored ones belong to the values where these are
-    smoother with them (an overlay makes them rougher); values beyond any CT scale are read with the other sign where
-    that brings all of them back.
+    smoother with them (an overlay makes them rougher), or run over into them; values beyond any CT scale are read with
+    the other sign where that brings all of them back.
 
     Parameters
     ----------
@@ -78,6 +80,9 @@ def _decide(told: _Layout, images: Sequence[ImageHeader]) -> tuple[_Layout, list
         except UnreadableFileError:  # told when all images are read
             continue
     notes = []
+    if high < stored - 1:
+        notes.append(f"High Bit is told as {high}, too low for {stored} bits: read as they lie")
+        high = stored - 1
     if high != stored - 1 and raw and all(_lies_low(values, stored, high) for _, values in raw):
         notes.append(f"High Bit is told as {high} but the pixels fill the lower {stored} bits: read as they lie")
         high = stored - 1
@@ -96,11 +101,16 @@ def _lies_low(values: NDArray[Any], stored: int, high: int) -> bool:
     import numpy as np
 
     unused = (1 << (high + 1 - stored)) - 1
-    bits = values.astype(f"i{values.dtype.itemsize}").view(f"u{values.dtype.itemsize}")
+    bits = _bits(values)
     above = bits >> np.array(stored - 1, bits.dtype)  # the sign and all above
     full = (1 << (8 * values.dtype.itemsize - stored + 1)) - 1
     plain = bool((bits < (1 << stored)).all()) or bool(((above == 0) | (above == full)).all())
     return plain and bool((bits & np.array(unused, bits.dtype)).any())
+
+
+def _bits(values: NDArray[Any]) -> NDArray[Any]:
+    """Values as plain bits, whatever their sign and byte order."""
+    return values.astype(f"i{values.dtype.itemsize}").view(f"u{values.dtype.itemsize}")
 
 
 def _belongs_to_values(raw: Sequence[tuple[ImageHeader, Any]], layout: _Layout) -> bool:
@@ -108,14 +118,30 @@ def _belongs_to_values(raw: Sequence[tuple[ImageHeader, Any]], layout: _Layout) 
     import numpy as np
 
     rough = [0.0, 0.0]
+    apart = 0.0
     for image, values in raw:
         told = stored_values(values, replace(image.pixels, high_bit=layout[2], bits_stored=layout[1]))
-        if np.array_equal(told, values):
-            continue
+        above = _bits(values) >> np.array(layout[1], f"u{values.dtype.itemsize}")
+        if bool(((above == 0) | (above == (1 << (8 * values.dtype.itemsize - layout[1])) - 1)).all()):
+            continue  # unused, or copies of the sign
         for k, some in enumerate((told, values)):
             wide = some.astype(np.float64)
             rough[k] += float(np.abs(np.diff(wide, axis=0)).sum() + np.abs(np.diff(wide, axis=1)).sum())
-    return rough[1] < _SMOOTHER * rough[0]
+        over = told != values
+        if over.mean() > _MANY:
+            apart = max(apart, _distance(told[~over], told[over]))
+    return rough[1] < _SMOOTHER * rough[0] or (apart > _APART and rough[1] < _AS_ROUGH * rough[0])
+
+
+def _distance(some: NDArray[Any], others: NDArray[Any]) -> float:
+    """The Kolmogorov-Smirnov distance of two sets of values; 0 where one has few."""
+    import numpy as np
+
+    if min(some.size, others.size) < _DISTINCT:
+        return 0.0
+    at = np.sort(np.concatenate([some, others]))
+    shares = [np.searchsorted(np.sort(values), at, side="right") / values.size for values in (some, others)]
+    return float(np.abs(shares[0] - shares[1]).max())
 
 
 def _sign_is_wrong(raw: Sequence[tuple[ImageHeader, Any]], layout: _Layout) -> bool:

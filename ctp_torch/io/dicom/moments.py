@@ -45,14 +45,17 @@ def times_told(get: Lookup) -> tuple[dict[str, float], dict[str, float]]:
         text = get.text(name)
         if not text:
             continue
-        times[name] = _read(get, name, seconds_of_datetime(text, _zone(common)), text)
-        match = _DT.match(text)
-        if common or (match and match[5]):
-            zones[name] = _zone(match[5] if match and match[5] else common)
+        seconds = seconds_of_datetime(text, _zone(common) if common else 0.0)
+        times[name] = _read(get, name, seconds, text)
+        offset = text[-5:] if text[-5:-4] in ("+", "-") else common
+        if offset:
+            zones[name] = _zone(offset)
     for name in ("Acquisition", "Content", "Series"):
         text = get.text(f"{name}Time")
         if text:
-            times[f"{name}Time"] = _read(get, f"{name}Time", _date_and_time(get.text(f"{name}Date"), text), text)
+            seconds = _date_and_time(get.text(f"{name}Date"), text)
+            seconds = seconds_of_datetime(text) if seconds is None else seconds  # a date and time where a time belongs
+            times[f"{name}Time"] = _read(get, f"{name}Time", seconds, text)
     times["TemporalPositionTimeOffset"] = get.number("TemporalPositionTimeOffset")
     trigger = get.number("TriggerTime")
     times["TriggerTime"] = None if trigger is None else trigger / 1000  # ms

@@ -55,7 +55,10 @@ def at_home(
     spacing = cells[0][0].spacing or (1.0, 1.0)
     everything = slice(0, len(home))
     moved: dict[int, tuple[float, float]] = {}  # frame to its way along the stack and in the plane
+    positions = [image.position for image in cells[0]]
     for t, row in enumerate(cells):
+        if [image.position for image in row] == positions:
+            continue
         along = max((abs(along_normal(image) - place) for image, place in zip(row, home, strict=True)), default=0.0)
         slips = [_slip(image, first) for image, first in zip(row, cells[0], strict=True)]
         beside = max(math.hypot(*slip) for slip in slips)
@@ -69,6 +72,13 @@ def at_home(
                     volumes[t, z] = shifted(shifted(volumes[t, z], down / spacing[0], -2), right / spacing[1], -1)
     if not moved:
         return volumes, times, everything, ""
+    widths = [n * d for n, d in zip((cells[0][0].pixels.rows, cells[0][0].pixels.columns), spacing, strict=True)]
+    far = [t for t, (_, beside) in moved.items() if 2 * beside > min(widths)]
+    if far:
+        raise IncompleteSeriesError(
+            f"the images of {time_points(far)} lie {max(moved[t][1] for t in far):.1f} mm beside those of the first in"
+            f" their plane, more than half of their width: they show another place; leave those frames out"
+        )
     reach = [
         (along_normal(cells[t][0]) - _CLAMPED * step - 1e-3, along_normal(cells[t][-1]) + _CLAMPED * step + 1e-3)
         for t, (along, _) in moved.items()

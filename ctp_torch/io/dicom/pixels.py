@@ -120,7 +120,9 @@ def stored_values(raw: Any, layout: PixelLayout) -> Any:
     if layout.floating:
         return raw
     width = 8 * raw.dtype.itemsize
-    raw = raw.view(np.dtype(f"{'i' if layout.signed else 'u'}{raw.dtype.itemsize}").newbyteorder(raw.dtype.byteorder))
+    kind = "i" if layout.signed else "u"
+    if raw.dtype.kind != kind:
+        raw = raw.view(np.dtype(f"{kind}{raw.dtype.itemsize}").newbyteorder(raw.dtype.byteorder))
     if layout.bits_stored >= width:
         return raw
     left = width - 1 - layout.high_bit

@@ -1,4 +1,4 @@
-"""Where slices lie: images put into slices by all their places, tables that come back a little beside or move included."""
+"""Where slices lie: images put into slices by all their places, also of tables that come back a little beside."""
 
 from __future__ import annotations
 

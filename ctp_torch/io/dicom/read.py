@@ -19,7 +19,8 @@ from ctp_torch.io.dicom.index import ARCHIVE, HIDDEN, index_files
 from ctp_torch.io.dicom.meant import as_meant
 from ctp_torch.io.dicom.moved import at_home
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
-from ctp_torch.io.dicom.select import ct_images
+from ctp_torch.io.dicom.select import along_normal, ct_images
+from ctp_torch.io.dicom.spans import drift_mm, slice_steps_mm
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
@@ -27,12 +28,15 @@ from ctp_torch.io.frame_order import repeated_images, swapped_frames
 from ctp_torch.io.hu_scale import check_scale
 from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
+from ctp_torch.io.plausible import measure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["find_series", "read_dicom"]
 
+_GAPS = 2.0
+"""Thicknesses that slices lie apart from which on gaps between them are told."""
 _MOST_FILES = 100
 """Files listed for one reason; a study can hold thousands of other series."""
 
@@ -98,7 +102,7 @@ def read_dicom(
     while True:  # again without the files whose pixels turn out to be damaged
         choices = candidates(images, join=join)
         chosen = choose(choices, series)
-        clock = choose_clock(chosen.slices, order_only=times is not None or dt is not None)
+        clock = chosen.clock or choose_clock(chosen.slices, order_only=times is not None or dt is not None)
         try:
             grid = arrange(chosen.slices, clock, drop_incomplete=drop_incomplete, duplicates=duplicates)
         except IncompleteSeriesError as error:
@@ -133,6 +137,8 @@ def read_dicom(
         first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
         thickness=first[0].thickness,
     )
+    steps, drift = slice_steps_mm(grid.cells[0]), drift_mm(grid.cells)
+    seen = measure(hu, slice_times, geometry, slice_step_mm=steps, drift_mm=drift)
     left_out += grid.left_out
     told = [*chosen.notes, *clock.warnings, *paused, *holes, *filter(None, [moved]), *resampled, *meant]
     warnings = [*told, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
@@ -141,6 +147,7 @@ def read_dicom(
         provenance,
         inferences=_inferences(chosen, clock, source, [moved, *resampled], meant),
         incomplete_frames=grid.n_incomplete + n_lost,
+        plausibility=seen,
     )
     files = _by_reason(left_out, [*paths, *(one.path for one in lost)], costs, names=keep_identity)
     return CTPSeries(hu, slice_times - slice_times.min(), geometry, replace(provenance, left_out=files))
@@ -197,6 +204,10 @@ def _remarks(grid: Grid) -> list[str]:
     """What was inferred from the images or is odd about them."""
     images = [image for row in grid.cells for image in row]
     warnings = []
+    thickness, places = images[0].thickness, [along_normal(image) for image in grid.cells[0]]
+    step = (places[-1] - places[0]) / max(1, len(places) - 1)
+    if thickness and step > _GAPS * thickness:
+        warnings.append(f"slices of {thickness:g} mm lie {step:g} mm apart: volumes count what lies between as seen")
     if len(grid.cells) == 1:
         warnings.append("one time point: a volume, no perfusion series")
     unscaled = sum(not image.rescaled for image in images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
 
 from ctp_torch.io.dicom.image import ImageHeader, LeftOut
 from ctp_torch.io.dicom.terms import image_type_term, modality_term, photometric_term, scale_term, uid_term
@@ -15,7 +16,7 @@ _CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image Storage
     "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image Storage
 }
-_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-3, 100.0, 1e5
+_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 0.01, 20.0, 1e5
 """Pixels, and places from the scanner's origin, beyond these are damage."""
 _VIEW_MM, _VIEW_PIXELS = (25.0, 1200.0), 64
 """Field of view of an image of so many rows or more: less shows no head, more fits into no scanner."""
@@ -101,8 +102,7 @@ def _reason_against(image: ImageHeader, series_uid: str) -> str:
     only_compressed = image.lossy and kind[1:3] == ("PRIMARY", "AXIAL") and len(kind) == 3
     if kind and kind[0] == "DERIVED" and not only_compressed and series_uid != image.series:
         return f"derived image ({image_type_term(kind)})"
-    scale = "".join(filter(str.isalnum, image.rescale_type.upper()))
-    if scale not in _HOUNSFIELD:
+    if not _is_hounsfield(image.rescale_type):
         return f"no CT numbers (Rescale Type {scale_term(image.rescale_type)})"
     if not _NO_HOUNSFIELD.isdisjoint(kind[3:]):
         return f"no CT numbers ({image_type_term(kind)})"
@@ -112,29 +112,42 @@ def _reason_against(image: ImageHeader, series_uid: str) -> str:
     return f"no {' and '.join(missing)}" if missing else ""
 
 
+@cache
+def _is_hounsfield(rescale_type: str) -> bool:
+    """Whether a Rescale Type, however it is written, is that of CT numbers, or of what may be some."""
+    return "".join(filter(str.isalnum, rescale_type.upper())) in _HOUNSFIELD
+
+
 def _impossible(image: ImageHeader) -> tuple[str, str] | None:
     """Which numbers of a header no image can have, and what stands there; None when all can be."""
-    for name, words in (*((name, (word,)) for name, _, word in _SHORT_OF), ("rescale", _RESCALE)):
-        for word in words:
-            if word in image.unreadable:
-                return name, f"{word} '{image.unreadable[word]}'"
-    position, orientation, spacing = image.position or (), image.orientation or (), image.spacing or ()
+    if image.unreadable:
+        for name, words in (*((name, (word,)) for name, _, word in _SHORT_OF), ("rescale", _RESCALE)):
+            for word in words:
+                if word in image.unreadable:
+                    return name, f"{word} '{image.unreadable[word]}'"
+    position, pixels = image.position or (), image.pixels
+    if not all(abs(p) < _FARTHEST_MM for p in position):
+        return "position", ", ".join(f"{value:g}" for value in position)
+    return _impossible_grid(
+        image.orientation or (), image.spacing or (), (pixels.rows, pixels.columns), (image.slope, image.intercept)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _impossible_grid(
+    orientation: tuple[float, ...], spacing: tuple[float, ...], sizes: tuple[int, int], rescale: tuple[float, float]
+) -> tuple[str, str] | None:
+    """The same of what all images of a series share."""
     row, column = orientation[:3], orientation[3:]
     products = [
         sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((row, row), (column, column), (row, column))
     ]
-    sizes = (image.pixels.rows, image.pixels.columns)
     views = [s * n for s, n in zip(spacing, sizes, strict=True) if min(sizes) >= _VIEW_PIXELS]
     for name, possible, values in (
         ("pixel spacing", all(_SMALLEST_MM < s < _LARGEST_MM for s in spacing), spacing),
         ("pixel spacing", all(_VIEW_MM[0] < view < _VIEW_MM[1] for view in views), spacing),
         ("orientation", all(abs(p - q) < _SKEW for p, q in zip(products, (1.0, 1.0, 0.0), strict=True)), orientation),
-        ("position", all(abs(p) < _FARTHEST_MM for p in position), position),
-        (
-            "rescale",
-            0 < abs(image.slope) < _STEEPEST and abs(image.intercept) < _HIGHEST,
-            (image.slope, image.intercept),
-        ),
+        ("rescale", 0 < abs(rescale[0]) < _STEEPEST and abs(rescale[1]) < _HIGHEST, rescale),
     ):
         if not possible:
             return name, ", ".join(f"{value:g}" for value in values)

@@ -45,8 +45,10 @@ _TYPES = _words(
     AVERAGE PROJECTION IMAGE SCREEN SAVE CAPTURE RGB COLOR MONO OVERLAY REPORT FUSED SUBTRACTION ANGIO DYNAMIC CBF CBV
     MTT TTP TMAX RCBF RCBV RMTT PBF PBV CT_SOM5 CT_SOM7 CT_SOM8 SEQ SPI TOP TIP PARALLEL CSA CSAPARALLEL ADDITION
     DIVISION MASKED MAXIMUM MEAN MINIMUM MONOENERGETIC VMI MAT_SPECIFIC MAT_REMOVED MAT_MODIFIED
-    MAT_FRACTIONAL MAT_VALUE_BASED EFF_ATOMIC_NUM ELECTRON_DENSITY ENERGY_PROP_WT RESAMPLED FILTERED QUANTITY SUM MEDIAN"""
+    MAT_FRACTIONAL MAT_VALUE_BASED EFF_ATOMIC_NUM ELECTRON_DENSITY ENERGY_PROP_WT RESAMPLED FILTERED QUANTITY
+    SUM MEDIAN"""
 )
+_UNIT = re.compile(r"(?i)\d{0,4}(%|[numk]?g|mmol|ev|kev|1)(/(100)?[cdm]?(m3|m|l|g|c3|cc))?")
 _SCALES = _words("HU US OD MGML Z_EFF ED EDW HU_MOD PCT MG/ML")
 _MODALITIES = _words(
     """AU BI CR CT CTPROTOCOL DG DOC DX ECG ES FID GM IO IVUS KER KO LS MG MR NM OCT OP OT PLAN PR PT PX REG RF RG
@@ -92,8 +94,9 @@ def photometric_term(text: str) -> str:
 
 
 def scale_term(text: str) -> str:
-    """A Rescale Type that DICOM defines (PS3.3 C.11.1.1.2); else a hash."""
-    return _term(text.strip().upper(), _SCALES)
+    """A Rescale Type that DICOM defines (PS3.3 C.11.1.1.2), or one written as a unit; else a hash."""
+    text = text.strip()
+    return text if _UNIT.fullmatch(text) else _term(text.upper(), _SCALES)
 
 
 def uid_term(uid: str) -> str:

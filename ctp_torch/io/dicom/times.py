@@ -1,9 +1,8 @@
-"""What tells the time of the images of a stack: the finest clock that all have, that tells them apart and that others
-bear out.
-"""
+"""What tells the time of the images of a stack: the finest clock that tells them apart and that others bear out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -91,12 +90,13 @@ def _readings(slices: _Slices, images: list[ImageHeader]) -> tuple[list[Reading]
     whole: list[Reading] = []
     partial: Reading | None = None
     refused: list[str] = []
+    counts = Counter(source for image in images for source in image.moments)
+    unreadable = [image.unreadable for image in images if image.unreadable]
     for source in TIME_SOURCES:
-        having = sum(source in image.moments for image in images)
-        shown = next((image.unreadable[source] for image in images if source in image.unreadable), None)
-        if shown is not None:
-            n = sum(source in image.unreadable for image in images)
-            refused.append(f"{source} can't be read in {n} of {len(images)} images ('{shown}')")
+        having = counts[source]
+        shown = [texts[source] for texts in unreadable if source in texts]
+        if shown:
+            refused.append(f"{source} can't be read in {len(shown)} of {len(images)} images ('{shown[0]}')")
         elif 0 < having < len(images):
             refused.append(f"{source} is missing in {len(images) - having} of {len(images)} images")
         if having < len(images):
@@ -146,7 +146,7 @@ def _longest_wait(slices: _Slices, reading: Reading) -> float:
 
 
 def _in_seconds(reading: Reading, others: list[Reading], slices: _Slices, images: list[ImageHeader]) -> Reading:
-    """The clock divided by 1,000 where its steps are impossible and another clock proves that it counts milliseconds."""
+    """The clock divided by 1,000 where its steps are impossible and another proves that it counts milliseconds."""
     steps = [b - a for one in slices for a, b in pairwise(sorted(map(reading.of, one)))]
     if not steps or median(steps) <= _LONGEST_STEP_S:
         return reading

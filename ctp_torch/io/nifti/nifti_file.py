@@ -14,10 +14,10 @@ from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.limits import DAMAGE, MOST_SQUEEZED, check_memory, unpack_limit
 from ctp_torch.io.nifti.nifti_grid import NiftiGrid, nifti_grid
 
-__all__ = ["NiftiFile", "is_nifti", "nifti_shape", "nifti_step", "read_nifti_file"]
+__all__ = ["NiftiFile", "is_nifti", "is_picture", "nifti_shape", "nifti_step", "read_nifti_file"]
 
-Box = tuple[slice, slice]
-"""Rows and columns."""
+Box = tuple[slice, slice, slice]
+"""Slices, rows and columns."""
 _PIECE = 1 << 24  # bytes at a time
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
@@ -36,7 +36,7 @@ class NiftiFile(NamedTuple):
     slope: float
     """As the header tells it, valid or not: 0 and 1 for none."""
     kept: Box | None = None
-    """Rows and columns that were kept; None for all."""
+    """What was kept; None for all."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -62,8 +62,8 @@ def read_nifti_file(
     floating
         values as float32, whatever the file holds: no second copy of a large series
     box
-        called with the first volume ``(z, y, x)``, the grid and the number of volumes; tells the rows and columns to
-        keep, or None for all
+        called with the first volume ``(z, y, x)``, the grid and the number of volumes; tells what to keep, or None for
+        all
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read_nifti_file(
         one = math.prod(shape[-3:]) * kind.itemsize
         raw = np.empty(one, "u1")
         values: Any = None
-        kept: Box = (slice(None), slice(None))
+        kept: Box = (slice(None), slice(None), slice(None))
         for t in range(n):
             there = 0
             while there < one and (more := stream.readinto(raw[there : there + _PIECE].data)):
@@ -97,14 +97,20 @@ def read_nifti_file(
             volume = _scaled(raw.view(kind).reshape(shape[-3:]), header)
             if values is None:
                 kept = (box(volume, grid, n) if box else None) or kept
-                part = volume[:, kept[0], kept[1]]
+                part = volume[kept]
                 made = np.dtype("f4") if floating else part.dtype
                 check_memory(n * part.size * made.itemsize + 3 * one, str(path))
                 values = np.empty((n, *part.shape), made)
-            values[t] = volume[:, kept[0], kept[1]]
+            values[t] = volume[kept]
         spare = _skip(stream, size + (1 << 26))  # to the end, where gzip compares its checksum
         whole = values.reshape(-1, *values.shape[2:]) if len(shape) == 3 else values
         return NiftiFile(whole, grid, spare, kind, float(header["scl_slope"]), None if kept[0] == slice(None) else kept)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the voxels are colours, no numbers."""
+    with _parsing(path) as stream:
+        return bool(_header(stream)[0].get_data_dtype().kind == "V")
 
 
 def nifti_step(path: Path) -> float | None:

@@ -20,6 +20,7 @@ from ctp_torch.io.nifti.nifti_file import Box, NiftiFile, nifti_shape, nifti_ste
 from ctp_torch.io.nifti.nifti_grid import NiftiGrid
 from ctp_torch.io.nifti.sidecar_times import file_times, read_sidecar
 from ctp_torch.io.odd_images import odd_images
+from ctp_torch.io.plausible import doubts_of, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,8 +31,8 @@ __all__ = ["read_nifti_series"]
 
 _CROP_BYTES = 2 << 30
 """Series that take more in float32 are cropped to the head while they are read."""
-_MARGIN_MM = 25.0
-"""Kept around the head of the first frame, which moves."""
+_MARGIN_MM = (10.0, 15.0, 15.0)
+"""z, y, x: kept around the head of the first frame, which moves."""
 _FEWEST_MEANT_SIGNED = 0.05
 
 _Vector = tuple[float, float, float]
@@ -44,7 +45,7 @@ def read_nifti_series(
 
     Without ``times`` and ``dt`` they come from the JSON of the same name beside it (``SliceTimes``, ``FrameTimes``,
     ``VolumeTiming``, ``FrameTimesStart``, ``RepetitionTime``), or from the fourth spacing in the header. A series above
-    2 GiB is cropped to the head in its planes as it is read, frame by frame; the warnings say so.
+    2 GiB is cropped to the head as it is read, frame by frame; the warnings say so.
     """
     import torch
 
@@ -70,7 +71,7 @@ def read_nifti_series(
         slice_times, source, warnings = told
     check_times(slice_times, path)
     image = read_nifti_file(path, max_unpacked=max_unpacked, floating=True, box=_head_box)
-    hu, values = _meant(torch.from_numpy(image.values).reshape(n, depth, *image.values.shape[-2:]), image, path)
+    hu, values = _meant(torch.from_numpy(image.values).reshape(n, -1, *image.values.shape[-2:]), image, path)
     warnings += [*values, *image.grid.notes]
     scale = check_scale(hu, path)
     warnings += [*scale, *odd_images(hu), *repeated_images(hu), *swapped_frames(hu, slice_times)]
@@ -80,14 +81,19 @@ def read_nifti_series(
     geometry = image.grid.geometry
     if image.kept is not None:
         crop = [_cropped(image.kept, geometry)]
-        geometry = _part(geometry, image.kept, hu)
+        geometry = _part(geometry, image.kept, image.grid)
+        slice_times = slice_times[:, image.kept[0]]
     hu, slice_times, geometry, moved = _laid_straight(hu, slice_times, geometry, image.grid)
+    seen = measure(hu, slice_times, geometry)
+    if not scale:
+        warnings += doubts_of(seen)
     places = "; ".join(["the grid of the header", *image.grid.notes, *moved, *crop])
     scaled = "; ".join([f"{image.kind} on disk, float32 in memory", *values])
     provenance = Provenance(
         format="NIfTI",
         time_source=source,
         warnings=(*warnings, *crop, *moved),
+        plausibility=seen,
         inferences=(
             Inference("images", f"{n} volumes of {depth} slices", ("dim",)),
             Inference("slices", places, ("sform", "qform", "pixdim")),
@@ -126,7 +132,7 @@ def _meant(hu: Tensor, image: NiftiFile, path: Path) -> tuple[Tensor, list[str]]
 
 
 def _head_box(first: Any, grid: NiftiGrid, n_frames: int) -> Box | None:
-    """Rows and columns around the head of the first frame, for a large series; None to keep all."""
+    """Slices, rows and columns around the head of the first frame, for a large series; None to keep all."""
     import torch
 
     from ctp_torch import ops
@@ -134,36 +140,40 @@ def _head_box(first: Any, grid: NiftiGrid, n_frames: int) -> Box | None:
     if 4 * n_frames * first.size <= _CROP_BYTES:
         return None
     spacing = grid.geometry.spacing
-    head = ops.head_mask(torch.from_numpy(first.astype("f4")).nan_to_num(), spacing).any(dim=0)
+    head = ops.head_mask(torch.from_numpy(first.astype("f4")).nan_to_num(), spacing)
     if not bool(head.any()):
         return None
     box = []
-    for axis, mm in ((1, spacing[1]), (0, spacing[2])):
-        inside = head.any(dim=axis).nonzero()[:, 0]
-        rim = round(_MARGIN_MM / mm)
-        low, high = max(0, int(inside.min()) - rim), min(head.shape[1 - axis], int(inside.max()) + 1 + rim)
-        box.append(slice(low, high))
-    rows, columns = box
-    kept = (rows.stop - rows.start) * (columns.stop - columns.start)
-    return (rows, columns) if kept < 0.95 * head.numel() else None
+    for axis, (mm, margin) in enumerate(zip(spacing, _MARGIN_MM, strict=True)):
+        inside = head.transpose(0, axis).flatten(1).any(dim=1).nonzero()[:, 0]
+        rim = math.ceil(margin / mm)
+        box.append(slice(max(0, int(inside.min()) - rim), min(head.shape[axis], int(inside.max()) + 1 + rim)))
+    kept = math.prod(part.stop - part.start for part in box)
+    return (box[0], box[1], box[2]) if kept < 0.95 * head.numel() else None
 
 
 def _cropped(kept: Box, geometry: Geometry) -> str:
     """A sentence on what was kept."""
-    (rows, columns), (_, n_y, n_x) = kept, geometry.shape
+    parts = [
+        f"{name} {part.start} to {part.stop - 1} of {n}"
+        for name, part, n in zip(("slices", "rows", "columns"), kept, geometry.shape, strict=True)
+        if part.stop - part.start < n
+    ]
     return (
-        f"the series was cropped to the head as it was read, to save memory: rows {rows.start} to {rows.stop - 1} of"
-        f" {n_y}, columns {columns.start} to {columns.stop - 1} of {n_x}, {_MARGIN_MM:g} mm around it, in float32; maps"
-        " lie on that part of the grid"
+        f"the series was cropped to the head as it was read, to save memory: {', '.join(parts)} (counted as in the"
+        f" file, {_MARGIN_MM[1]:g} mm around the head of the first frame), in float32; maps lie on that part of the"
+        " grid"
     )
 
 
-def _part(geometry: Geometry, kept: Box, hu: Tensor) -> Geometry:
-    """The grid of the rows and columns kept."""
-    rows, columns = kept
-    return replace(
-        geometry, shape=(hu.shape[1], hu.shape[2], hu.shape[3]), origin=geometry.position(0, rows.start, columns.start)
-    )
+def _part(geometry: Geometry, kept: Box, grid: NiftiGrid) -> Geometry:
+    """The grid of what was kept."""
+    slices, rows, columns = kept
+    origin = geometry.position(0 if grid.lean else slices.start, rows.start, columns.start)
+    if grid.lean:
+        origin = _along(origin, grid.lean, slices.start)
+    shape = (slices.stop - slices.start, rows.stop - rows.start, columns.stop - columns.start)
+    return replace(geometry, shape=shape, origin=origin)
 
 
 def _laid_straight(

@@ -16,7 +16,7 @@ from ctp_torch.io.nifti.frame_times import spread, times_in
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FileTimes", "file_times", "read_sidecar"]
+__all__ = ["FileTimes", "file_times", "file_times_told", "read_sidecar"]
 
 _AGREE = 0.02
 """Part of a step by which two sources may differ."""
@@ -48,6 +48,14 @@ def read_sidecar(beside: Path) -> Mapping[str, Any] | Sequence[Any] | None:
             f"{beside} holds no times ({error}): mend it, take it away, or give --times FILE or --dt S"
         ) from error
     return content if isinstance(content, dict | list) else {}
+
+
+def file_times_told(beside: Path) -> bool:
+    """Whether the JSON tells times at all."""
+    content = read_sidecar(beside)
+    return bool(content) and (
+        times_in(content, beside)[0] is not None or _seconds(content, "RepetitionTime") is not None
+    )
 
 
 def file_times(content: Mapping[str, Any] | Sequence[Any] | None, step: float | None, shape: tuple[int, int],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -60,7 +61,7 @@ class Network(NeuralNetwork):
         """Linear layers with SiLU between them."""
         sizes = [n_features, *self.hidden]
         layers: list[nn.Module] = []
-        for narrow, wide in zip(sizes[:-1], sizes[1:], strict=True):
+        for narrow, wide in pairwise(sizes):
             layers += [nn.Linear(narrow, wide), nn.SiLU()]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], n_targets))
 

@@ -34,7 +34,7 @@ class Simulation(NamedTuple):
     curves: Tensor
     """``(arteries, voxels, time)`` enhancement [HU] over the mean of the frames before the bolus, with noise."""
     aif: Tensor
-    """``(arteries, time)`` enhancement [HU] of the artery as measured: thinner than a voxel, noisy, scaled to a vein."""
+    """``(arteries, time)`` enhancement [HU] of the artery as measured: mixed with tissue, noisy, scaled to a vein."""
     noise: Tensor
     """``(arteries, voxels)`` standard deviation of the noise of a frame [HU]."""
     cbf: Tensor
@@ -150,7 +150,7 @@ def _to(device: torch.device, artery: Spectrum, tissue: Tissue, noise: Tensor) -
 
 
 def _measured(artery: Spectrum, pure: Tensor, before: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
-    """The artery ``(arteries, time)`` as a scan shows it: mixed with grey matter, noisy, scaled to a vein, not quite."""
+    """The artery ``(arteries, time)`` as a scan shows it: mixed with grey matter, noisy, scaled to a vein."""
     n = len(pure)
     part = (0.25 + 0.75 * torch.rand(n, 1, generator=generator)).to(pure)
     one = part.new_ones(n, 1)
@@ -189,8 +189,8 @@ def _mixed(
     """Noiseless curves ``(arteries, voxels, time)`` as smoothing leaves them, and all CBV ``(arteries, voxels)``.
 
     Every other voxel holds up to a third of another one, in whose stead its own perfusion is the truth: at the rim of a
-    lesion the early curve of its neighbour outshines its own. A quarter hold large vessels, 2 % in the mean, arteries
-    as often as veins.
+    lesion the early curve of its neighbour outshines its own. A tenth hold large vessels, 2 % in the mean, arteries as
+    often as veins: smoothing beside vessels leaves out those that are seen.
     """
     curves = tissue_curves(artery, tissue.transit, times, family=family) * (tissue.cbf / flow_per_peak())[..., None]
     kinds = ((0.0, 4.0), (0.0, 1.0)), ((3.0, 10.0), (2.0, 4.0))
@@ -199,7 +199,7 @@ def _mixed(
     strange = (0.7 * torch.rand(shape, generator=generator) - 0.35).clamp_min(0.0).to(curves)[..., None]
     curves = torch.lerp(curves, curves.roll(1, dims=1), strange)
     amount = -0.02 * torch.rand(shape, generator=generator).clamp_min(1e-6).log()
-    amount = (amount * (torch.rand(shape, generator=generator) < 0.25)).clamp_max(0.1).to(curves)
+    amount = (amount * (torch.rand(shape, generator=generator) < 0.1)).clamp_max(0.1).to(curves)
     which = torch.randint(2 * _VESSELS, shape, generator=generator).to(curves.device)
     share = torch.nn.functional.one_hot(which, 2 * _VESSELS) * amount[..., None]  # (arteries, voxels, vessels)
     return curves + share @ blood, tissue.cbv + volume_per_area() * amount

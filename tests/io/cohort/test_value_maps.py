@@ -228,6 +228,33 @@ def test_units_are_converted_or_refused(tmp_path):
     np.testing.assert_allclose(read_value_maps(tmp_path / "n")["cbv"].values, values.T * 100 / 1.04, rtol=1e-5)
 
 
+def test_what_else_a_console_sends(tmp_path):
+    """A segmentation, a colour picture and a 4-D file named as their map; a map that only its mapping's code names."""
+    values = nifti(tmp_path / "CBF.nii", volume(0, 5, 60))
+    colours = np.zeros((7, 6, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nifti(tmp_path / "CBF_colour.nii", colours)
+    nifti(tmp_path / "CBF_frames.nii", np.stack([volume()] * 5, axis=-1))
+    bits = scan_of("CBF", number=9)
+    bits.each(lambda d, t, z: setattr(d, "Modality", "SEG")).save(tmp_path / "seg")
+    coded = scan_of("Parametric map", number=8)
+
+    def change(d, t, z):
+        d.RealWorldValueMappingSequence = [mapped(0.01, 0.0, "s")]
+        code = part(CodeValue="113084", CodingSchemeDesignator="DCM", CodeMeaning="Tmax")
+        definition = part(ValueType="CODE", ConceptCodeSequence=[code])
+        d.RealWorldValueMappingSequence[0].QuantityDefinitionSequence = [definition]
+
+    coded.each(change).save(tmp_path / "p")
+    found = find_value_maps(tmp_path)
+    np.testing.assert_array_equal(found.maps["cbf"].values, values.T)
+    np.testing.assert_allclose(found.maps["tmax"].values, coded.stored[0] * 0.01, rtol=1e-5)
+    assert {one.reason for one in found.left_out} == {
+        "a segmentation",
+        "a picture, no numbers",
+        "a series of volumes, a map is one",
+    }
+
+
 def test_padding_of_a_map_is_background(tmp_path):
     scan = scan_of("CBF")
 

@@ -1,4 +1,4 @@
-"""Other people's scans, kind by kind: read to exactly what they hold, read with a warning, or refused in clear words."""
+"""Other people's scans, kind by kind: read to what they hold, read with a warning, or refused in clear words."""
 
 import json
 import re

@@ -163,3 +163,11 @@ def slice_location_counts_the_table(folder):
     scan = Scan()
     scan.each(lambda d, t, z: setattr(d, "SliceLocation", str(7 * t - z))).save(folder)
     return as_told(scan)
+
+
+@case
+def another_place_in_the_plane(folder):
+    """From the third frame on the images lie beside those of the first altogether."""
+    scan = Scan()
+    scan.each(lambda d, t, z: d.ImagePositionPatient.__setitem__(0, -100.0 + (12 if t > 1 else 0))).save(folder)
+    return Refuses(IncompleteSeriesError, r"time points 2 to 4 lie 12.0 mm beside")

@@ -172,6 +172,46 @@ def twelve_bits_told_high_and_signed(folder):
 
 
 @case
+def high_bit_too_low(folder):
+    """12 bits stored, High Bit 10."""
+    scan = Scan()
+    scan.each(lambda d, t, z: (setattr(d, "BitsStored", 12), setattr(d, "HighBit", 10))).save(folder)
+    return as_told(scan, says="High Bit")
+
+
+@case
+def ten_bits_told_of_twelve(folder):
+    """Bits Stored is told as 10 and the values run over; noise, so that smoothness doesn't tell."""
+    scan = Scan()
+    scan.each(lambda d, t, z: (setattr(d, "BitsStored", 11), setattr(d, "HighBit", 10))).save(folder)
+    return as_told(scan, says="Bits Stored")
+
+
+@case
+def twelve_bits_told_of_a_head(folder):
+    """Bits Stored is told as 10 in images of a head, whose bone needs 11."""
+    scan = head()
+    scan.each(lambda d, t, z: (setattr(d, "BitsStored", 10), setattr(d, "HighBit", 9))).save(folder)
+    return as_told(scan, says="Bits Stored")
+
+
+@case
+def pixels_of_metres(folder):
+    """A spacing of 50 mm."""
+    scan = Scan(spacing=(50.0, 40.0))
+    scan.save(folder)
+    return Refuses(UnreadableFileError, r"impossible pixel spacing")
+
+
+@case
+def slices_far_apart(folder):
+    """Slices of 5 mm lie 15 mm apart."""
+    scan = Scan(step=15.0)
+    scan.save(folder)
+    return as_told(scan, spacing=(15.0, 0.5, 0.4), says="15 mm apart")
+
+
+@case
 def signed_values_told_unsigned(folder):
     """HU in two's complement, and a header that says unsigned: air of 64,536 HU."""
     scan = head()
