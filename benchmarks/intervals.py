@@ -23,14 +23,15 @@ from ctp_torch.learning.training import draw, recipe_for
 from ctp_torch.lesions.thresholds import Thresholds
 from ctp_torch.phantom.patient import render_patient
 from ctp_torch.pipeline.features import features_of
+from ctp_torch.pipeline.intervals import Intervals
 from ctp_torch.pipeline.recipe import Recipe
 
 MAPS = ("cbv", "cbf", "mtt", "tmax")
 RANGES = dict.fromkeys(MAPS, (0.0, 1.0))  # physical targets are bounded by what is possible, not by colours
 WIDTHS_MM = (2.0, 4.0, 8.0)
-FIRST = Recipe.of(models.load_model("physics"))
-"""What the physics student, whose answers at several widths the student learns from, knows of its features."""
-VIEW = replace(FIRST.view, smoothing_mm=WIDTHS_MM)
+FIRST = models.load_model("physics")
+"""The physics student, whose answers at several widths the student learns from."""
+VIEW = replace(Recipe.of(FIRST).view, smoothing_mm=WIDTHS_MM)
 ASKED = {"cbf": 60.0, "rel_cbf": 1.3, "mtt": 9.5, "tmax": 3.5}
 """Widest mean width, in the unit of the quantity."""
 TISSUE = (4, 5, 8)
@@ -51,15 +52,20 @@ def load_foreign(seed, index, kind):
 
 
 def student():
-    """An unfitted model."""
-    return models.Stack("physics", "Network", {"hidden": [48, 48], "steps": 1500, "learning_rate": 5e-3})
+    """The unfitted second stage of a stack; the first never changes, so that its answers are made once a scan."""
+    return models.Network([48, 48], steps=1500, learning_rate=5e-3)
 
 
 def recipe_of(data):
-    """How the student sees scans: features scaled as the first stage learned them, targets in their units."""
-    recipe = recipe_for(data, RANGES, view=VIEW, physical=True)
-    n = len(WIDTHS_MM)
-    return replace(recipe, feature_mean=FIRST.feature_mean * n, feature_sd=FIRST.feature_sd * n)
+    """How the second stage sees answers: as they are, targets in their units."""
+    return replace(recipe_for(data, RANGES, view=VIEW, physical=True), feature_mean=(), feature_sd=())
+
+
+def answers(features):
+    """What the first stage says of features ``(voxels, widths * its own)``, ``(voxels, widths * 5)``."""
+    recipe = Recipe.of(FIRST)
+    parts = features.split(FIRST.n_features_in_, dim=1)
+    return torch.cat([FIRST.predict(recipe.scale(part)) for part in parts], dim=1)
 
 
 def prepared(scan, truth, name):
@@ -68,7 +74,7 @@ def prepared(scan, truth, name):
     targets = torch.stack([truth.maps[q] for q in MAPS])
     targets = targets.masked_fill((targets == 0).all(dim=0), torch.nan)
     patient = PreparedPatient(
-        name, "", seen.tissue.values, brain, scan.anatomy.head, targets, MAPS, scan.series.dt, view=VIEW,
+        name, "", answers(seen.tissue.values), brain, scan.anatomy.head, targets, MAPS, scan.series.dt, view=VIEW,
         facts=seen.facts, artery=seen.artery, geometry=scan.series.geometry, baseline=scan.anatomy.baseline,
         lesions=torch.stack([truth.core, truth.core | truth.penumbra]),
     )  # fmt: skip
@@ -100,7 +106,9 @@ def of_patient(patient, tissue, model, recipe, intervals):
     promised = intervals.volume_ends(measured, Thresholds())
     volumes = {n: {"measured": m, "true": t, "ends": promised.get(n)} for n, (m, t) in one.volumes.items()}
     far = {n: known.distance(one.signatures[n]) for n, known in intervals.known.items()}
-    return {"bands": rows, "volumes": volumes, "distance": far, "flagged": bool(intervals.outside(one.signatures))}
+    flagged = bool(intervals.outside(one.signatures))
+    doubts = recipe.check_scan(patient.facts)  # frames, reach and width of the bolus against those of the training
+    return {"bands": rows, "volumes": volumes, "distance": far, "flagged": flagged, "doubts": doubts}
 
 
 def summary(patients, true_volumes):
@@ -134,6 +142,7 @@ def summary(patients, true_volumes):
             "floor_width": high - low,
         }
     out["flagged"] = sum(one["flagged"] for one in patients)
+    out["flagged_or_doubted"] = sum(one["flagged"] or bool(one["doubts"]) for one in patients)
     return out
 
 
@@ -145,9 +154,13 @@ def run(train, test, strangers, folder):
         if not files[-1].exists():
             prepared(*load(seed, index), f"{seed}-{index}")[0].save(files[-1])
     data = draw(files, SAMPLES, seed=0)
-    intervals = calibrate_intervals(files, data, student, recipe_of, level=0.9)
     recipe = recipe_of(data)
-    model = student().fit(recipe.scale(data.curves), data.targets)
+    if not (kept := folder / "student.safetensors").exists():
+        intervals = calibrate_intervals(files, data, student, recipe_of, level=0.9)
+        model = student().fit(recipe.scale(data.curves), data.targets)
+        model.save(kept, metadata={"recipe": recipe.as_metadata(), **intervals.as_metadata()})
+    model = models.load_model(kept)
+    intervals = Intervals.of(model)
     learned = [PreparedPatient.load(file) for file in files]
     slow = [one.lesions.flatten(1).sum(1) * one.geometry.voxel_volume_ml for one in learned]
     true = {
@@ -190,7 +203,7 @@ def main():
     parser.add_argument("--test", nargs="*", default=["8201:14", "8311:14"])
     parser.add_argument("--strangers", nargs="*", default=["8401:10"])
     parser.add_argument("--name", default="intervals")
-    parser.add_argument("--keep", type=Path, help="folder of prepared training patients, kept")
+    parser.add_argument("--keep", type=Path, help="folder for the trained student and its patients, used again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)

@@ -3,9 +3,10 @@
     python benchmarks/shipped_thresholds.py [METHOD ...] --calibrate 6500:0-11 --check 31:0-11 [--size 128]
 
 For each method: maps of digital patients as ``ctp-torch maps`` makes them, thresholds by
-``lesions.calibration.calibrate`` on the first set, errors on both. ``ctp_torch/lesions/shipped/METHOD.json`` holds the thresholds, the patients and the
-errors. A method that misses more than half of all core, or whose mean error on the second set is no better than reading
-nothing at all, ships the reason instead. ``csvd-inside`` is csvd smoothed inside by 2 mm, as consoles do it.
+``lesions.calibration.calibrate`` on the first set, errors on both. ``ctp_torch/lesions/shipped/METHOD.json`` holds the
+thresholds, the patients and the errors. A method that misses more than half of all core, reads a large one where
+there is none, or whose mean error on the second set is no better than reading nothing at all, ships the reason
+instead. ``csvd-inside`` is csvd smoothed inside by 2 mm, as consoles do it.
 """
 
 import argparse
@@ -32,8 +33,8 @@ COARSE = {
     "rcbv_grid": (0.0, 0.6, 0.7, 0.8, 0.9),
 }
 """Thresholds tried where time is short."""
-_MISSED = 0.5
-"""Of all true core, the share that may be missed."""
+_MISSED, _GHOST_ML = 0.5, 50.0
+"""Of all true core, the share that may be missed; and the largest core that may be read where there is none [mL]."""
 
 
 def load(seed, index, size):
@@ -70,6 +71,8 @@ def reason_against(found):
     """Why thresholds with such errors are not shipped, in words; empty where they are."""
     if found["core_read_of_true"] is not None and found["core_read_of_true"] < _MISSED:
         return f"even its best thresholds miss {1 - found['core_read_of_true']:.0%} of the core of digital patients"
+    if found["largest_ghost_ml"] > _GHOST_ML:
+        return f"even its best thresholds read a core of {found['largest_ghost_ml']:.0f} mL where there is none"
     if found["core_mean_ml"] >= found["core_if_none_were_read_ml"]:
         return f"even its best thresholds are off by {found['core_mean_ml']:.0f} mL of core in digital patients"
     if found["hypoperfusion_mean_ml"] >= found["hypoperfusion_if_none_were_read_ml"]:

@@ -21,7 +21,17 @@ from ctp_torch.learning.physics import PHYSICS_TARGETS, simulate_set
 from ctp_torch.learning.stack import scaled_for_stack, stack_model, stack_view
 from ctp_torch.learning.training import TrainingSet, recipe_for
 from ctp_torch.lesions.find import find_lesions
+from ctp_torch.ops.deconvolution.units import volume_per_area
+from ctp_torch.phantom.curves import (
+    CLINICAL,
+    TEXTBOOK,
+    arterial_curve,
+    box_tissue_curve,
+    exponential_tissue_curve,
+    linear_tissue_curve,
+)
 from ctp_torch.phantom.patient import ScanVariant, render_patient
+from ctp_torch.phantom.tiles import DELAYS, TRANSITS, VOLUMES
 from ctp_torch.pipeline.features import features_of
 from ctp_torch.pipeline.per_scan import per_scan
 from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe
@@ -34,6 +44,8 @@ SAMPLES = 12_000
 CONDITIONS = ("as scanned", "bolus 1.6 x", "frames every 2 s", "45 s", "quarter dose")
 TEACHER, SMOOTHED = "teacher: csvd, 2 mm inside", "teacher, 2 px more"
 PHYSICS, STACK, BASELINE = "physics, comes along", "stack", "teacher's maps at 3 widths, network"
+SLOW = 2
+"""Patients of a seed that the slow contenders are tried on too."""
 MINIMUM = 100
 """Voxels of a lesion that make a patient's error in it."""
 
@@ -69,13 +81,11 @@ def smoothed(maps):
     return type(maps)(values, maps.mask, maps.geometry, maps.provenance)
 
 
-def teacher_numbers(scan):
+def teacher_numbers(scan, console):
     """The teacher's maps at three widths: ``(voxels, 12)``."""
-    listed = []
-    for width in (2.0, 4.0, 8.0):
-        maps = pipeline.deconvolve(scan, partial(ops.csvd, threshold=0.1), sigma_mm=width, smoothing="inside")
-        listed += [maps[name][maps.mask] for name in MAPS]
-    return torch.stack(listed, dim=1)
+    method, listed = partial(ops.csvd, threshold=0.1), [console]
+    listed += [pipeline.deconvolve(scan, method, sigma_mm=width, smoothing="inside") for width in (4.0, 8.0)]
+    return torch.stack([maps[name][maps.mask] for maps in listed for name in MAPS], dim=1)
 
 
 def tissue_of(scan, truth):
@@ -104,7 +114,7 @@ def train_second_stages():
         weights = torch.where(lesion, 0.5 / lesion.sum().clamp_min(1), 0.5 / (~lesion).sum().clamp_min(1))
         chosen = inside[torch.multinomial(weights, SAMPLES // len(TRAINING), replacement=True, generator=generator)]
         features.append(features_of(scan, view).tissue.values[chosen])
-        numbers.append(teacher_numbers(scan)[chosen])
+        numbers.append(teacher_numbers(scan, teacher(scan))[chosen])
         targets.append(torch.stack([truth.maps[name][scan.anatomy.brain][chosen] for name in MAPS], dim=1))
     data = TrainingSet(torch.cat(features), torch.cat(targets), {}, 1.0, MAPS, {})
     ends = {name: PHYSICAL_RANGES[name] for name in MAPS}
@@ -116,20 +126,20 @@ def train_second_stages():
 
 
 def all_maps(scan, stack, baseline, *, every):
-    """Name to maps of a scan, by all contenders; ``every`` asks for those too that take long."""
+    """Name to maps of a scan, by all contenders; ``every`` asks for those that take long."""
     console = teacher(scan)
-    answers = baseline.predict(teacher_numbers(scan))
-    volumes = {}
-    for i, name in enumerate(MAPS):
-        volumes[name] = torch.zeros_like(console[name])
-        volumes[name][console.mask] = answers[:, i].clamp_min(0.0)
     listed = {
         TEACHER: console,
         SMOOTHED: smoothed(console),
         PHYSICS: pipeline.predict(scan, models.load_model("physics")),
         STACK: pipeline.predict(scan, stack),
-        BASELINE: type(console)(volumes, console.mask, console.geometry),
     }
+    if baseline is not None:
+        answers = baseline.predict(teacher_numbers(scan, console))
+        volumes = {name: torch.zeros_like(console[name]) for name in MAPS}
+        for i, name in enumerate(MAPS):
+            volumes[name][console.mask] = answers[:, i].clamp_min(0.0)
+        listed[BASELINE] = type(console)(volumes, console.mask, console.geometry)
     if every:
         listed["csvd as today"] = pipeline.deconvolve(scan)
         listed["physics, per scan"] = pipeline.deconvolve(scan, per_scan, sigma_mm=2.0)
@@ -168,12 +178,14 @@ def dice(ours, true):
 def summary(rows):
     """Means over patients, and each contender against the two teachers, paired."""
     text = {}
+    everybody = rows
     for name in rows[0]["scores"]:
+        rows = [row for row in everybody if name in row["scores"]]
         keys = rows[0]["scores"][name]
         text[name] = {
             "mean": {key: bootstrap_mean([row["scores"][name][key] for row in rows])._asdict() for key in keys}
         }
-        for against in (one for one in (TEACHER, SMOOTHED, BASELINE) if one != name):
+        for against in (one for one in (TEACHER, SMOOTHED, BASELINE) if one != name and one in rows[0]["scores"]):
             shared = [key for key in keys if key in rows[0]["scores"][against]]
             differences = {
                 key: [row["scores"][name][key] - row["scores"][against][key] for row in rows] for key in shared
@@ -192,7 +204,8 @@ def run_score(arguments):
         rows = []
         for seed, index in patients:
             scan, truth = scanned(seed, index, condition)
-            listed = all_maps(scan, stack, baseline, every=condition == CONDITIONS[0])
+            beside = baseline if condition in CONDITIONS[:2] else None
+            listed = all_maps(scan, stack, beside, every=condition == CONDITIONS[0] and index < SLOW)
             scores = {n: score(m, scan, truth, delineated=n in (TEACHER, PHYSICS, STACK)) for n, m in listed.items()}
             rows.append({"seed": seed, "index": index, "scores": scores})
             print(condition, seed, index, {n: round(one["cbf mae"], 2) for n, one in scores.items()}, flush=True)
@@ -200,16 +213,54 @@ def run_score(arguments):
         write(f"students_truth_{arguments.tag}", {"training": TRAINING, "conditions": results})
 
 
+def told(curves, aif, times):
+    """What the student that comes along says of curves ``(voxels, time)``, in units."""
+    model = models.load_model("physics")
+    recipe = Recipe.of(model)
+    features = ops.residue_features(curves.float(), times, aif.float(), times)
+    return recipe.values(model.predict(recipe.scale(features)))
+
+
+def errors_of(values, truth):
+    """Mean absolute errors of what is there."""
+    return {name: float((values[name] - truth[name]).abs().mean()) for name in truth}
+
+
+def strange_tiles(bolus, curve, noise_hu, seed):
+    """Errors on the tile phantom's transit times, delays and volumes, by closed forms, with white noise."""
+    times = torch.arange(0.0, 60.0, 1.0, dtype=torch.float64)
+    grid = torch.meshgrid(*(torch.tensor(v, dtype=torch.float64) for v in (TRANSITS, DELAYS, VOLUMES)), indexing="ij")
+    mtt, delay, cbv = (values.flatten() for values in grid)
+    flow = cbv / mtt / volume_per_area()
+    clean = curve(times, bolus, flow=flow[:, None], mtt=mtt[:, None], delay=delay[:, None])
+    generator = torch.Generator().manual_seed(seed)
+    noisy = clean.repeat(8, 1)
+    noisy = noisy + noise_hu * torch.randn(noisy.shape, generator=generator, dtype=noisy.dtype)
+    noisy = noisy - noisy[:, :8].mean(dim=1, keepdim=True)
+    aif = arterial_curve(times, bolus)
+    truth = {"cbf": 60.0 * cbv / mtt, "cbv": cbv, "mtt": mtt, "tmax": delay}
+    truth = {name: values.repeat(8).float() for name, values in truth.items()}
+    smooth = ops.smooth_in_time(noisy.T).T, ops.smooth_in_time(aif[:, None])[:, 0]
+    return {
+        "physics": errors_of(told(noisy, aif, times), truth),
+        "csvd": errors_of(ops.csvd(*smooth, 1.0).maps(), truth),
+    }
+
+
 def run_strangers(arguments):
-    """The student that comes along on tissue of other transit times, behind arteries of another seed, beside csvd."""
+    """The student that comes along on tissue and arteries that it never learned from, beside csvd."""
     data = simulate_set(40, arteries=4, voxels=150, seed=arguments.seed, family="linear")
     model = models.load_model("physics")
     recipe = Recipe.of(model)
     values = recipe.values(model.predict(recipe.scale(data.features)))
     truth = dict(zip(PHYSICS_TARGETS, data.targets.unbind(1), strict=True))
-    errors = {name: float((values[name] - truth[name]).abs().mean()) for name in PHYSICS_TARGETS}
-    print(errors)
-    write("students_strangers", {"family": "linear", "seed": arguments.seed, "mean absolute errors": errors})
+    results = {"linear residues, arteries of the prior": {"physics": errors_of(values, truth)}}
+    for name, bolus in (("textbook artery (FWHM 6 s)", TEXTBOOK), ("clinical artery (FWHM 11 s)", CLINICAL)):
+        for kind in (linear_tissue_curve, box_tissue_curve, exponential_tissue_curve):
+            results[f"{name}, {kind.__name__}"] = strange_tiles(bolus, kind, 0.5, arguments.seed)
+    for name, row in results.items():
+        print(name, {who: {k: round(v, 2) for k, v in errors.items()} for who, errors in row.items()})
+    write("students_strangers", {"noise_hu": 0.5, "seed": arguments.seed, "mean absolute errors": results})
 
 
 def main():

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ctp_torch.io import Cohort
     from ctp_torch.learning.evaluate import SliceScore
     from ctp_torch.learning.training import TrainingSet
-    from ctp_torch.lesions.find import Lesions
     from ctp_torch.models.base import Regressor
+    from ctp_torch.pipeline.measure import Measured
     from ctp_torch.report.viewer.page import Picture
     from ctp_torch.report.viewer.payload import PatientView
 
@@ -192,12 +192,15 @@ def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor
         for label, volumes in indices.items():
             values = {n: ColorScale(*ends).value(volumes[n]) for n, ends in source.ranges.items() if n in volumes}
             maps[label] = PerfusionMaps({n: v * ready.brain for n, v in values.items()}, ready.brain, grid)
+        measured = _measured(maps, {MODEL_LABELS[name]: model for name, model in models.items()}, scan.anatomy.baseline)
         views.append(
             patient_view(
                 name=f"Test patient {patient.name}",
                 series=scan.series,
                 maps=maps,
-                lesions=_lesions(maps, scan.anatomy.baseline),
+                lesions={label: m.lesions for label, m in measured.items() if m.lesions is not None},
+                conventional={label: m.conventional for label, m in measured.items() if m.conventional is not None},
+                no_volumes={label: m.why_none for label, m in measured.items() if m.why_none},
                 anatomy=scan.anatomy,
                 ranges=source.ranges,
                 motion=None if scan.motion is None else ops.patient_axes(scan.motion, grid.direction),
@@ -207,18 +210,22 @@ def _views(source: Cohort, files: Sequence[Path], models: Mapping[str, Regressor
     return views
 
 
-def _lesions(maps: Mapping[str, PerfusionMaps], baseline: torch.Tensor) -> dict[str, Lesions]:
-    """Core and penumbra of every set of maps that has normal tissue to compare with."""
-    from ctp_torch.errors import CTPError
-    from ctp_torch.lesions.find import find_lesions
+def _measured(
+    maps: Mapping[str, PerfusionMaps], models: Mapping[str, Regressor], baseline: torch.Tensor
+) -> dict[str, Measured]:
+    """Core and penumbra of every set of maps by thresholds of its own, or why there are none."""
+    from ctp_torch.lesions.belonging import MapsOrigin
+    from ctp_torch.pipeline.measure import choose_thresholds, measure_lesions
 
-    lesions = {}
+    found = {}
     for label, one in maps.items():
-        try:
-            lesions[label] = find_lesions(one, baseline=baseline)
-        except CTPError as error:
-            console.warn(f"no lesions measured in the maps of {label}: {error}")
-    return lesions
+        model, rows = models.get(label), one.geometry.shape[1]
+        origin = MapsOrigin("csvd", "inside", 2.0, rows) if model is None else MapsOrigin("", "", 0.0, rows)
+        limits, why = choose_thresholds(None, origin, model)
+        found[label] = measure_lesions(one, baseline, limits, origin.method, model=model, why_none=why)
+        if found[label].lesions is None:
+            console.warn(f"no lesions measured in the maps of {label}: {found[label].why_none}")
+    return found
 
 
 def _write_page(

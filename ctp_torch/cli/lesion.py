@@ -27,7 +27,7 @@ __all__ = ["lesion"]
 
 _SETTINGS = (
     *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
-    *("aif", "vof", "vof_scaling", "smoothing", "sigma_mm"),
+    *("aif", "vof", "vof_scaling", "smoothing", "sigma_mm", "complete_cbv"),
 )
 _OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
 """A voxel, a file, a model: as `maps` notes them."""

@@ -38,6 +38,9 @@ AifOption = Annotated[str, typer.Option(help=f"Arterial input: {_VESSEL}.", meta
 VofOption = Annotated[str, typer.Option(help="Venous outflow, as --aif.", metavar="CHOICE")]
 MaskOption = Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")]
 ScalingOption = Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")]
+CompletionOption = Annotated[
+    bool, typer.Option(help="Complete CBV by what passes after the last frame, where it is read off the areas.")
+]
 SlabOption = Annotated[
     float | None,
     typer.Option(
@@ -81,6 +84,7 @@ def maps(
     vof_scaling: ScalingOption = True,
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
+    complete_cbv: CompletionOption = True,
     slab_mm: SlabOption = None,
     denoise: DenoiseOption = "none",
     registration: RegistrationOption = None,
@@ -126,7 +130,7 @@ def maps(
         registration=registration, lesions=lesions, thresholds=thresholds, times=times, dt=dt, series=uid,
         join=together, drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, max_unpacked=max_unpacked,
         keep_identity=keep_identity, device=str(console.pick_device(device)),
-        force_thresholds=force_thresholds,
+        force_thresholds=force_thresholds, complete_cbv=complete_cbv,
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli.intervals import IntervalsOption, promise
 from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
@@ -86,15 +87,7 @@ def train(
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
-    intervals: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            max=0.99,
-            help="Leave patients out in turn, and promise intervals that hold this share [0.9].",
-            show_default=False,
-        ),
-    ] = None,
+    intervals: IntervalsOption = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -145,7 +138,7 @@ def train(
         tested = None
         if target not in _TARGETS and folds:
             tested = cross_validate(files, unfitted, recipe_of, samples, n_folds=folds, seed=seed, device=place)
-        promised = _intervals(intervals, files, data, unfitted, recipe_of, seed, place)
+        promised = promise(intervals, files, data, unfitted, recipe_of, seed, place)
     curves, targets = recipe.scale(data.curves).to(place), data.targets.to(place)
     if _fit(regressor, curves, targets, n_patients=len(files)) > 0:
         return  # another rank writes
@@ -214,6 +207,8 @@ def _recipe(
         low, high = float(data.targets.min()), float(data.targets.max())
         if not low < high:
             raise CTPError(f"--target {target} is {low:g} in every pixel drawn: there is nothing to learn")
+        if len(data.targets.unique()) == 2 and (low, high) != (0.0, 1.0):
+            raise CTPError(f"--target {target} holds {low:g} and {high:g} alone: labels are 0 and 1")
         ends = {data.quantities[0]: (low, high)}
     recipe = recipe_for(
         data, ends, view=view, registration=registration, physical=target != "teacher", each=scaling is True
@@ -259,25 +254,6 @@ def _write(
     if tested is not None:
         for line in _fold_words(tested):
             console.say(line)
-
-
-def _intervals(
-    level: float | None, files: list[Path], data: TrainingSet, unfitted: Callable[[], Regressor],
-    recipe_of: Callable[[TrainingSet], Recipe], seed: int, place: torch.device,
-) -> dict[str, object]:  # fmt: skip
-    """What the model's file tells of its intervals; nothing where none were asked for."""
-    if level is None:
-        return {}
-    from ctp_torch.learning.conformal import calibrate_intervals
-
-    made = calibrate_intervals(
-        files, data, unfitted, recipe_of, level=level, seed=seed, device=place,
-        track=lambda numbers: console.track(numbers, "leaving patients out", total=len(files)),
-    )  # fmt: skip
-    console.say(f"intervals: {level:.0%} of the voxels in {level:.0%} of patients, by {made.patients} left out in turn")
-    if not made.volumes:
-        console.say("no intervals of volumes: too few of the patients have known lesions (truth/core, truth/penumbra)")
-    return made.as_metadata()
 
 
 def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: int) -> int:

@@ -56,9 +56,7 @@ _MEASURED: Mapping[str, Quantity] = {
     "p_late": Quantity("P(Tmax > 6 s)", "%", "%", (0.0, 100.0), ("P_LATE", "Probability of Tmax > 6 s"), OWN_SCHEME),
     "p_core": Quantity("P(CBF < 30 %)", "%", "%", (0.0, 100.0), ("P_CORE", "Probability of CBF < 30 %"), OWN_SCHEME),
     "oefmax": Quantity("OEFmax", "%", "%", (20.0, 60.0), ("OEFMAX", "Maximum Oxygen Extraction Fraction"), OWN_SCHEME),
-    "rel_cbf": Quantity(
-        "CBF / normal", "ratio", "{ratio}", (0.0, 2.0), ("126392", "Relative Regional Blood Flow")
-    ),
+    "rel_cbf": Quantity("CBF / normal", "ratio", "{ratio}", (0.0, 2.0), ("126392", "Relative Regional Blood Flow")),
 }
 BOUNDED = ("cbv", "cbf", "mtt", "tmax", "rel_cbf")
 """Quantities that a model may bound from both sides."""

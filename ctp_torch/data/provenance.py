@@ -153,7 +153,7 @@ class MapsProvenance:
     at_longest: Mapping[str, float] = field(default_factory=dict)
     """Name of a map of times to the share of its voxels that read that."""
     volume_seen: float | None = None
-    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where it wasn't."""
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where not."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:

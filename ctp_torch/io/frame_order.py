@@ -16,8 +16,8 @@ _SAMPLES = 64  # rows and columns looked at
 _FEWEST = 8  # frames from which a curve has a shape
 _TISSUE_HU = (0.0, 100.0)
 _NOISES = 5.0
-_LEFT = 0.3
-"""Of the roughness that remains when the right two frames change places back."""
+_GAIN = 90.0
+"""By how many times the mean squared roughness that is left the sum must fall; heads that moved make it fall by 60."""
 _MOST_PAIRS = 3
 _NAMED = 6
 
@@ -62,9 +62,9 @@ def repeated_images(hu: Tensor) -> list[str]:
 def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
     """A sentence on frames that seem to have changed places.
 
-    The mean of the soft tissue runs smoothly through a bolus. Where changing two frames back takes most of its
-    roughness (the squared distances from the cubic through the frames before and after) away, and the two differ by
-    more than 5 times the noise that is left, they were swapped.
+    The mean of the soft tissue runs smoothly through a bolus. Where changing two frames back takes more of its
+    roughness (the squared distances from the cubic through the frames before and after) away than chance could, both
+    fit where they came from, and they differ by more than 5 times the noise that is left, they were swapped.
 
     Parameters
     ----------
@@ -106,7 +106,9 @@ def _swaps(curve: NDArray[np.float64], times: NDArray[np.float64]) -> list[tuple
         best = int(total.argmin())
         a, b = (int(v) for v in every[best])
         noise = 1.4826 * float(np.median(np.abs(after[best])))
-        if total[best] > _LEFT * (before**2).sum() or abs(curve[a] - curve[b]) <= _NOISES * noise:
+        fits = all(abs(after[best][t - 2]) <= _NOISES * noise for t in (a, b) if 2 <= t < len(curve) - 2)
+        gain = (before**2).sum() - total[best]
+        if not fits or gain < _GAIN * total[best] / len(before) or abs(curve[a] - curve[b]) <= _NOISES * noise:
             break
         found.append((a, b))
         curve = tried[best]

@@ -11,15 +11,15 @@ __all__ = ["odd_images"]
 
 _SAMPLES = 32  # rows and columns looked at
 _FEWEST = 4  # frames from which a slice has a usual image
-_FAR_HU, _FAR = 100.0, 5.0
+_FAR_HU, _FAR = 60.0, 5.0
 _NAMED = 6
 
 
 def odd_images(hu: Tensor) -> list[str]:
     """Sentences on images that are of one value while their slice isn't, and on images far from their slice's median.
 
-    Far is a mean distance (over every so many pixels) above 100 HU and above 5 times the usual one of the slice:
-    contrast agent changes a slice by some HU, a head that turns by 10 degrees by some 30.
+    Far is a mean distance (over every so many pixels) above 60 HU and above 5 times the usual one of the slice:
+    contrast agent changes a slice by some HU, a head that turns by 10 degrees by some 30, another head by 90.
 
     Parameters
     ----------

@@ -38,6 +38,7 @@ from ctp_torch.ops.deconvolution.gaussian_process import (
 from ctp_torch.ops.deconvolution.max_slope import max_slope as max_slope
 from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning as DeconvolutionWarning
 from ctp_torch.ops.deconvolution.passage import Passage as Passage
+from ctp_torch.ops.deconvolution.permeability import permeability as permeability
 from ctp_torch.ops.deconvolution.result import Deconvolution as Deconvolution
 from ctp_torch.ops.deconvolution.svd import csvd as csvd
 from ctp_torch.ops.deconvolution.svd import osvd as osvd

@@ -8,6 +8,7 @@ from ctp_torch.phantom.curves import box_tissue_curve as box_tissue_curve
 from ctp_torch.phantom.curves import exponential_tissue_curve as exponential_tissue_curve
 from ctp_torch.phantom.curves import gamma_tissue_curve as gamma_tissue_curve
 from ctp_torch.phantom.curves import gamma_venous_curve as gamma_venous_curve
+from ctp_torch.phantom.curves import leaking_tissue_curve as leaking_tissue_curve
 from ctp_torch.phantom.curves import linear_tissue_curve as linear_tissue_curve
 from ctp_torch.phantom.patient import LABELS as LABELS
 from ctp_torch.phantom.patient import Patient as Patient

@@ -8,6 +8,7 @@ a matrix with the deconvolutions that are tested on these curves.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ __all__ = [
     "exponential_tissue_curve",
     "gamma_tissue_curve",
     "gamma_venous_curve",
+    "leaking_tissue_curve",
     "linear_tissue_curve",
 ]
 
@@ -139,6 +141,34 @@ def gamma_venous_curve(t: Tensor, bolus: Bolus, *, mtt: float, delay: float = 0.
     alpha = bolus.alpha + mtt / bolus.b
     v = (t.double() - bolus.onset - delay).clamp_min(0.0) / bolus.b
     return bolus.area / bolus.b * torch.exp(torch.xlogy(v.new_tensor(alpha), v) - v - math.lgamma(alpha + 1))
+
+
+def leaking_tissue_curve(
+    t: Tensor,
+    bolus: Bolus,
+    *,
+    flow: Tensor | float,
+    mtt: Tensor | float,
+    delay: Tensor | float = 0.0,
+    extraction: Tensor | float,
+    curve: Callable[..., Tensor] = exponential_tissue_curve,
+) -> Tensor:
+    """Tissue enhancement [HU] when a part E of the flow leaves the blood and stays: (1 - E) c(t) + E f I(t - D).
+
+    Every path loses the same part; ``c`` is the curve without leakage, E f the flow extraction. ``functools.partial``
+    of this with an ``extraction`` makes tiles that leak.
+
+    Parameters
+    ----------
+    extraction
+        E, 0 to 1
+    curve
+        of the residue, one of this module's
+    t, bolus, flow, mtt, delay
+        those of ``box_tissue_curve``
+    """
+    kept = curve(t, bolus, flow=flow, mtt=mtt, delay=delay)
+    return (1 - extraction) * kept + extraction * flow * _integral(t.double() - bolus.onset - delay, bolus)
 
 
 def _lower_gamma(a: Tensor | float, x: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ VOLUMES = ("core_ml", "hypoperfusion_ml", "mismatch_ml")
 """Of a lesion summary, those with an interval."""
 _KEY = "intervals"
 _QUANTILES = (0.1, 0.5, 0.9)
+_BELONGING = ("method", "smoothing", "width_mm", "least_matrix", "most_matrix")
+"""Of thresholds, what tells which maps they are for."""
+_ENOUGH = 1_000_000
+"""Voxels that tell a quantile."""
 _LEAST = 0.1
 """Answers count as this at the least, before their logarithm [their unit]."""
 _WORDS = {"artery": "the shape of its bolus", "answers": "what the model answers over the brain"}
@@ -151,7 +155,7 @@ class Intervals:
 
     def volume_ends(self, summary: Mapping[str, object], limits: Thresholds) -> dict[str, tuple[float, float]]:
         """Lower and upper volume [mL] of a lesion summary; none with other thresholds than those of the training."""
-        if not self.volumes or asdict(limits) != dict(self.thresholds):
+        if not self.volumes or _rules(asdict(limits)) != _rules(self.thresholds):
             return {}
         measured = {name: summary.get(name) for name in self.volumes}
         roots = {name: math.sqrt(value) for name, value in measured.items() if isinstance(value, int | float)}
@@ -175,6 +179,11 @@ class Intervals:
         ]
 
 
+def _rules(thresholds: Mapping[str, object]) -> dict[str, object]:
+    """Thresholds without what they belong to: the same rules measure the same."""
+    return {name: value for name, value in thresholds.items() if name not in _BELONGING}
+
+
 def relative_flow(values: Mapping[str, Tensor], cbf: Tensor | None = None) -> Tensor | None:
     """CBF over its median in normal tissue ``(voxels,)``: where the predicted Tmax is normal, if it is predicted.
 
@@ -196,7 +205,8 @@ def relative_flow(values: Mapping[str, Tensor], cbf: Tensor | None = None) -> Te
 def answers_signature(values: Mapping[str, Tensor]) -> Tensor:
     """Log quantiles of every map over the brain, from values ``(voxels,)``, float64."""
     at = torch.tensor(_QUANTILES, dtype=torch.float64)
-    rows = [values[name].detach().cpu().double().clamp_min(_LEAST).log() for name in sorted(values)]
+    some = {name: column[:: 1 + len(column) // _ENOUGH] for name, column in values.items()}  # torch sorts 16 M at most
+    rows = [some[name].detach().cpu().double().clamp_min(_LEAST).log() for name in sorted(some)]
     return torch.cat([row.quantile(at) for row in rows])
 
 

@@ -42,6 +42,8 @@ ANY_REGISTRATION = "any"
 LEAST_REACH_S = 25.0
 """A scan that ends sooner after the artery's onset [s] shows too little of a late curve to be read."""
 
+_MOST_WIDTHS = 8
+"""Each makes a smoothed series: a file that asks for more is no model of ours."""
 _DT_TOLERANCE = 0.05
 """Frame spacings closer than this [relative] count as equal."""
 _WIDTH_TOLERANCE = 0.1
@@ -94,8 +96,8 @@ class View:
             raise ValueError(f"unknown features {self.features!r}; choose among {', '.join(FEATURES)}")
         if self.smoothing not in ("inside", "beside"):
             raise ValueError(f"unknown smoothing {self.smoothing!r}; choose inside or beside")
-        if any(not 0 <= width <= 50 for width in self.smoothing_mm):
-            raise ValueError(f"smoothing of {self.smoothing_mm} mm; give 0 to 50")
+        if len(self.smoothing_mm) > _MOST_WIDTHS or any(not 0 <= width <= 50 for width in self.smoothing_mm):
+            raise ValueError(f"smoothing of {self.smoothing_mm[:9]} mm; give at most {_MOST_WIDTHS} widths of 0 to 50")
         if self.features == "raw" and (self.smoothing_mm or self.artery_moments):
             raise ValueError("smoothing and the artery's moments go with arterial features, not with raw ones")
 

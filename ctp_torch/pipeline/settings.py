@@ -42,6 +42,8 @@ class MapSettings:
     """NIfTI mask of where to make maps; the brain when None."""
     vof_scaling: bool = True
     """Scale the arterial input to the venous outflow."""
+    complete_cbv: bool = True
+    """Complete a volume by the areas with what passes after the last frame."""
     sigma_mm: float | None = None
     """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
     smoothing: Smoothing = "beside"

@@ -1,4 +1,4 @@
-"""Intervals of a model in every output of ``ctp-torch maps``: files, report, lesion numbers, DICOM; not for strangers."""
+"""Intervals of a model in every output of ``ctp-torch maps``: files, report, lesions, DICOM; none for strangers."""
 
 import json
 from dataclasses import asdict, replace
@@ -35,7 +35,8 @@ def test_both_ends_reach_files_report_and_lesions(run, scan_folder, tmp_path):
     """Mutation seen red: the upper end written as the lower."""
     pytest.importorskip("highdicom")
     pydicom = pytest.importorskip("pydicom")
-    model, out = model_with(tmp_path / "m.safetensors", PROMISE), tmp_path / "out"
+    model = model_with(tmp_path / "m.safetensors", PROMISE, thresholds=asdict(Thresholds()))
+    out = tmp_path / "out"
     done = run("maps", scan_folder, "-o", out, "--model", model, "--formats", "nifti,pm,sr", "--registration", "none")
     assert done.code == 0, done.err
     mask = read_volume(out / "mask.nii.gz")[0] > 0

@@ -47,3 +47,15 @@ def test_a_cohort_or_physics_but_not_both(run, tmp_path, words):
     done = run("train", *words, "-o", tmp_path / "m.safetensors")
     assert done.code != 0
     assert "cohort, or --target physics" in done.err
+
+
+def test_a_stack_learns_what_a_cohort_adds(run, cohort_folder, scan_folder, tmp_path):
+    """Its file holds both stages and serves scans of other frames. Mutation seen red: features scaled as for one that
+    learns from them itself."""
+    model = tmp_path / "stack.safetensors"
+    done = run("train", cohort_folder, "-o", model, "--model", "stack", "--samples", 600, "--keep-all",
+               "--registration", "none")  # fmt: skip
+    assert done.code == 0, done.err
+    assert float(done.out.split("R2 on the training pixels: ")[1].split()[0]) > 0.5
+    done = run("maps", scan_folder, "-o", tmp_path / "maps", "--model", model, "--no-report")
+    assert done.code == 0, done.err

@@ -147,6 +147,8 @@ def test_relative_flow_is_over_tissue_with_normal_tmax():
     assert relative_flow({"cbf": values["cbf"]}).tolist() == pytest.approx([0.25, 1.0, 1.5, 1.25])
     assert relative_flow({"tmax": values["tmax"]}) is None
     assert answers_signature(values).shape == (6,)
+    many = answers_signature({"cbf": torch.linspace(1, 60, 17_000_000)})
+    torch.testing.assert_close(many.exp(), torch.tensor([6.9, 30.5, 54.1], dtype=torch.float64), rtol=1e-3, atol=1e-3)
 
 
 def test_lesions_are_measured_where_they_are_known():

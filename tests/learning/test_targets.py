@@ -143,6 +143,20 @@ def run(*words):
 
 
 @pytest.mark.slow
+def test_labels_of_other_numbers_are_refused(cohort, tmp_path):
+    """0 and 255 would be learned as values. Mutation seen red: the check left out."""
+    for patient in cohort.of("train"):
+        volume, grid = read_volume(patient.series_path.parent / "followup.nii.gz")
+        write_volume(patient.series_path.parent / "mask.nii.gz", 255 * volume, grid)
+    words = ["train", cohort.path, "-o", tmp_path / "m.safetensors", "--target", "mask.nii.gz", "--samples", 200,
+             "--keep-all", "--registration", "none"]  # fmt: skip
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code != 0
+    assert "labels are 0 and 1" in str(result.exception) + result.output
+    assert not list(tmp_path.glob("m.*"))
+
+
+@pytest.mark.slow
 def test_train_on_truth_and_map_another_protocol(cohort, tmp_path):
     """From a cohort to maps in units. Mutation seen red: values taken for indices."""
     model = tmp_path / "truth.safetensors"

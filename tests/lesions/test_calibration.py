@@ -177,7 +177,7 @@ def test_truth_of_thin_slices_is_compared_on_their_slabs(tmp_path):
 
 
 def test_a_model_keeps_its_own_thresholds(tmp_path):
-    """In its file, the rest of it as before, and as in thresholds.json. Mutation seen red: the conventional ones kept."""
+    """In its file, the rest of it as before, and in thresholds.json. Mutation seen red: conventional ones kept."""
     made = head(64, 3, 4.0, frames=40, noise=2.0)
     times = torch.arange(40.0, dtype=torch.float64)[:, None].expand(-1, 3).contiguous()
     series = CTPSeries(made.hu.round(), times, Geometry((3, 64, 64), made.spacing))

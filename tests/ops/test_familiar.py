@@ -28,7 +28,8 @@ def test_strangers_lie_beyond_all_and_the_own_kind_seldom(device):
     axes = torch.linalg.qr(torch.randn(20, 3, generator=generator)).Q.T
 
     def scans(n, along):
-        return (torch.randn(n, len(along), generator=generator) @ axes[along] + 0.02 * torch.randn(n, 20, generator=generator))  # fmt: skip
+        spread = torch.randn(n, len(along), generator=generator) @ axes[along]
+        return spread + 0.02 * torch.randn(n, 20, generator=generator)
 
     own, new = scans(30, [0, 1]).to(device), scans(200, [0, 1]).to(device)
     strangers = (scans(50, [0, 1]) + 0.3 * axes[2]).to(device)

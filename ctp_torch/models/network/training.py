@@ -96,7 +96,8 @@ def train_weights(
 def _loss(module: nn.Module, weights: Tensor, X: Tensor, Y: Tensor, loss: Loss) -> Tensor:
     """Mean squared or absolute difference."""
     off = torch.func.functional_call(module, named_parameters(module, weights), X) - Y
-    return off.square().mean() if loss == "squared" else off.abs().mean()
+    error: Tensor = off.square().mean() if loss == "squared" else off.abs().mean()
+    return error
 
 
 @torch.no_grad()

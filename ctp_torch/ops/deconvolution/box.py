@@ -15,7 +15,7 @@ from ctp_torch.ops.deconvolution.method import deconvolution
 from ctp_torch.ops.deconvolution.passage import Passage, by_timing, finer_aif
 from ctp_torch.ops.deconvolution.result import Deconvolution, chunks, finish
 
-__all__ = ["box_nlr"]
+__all__ = ["aif_table", "box_nlr"]
 
 GRID = (41, 40)
 """Delays and transit times from which the regression starts."""
@@ -95,6 +95,24 @@ def _box_model(
     aif: Tensor, aif_times: Tensor, times: Tensor, like: Tensor
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """The function from volume, transit time and delay ``(voxels, 3)`` to curves and their derivatives."""
+    look_up, moments = aif_table(aif, aif_times, times, like)
+
+    def model(parameters: Tensor) -> tuple[Tensor, Tensor]:
+        volume, mtt, delay = parameters[:, :, None].unbind(1)  # (voxels, 1) each
+        since = moments - delay
+        (area_in, arrived), (area_out, left) = look_up(since), look_up(since - mtt)
+        flow = volume / mtt
+        shape = (area_in - area_out) / mtt
+        slopes = torch.stack((shape, flow * left - volume * shape / mtt, flow * (left - arrived)), dim=2)
+        return volume * shape, slopes
+
+    return model
+
+
+def aif_table(
+    aif: Tensor, aif_times: Tensor, times: Tensor, like: Tensor
+) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor]:
+    """The function from times to the AIF's integral and its slope there, and ``times`` as it counts them [s]."""
     span = float(times.max() - times.min()) + 60.0
     grid = float(aif_times[0]) + TABLE_STEP * torch.arange(
         int(span / TABLE_STEP), dtype=torch.float64, device=like.device
@@ -109,13 +127,4 @@ def _box_model(
         rate = slope[index]
         return table[index] + (place - index) * TABLE_STEP * rate, torch.where(at > 0, rate, 0.0)
 
-    def model(parameters: Tensor) -> tuple[Tensor, Tensor]:
-        volume, mtt, delay = parameters[:, :, None].unbind(1)  # (voxels, 1) each
-        since = moments - delay
-        (area_in, arrived), (area_out, left) = look_up(since), look_up(since - mtt)
-        flow = volume / mtt
-        shape = (area_in - area_out) / mtt
-        slopes = torch.stack((shape, flow * left - volume * shape / mtt, flow * (left - arrived)), dim=2)
-        return volume * shape, slopes
-
-    return model
+    return look_up, moments

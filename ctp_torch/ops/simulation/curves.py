@@ -162,7 +162,8 @@ def _measured(artery: Spectrum, pure: Tensor, before: Tensor, times: Tensor, gen
     vein = _vessels(artery, times, generator, late=(4.0, 9.0), spread=(2.0, 4.0))[:, 0]
     error = torch.exp(0.07 * torch.randn(n, 1, generator=generator)).to(pure)
     ratio = area(vein, times)[:, None] / area(measured, times)[:, None]
-    return measured * ratio.clamp(1.0, 8.0) * error
+    scaled: Tensor = measured * ratio.clamp(1.0, 8.0) * error
+    return scaled
 
 
 def _vessels(

@@ -11,8 +11,8 @@ from oracles.analytic_curves import GammaVariate
 
 from ctp_torch import ops
 from ctp_torch.data.methods import METHODS
-from ctp_torch.pipeline.methods import method_of
 from ctp_torch.ops.deconvolution.passage import FlatCurveWarning
+from ctp_torch.pipeline.methods import method_of
 
 T = torch.arange(40, dtype=torch.float64)
 AIF = torch.tensor(GammaVariate()(T.numpy()))
