@@ -145,9 +145,11 @@ told, with the reason. A file calibrated for other maps is refused, unless `--fo
         own, other = errors["others calibrated"], errors["others conventional"]
         rule = f"CBF < {limits['rcbf']:.0%}" + (f" and CBV < {limits['rcbv']:.0%}" if limits["rcbv"] else "")
         name = f"{limits['method']}, {limits['smoothing']}, {limits['width_mm']:g} mm"
-        cells = [f"{own['core_mean_ml']:.1f} ({other['core_mean_ml']:.1f})", own["patients"]]
+        ghosts = f"{own['ghosts_above_10_ml']} ({own['largest_ghost_ml']:.0f} mL)" if "largest_ghost_ml" in own else "-"
+        cells = [f"{own['core_mean_ml']:.1f} ({other['core_mean_ml']:.1f})", ghosts, own["patients"]]
         rows.append([name, page.get("reason") or rule, *cells])
-    head = ["for", "core", "mean error of the core on others [mL] (conventional)", "patients"]
+    head = ["for", "core", "mean error of the core on others [mL] (conventional)"]
+    head += ["cores above 10 mL where there is none (largest)", "patients"]
     return text + table(head, rows) + "\nEvery other method has none: its maps come without volumes.\n"
 
 
