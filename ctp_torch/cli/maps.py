@@ -44,6 +44,10 @@ CompletionOption = Annotated[
         help="Complete CBV by what passes after the last frame, where the areas tell it [default: beside vessels]."
     ),
 ]
+PermeabilityOption = Annotated[
+    bool,
+    typer.Option("--permeability", help="Map flow extraction through a leaking barrier too; scans of 90 s or more."),
+]
 SlabOption = Annotated[
     float | None,
     typer.Option(
@@ -88,6 +92,7 @@ def maps(
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
     complete_cbv: CompletionOption = None,
+    permeability: PermeabilityOption = False,
     slab_mm: SlabOption = None,
     denoise: DenoiseOption = "none",
     registration: RegistrationOption = None,
@@ -133,7 +138,7 @@ def maps(
         registration=registration, lesions=lesions, thresholds=thresholds, times=times, dt=dt, series=uid,
         join=together, drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, max_unpacked=max_unpacked,
         keep_identity=keep_identity, device=str(console.pick_device(device)),
-        force_thresholds=force_thresholds, complete_cbv=complete_cbv,
+        force_thresholds=force_thresholds, complete_cbv=complete_cbv, permeability=permeability,
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)

@@ -56,6 +56,9 @@ _MEASURED: Mapping[str, Quantity] = {
     "p_late": Quantity("P(Tmax > 6 s)", "%", "%", (0.0, 100.0), ("P_LATE", "Probability of Tmax > 6 s"), OWN_SCHEME),
     "p_core": Quantity("P(CBF < 30 %)", "%", "%", (0.0, 100.0), ("P_CORE", "Probability of CBF < 30 %"), OWN_SCHEME),
     "oefmax": Quantity("OEFmax", "%", "%", (20.0, 60.0), ("OEFMAX", "Maximum Oxygen Extraction Fraction"), OWN_SCHEME),
+    "permeability": Quantity(
+        "Permeability", "mL/100 g/min", "ml/[100]g/min", (0.0, 8.0), ("PERMEABILITY", "Flow Extraction"), OWN_SCHEME
+    ),
     "rel_cbf": Quantity("CBF / normal", "ratio", "{ratio}", (0.0, 2.0), ("126392", "Relative Regional Blood Flow")),
 }
 BOUNDED = ("cbv", "cbf", "mtt", "tmax", "rel_cbf")

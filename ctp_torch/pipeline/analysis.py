@@ -221,6 +221,7 @@ def _mapped(
     maps = deconvolve(
         scan, method_of(settings.method or DEFAULT_METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
         smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling, complete_cbv=settings.completes_cbv,
+        permeability=settings.permeability,
     )  # fmt: skip
     return maps, doubts + others
 
@@ -247,6 +248,7 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
     else:
         used["method"] = settings.method or DEFAULT_METHOD
         used |= {"complete_cbv": settings.completes_cbv}
+        used |= {"permeability": True} if settings.permeability else {}
         smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,

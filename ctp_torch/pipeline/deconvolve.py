@@ -57,6 +57,7 @@ def deconvolve(
     smoothing: Smoothing = "beside",
     scale_by_vof: bool = True,
     complete_cbv: bool | None = None,
+    permeability: bool = False,
 ) -> PerfusionMaps:
     """Perfusion maps of a scan by deconvolution.
 
@@ -86,6 +87,8 @@ def deconvolve(
         whether a volume by the areas under the curves is completed by what passed after the last frame
         (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it.
         Beside vessels when None, not inside
+    permeability
+        whether flow extraction is mapped too (`ctp_torch.ops.permeability`), of scans of 90 s at least
 
     Returns
     -------
@@ -94,7 +97,7 @@ def deconvolve(
     Raises
     ------
     QualityError
-        if no artery stands out of the noise
+        if no artery stands out of the noise, or the scan is too short for its permeability
     ValueError
         for an unknown smoothing
 
@@ -117,7 +120,7 @@ def deconvolve(
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete)
+        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete, permeability)
     seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
@@ -179,7 +182,13 @@ def choose_vessels(
 
 
 def _in_chunks(
-    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve, complete_cbv: bool
+    method: Method,
+    tissue: TissueCurves,
+    arterial: Tensor,
+    series: CTPSeries,
+    aif: VesselCurve,
+    complete_cbv: bool,
+    permeability: bool = False,
 ) -> tuple[dict[str, Tensor], str, float]:
     """Maps ``(voxels,)`` of a method, how it treated the frames, and the longest time that it tells [s].
 
@@ -202,6 +211,9 @@ def _in_chunks(
         values = {**result.maps(), "ttp": peak}
         if complete_cbv:
             values |= _completed(result, ops.Passage(tissue.values[rows], arterial, series.dt, **moments))
+        if permeability:
+            passage = ops.Passage(tissue.values[rows], arterial, series.dt, **moments)
+            values["permeability"] = ops.permeability(passage).flow_extraction
         for name, quantity in values.items():
             parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(listed) for name, listed in parts.items()}, route, longest

@@ -44,6 +44,8 @@ class MapSettings:
     """Scale the arterial input to the venous outflow."""
     complete_cbv: bool | None = None
     """Complete a volume by the areas with what passes after the last frame; beside vessels when None, not inside."""
+    permeability: bool = False
+    """Map flow extraction through a leaking barrier too, of scans of 90 s at least."""
     sigma_mm: float | None = None
     """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
     smoothing: Smoothing = "beside"
@@ -92,6 +94,8 @@ class MapSettings:
         """
         if self.model is not None and self.method is not None:
             raise CTPError("--model and --method exclude each other: predict with a model, or deconvolve with a method")
+        if self.model is not None and self.permeability:
+            raise CTPError("--permeability goes with a --method; a --model predicts what it was trained on")
         if self.method is not None and self.method not in METHODS:
             raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
         if self.registration is not None and self.registration not in REGISTRATIONS:

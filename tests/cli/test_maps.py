@@ -314,3 +314,11 @@ def test_a_missing_image_is_named(run, scan_folder, tmp_path):
     assert done.code == 5
     assert "slice" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_permeability_of_a_first_pass_is_refused(run, scan_folder, tmp_path):
+    """One message, and no folder is left."""
+    done = run("maps", scan_folder, "-o", tmp_path / "out", "--registration", "none", "--permeability")
+    assert done.code != 0
+    assert "the scan lasts 39 s: leakage needs 90 s at least, 150 s to be trusted" in " ".join(done.err.split())
+    assert not (tmp_path / "out").exists()
