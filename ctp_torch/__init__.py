@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries as CTPSeries
     from ctp_torch.data.slabs import slabs as slabs
     from ctp_torch.errors import CTPError as CTPError
+    from ctp_torch.io import from_nibabel as from_nibabel
+    from ctp_torch.io import from_numpy as from_numpy
+    from ctp_torch.io import from_sitk as from_sitk
     from ctp_torch.io import read_cohort as read_cohort
-    from ctp_torch.io import read_series as read_series
+    from ctp_torch.io import to_nibabel as to_nibabel
+    from ctp_torch.io import to_sitk as to_sitk
     from ctp_torch.io import write_maps as write_maps
+    from ctp_torch.io.read_series import read_series as read_series
     from ctp_torch.learning.evaluate import score_patient as score_patient
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
     from ctp_torch.learning.scoring import score_maps as score_maps
@@ -67,6 +72,9 @@ _HOMES = {
     "deconvolve": "pipeline",
     "features": "pipeline",
     "find_lesions": "lesions.find",
+    "from_nibabel": "io",
+    "from_numpy": "io",
+    "from_sitk": "io",
     "load_model": "models.load",
     "predict": "pipeline",
     "prepare": "pipeline",
@@ -78,6 +86,8 @@ _HOMES = {
     "score_maps": "learning.scoring",
     "score_patient": "learning.evaluate",
     "slabs": "data.slabs",
+    "to_nibabel": "io",
+    "to_sitk": "io",
     "write_analysis": "report.analysis",
     "write_maps": "io",
 }
@@ -99,6 +109,9 @@ __all__ = [
     "deconvolve",
     "features",
     "find_lesions",
+    "from_nibabel",
+    "from_numpy",
+    "from_sitk",
     "load_model",
     "models",
     "ops",
@@ -112,6 +125,8 @@ __all__ = [
     "score_maps",
     "score_patient",
     "slabs",
+    "to_nibabel",
+    "to_sitk",
     "write_analysis",
     "write_maps",
 ]

@@ -147,7 +147,7 @@ class RegressorContract:
         dirty_X[3, 2] = dirty_Y[4, 1] = dirty[5, 0] = bad
         with pytest.raises(ValueError, match="X holds NaN or infinity"):
             self.make().fit(dirty_X, Y)
-        with pytest.raises(ValueError, match="Y holds NaN or infinity"):
+        with pytest.raises(ValueError, match="y holds NaN or infinity"):
             self.make().fit(X, dirty_Y)
         with pytest.raises(ValueError, match="X holds NaN or infinity"):
             self.make().fit(X, Y).predict(dirty)
@@ -155,16 +155,14 @@ class RegressorContract:
     def test_wrong_shapes_are_refused(self):
         X, Y, new = self.samples()
         model = self.make().fit(X, Y)
-        with pytest.raises(ValueError, match=r"4 features, .* fitted with 5"):
+        with pytest.raises(ValueError, match=r"4 features, .* expecting 5 features"):
             model.predict(new[:, :4])
         with pytest.raises(ValueError, match="samples, features"):
             model.predict(new[:, 0])
-        with pytest.raises(ValueError, match="Y must be"):
+        with pytest.raises(ValueError, match="y must be"):
             model.fit(X, Y[:19])
         with pytest.raises(ValueError, match="nothing to fit"):
             model.fit(X[:0], Y[:0])
-        with pytest.raises(TypeError, match=r"torch\.Tensor"):
-            model.fit(X.numpy(), Y)
         with pytest.raises(TypeError, match="real"):
             model.fit(X + 0j, Y)
 

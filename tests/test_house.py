@@ -22,7 +22,7 @@ LEVELS = {
     **dict.fromkeys(("pipeline", "phantom"), 5),
     "learning": 6,
     "report": 7,
-    "study": 8,
+    **dict.fromkeys(("study", "cohorts"), 8),
     "cli": 9,
 }
 """A room imports rooms of lower levels alone."""

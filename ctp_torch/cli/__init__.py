@@ -12,6 +12,7 @@ import typer
 from ctp_torch import __version__
 from ctp_torch.cli import console
 from ctp_torch.cli.calibrate import calibrate
+from ctp_torch.cli.cohort import app as cohort
 from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
@@ -40,9 +41,12 @@ app = typer.Typer(
     help="CT perfusion of the brain: CBF, CBV, MTT and Tmax maps from DICOM, by deconvolution and learned regressors."
     "\n\nStart with [bold]ctp-torch demo[/bold]; then [bold]ctp-torch maps DICOM_FOLDER -o OUT[/bold]."
     "\n\nFor research only: not a medical device.",
+    epilog="Exit codes: 0 done; 1 refused, as the message says; 2 options that can't be read; 3 no series or cohort; "
+    "4 a file that can't be read, or a model that doesn't fit; 5 an incomplete or ambiguous series; "
+    "6 a place that can't be written; 7 quality control under --strict; 8 some scans of a cohort failed; "
+    "130 interrupted.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -50,6 +54,7 @@ app = typer.Typer(
 
 for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, reproduce, doctor):
     app.command()(command)
+app.add_typer(cohort, name="cohort")
 app.add_typer(phantom, name="phantom")
 
 
@@ -64,13 +69,19 @@ def _print_version(asked: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each step as it is done.")] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Write progress, warnings and errors as JSON, a line each, to stderr.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command; they may stand anywhere."""
     console.settings.debug = debug
     console.settings.quiet = quiet
+    console.settings.verbose = verbose
+    console.settings.log_json = log_json
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,26 +30,33 @@ __all__ = [
     "complain",
     "delivered",
     "escaped",
+    "note",
     "pick_device",
     "release",
     "say",
     "scratch",
     "settings",
+    "tell",
     "track",
     "warn",
 ]
 
 T = TypeVar("T")
 
+_MINUTE_S = 60.0
+"""Between two lines of progress where there is no terminal."""
+
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")]
 
 
 class _Settings:
-    """The two switches of the command line itself."""
+    """The switches of the command line itself."""
 
     debug = False
     quiet = False
+    verbose = False
+    log_json = False
 
 
 settings = _Settings()
@@ -65,18 +74,42 @@ def say(message: str = "") -> None:
 
 def warn(message: str) -> None:
     """Print a warning to the error stream."""
-    typer.secho(f"warning: {escaped(message)}", err=True, fg=typer.colors.YELLOW)
+    _log("warning", message, typer.colors.YELLOW)
 
 
 def complain(message: str) -> None:
     """Print an error to the error stream."""
-    typer.secho(f"error: {escaped(message)}", err=True, fg=typer.colors.RED)
+    _log("error", message, typer.colors.RED)
+
+
+def tell(message: str) -> None:
+    """Print how far the work is to the error stream."""
+    if not settings.quiet:
+        _log("info", message, typer.colors.BLUE)
+
+
+def note(message: str) -> None:
+    """Print a step that is done to the error stream, where that was asked for."""
+    if settings.verbose or settings.log_json:
+        _log("info", message, typer.colors.BLUE)
+
+
+def _log(level: str, message: str, color: str) -> None:
+    """One line for people, or for a machine."""
+    if settings.log_json:
+        record = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "level": level, "message": message}
+        typer.echo(json.dumps(record), err=True)
+    else:
+        typer.secho(f"{level}: {escaped(message)}", err=True, fg=color)
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
-    """The items, with a progress bar on a terminal and none elsewhere."""
-    if settings.quiet or not sys.stderr.isatty():
+    """The items, with a progress bar on a terminal, and a line a minute elsewhere."""
+    if settings.quiet:
         yield from items
+        return
+    if settings.log_json or not sys.stderr.isatty():
+        yield from _told(items, description, total)
         return
     from rich.console import Console
     from rich.progress import (
@@ -99,6 +132,16 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
         yield from progress.track(items, total=total, description=description)
 
 
+def _told(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    """The items, with a line a minute that says how far they are."""
+    last = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - last >= _MINUTE_S:
+            last = time.monotonic()
+            _log("info", f"{description}: {done}{'' if total is None else f' of {total}'} done", typer.colors.BLUE)
+        yield item
+
+
 def pick_device(name: str) -> torch.device:
     """The device of that name: ``auto`` is CUDA where there is one, else the CPU."""
     import torch
@@ -106,6 +149,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
+    if kind == "mps":
+        raise CTPError(f"device {name!r}: parts are computed in float64, which Apple's GPUs lack; use --device cpu")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
         raise CTPError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():

@@ -13,6 +13,7 @@ from ctp_torch.cli import choices, console, reading
 from ctp_torch.errors import CTPError, ModelMismatchError
 
 if TYPE_CHECKING:
+    from ctp_torch.learning.evaluate import PointScores, SliceScore
     from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = ["evaluate"]
@@ -63,14 +64,19 @@ def evaluate(
     if not patients:
         raise CTPError(f"{cohort} holds no {' or '.join(splits)} patient; see the split in its cohort.json")
     align = choices.pick_registration(registrations.pop())
+    rows: list[SliceScore] = []
+    points: list[PointScores] = []
     with console.scratch(output) as folder:
-        ready = prepare_all(patients, folder, quantities=quantities, registration=align, device=target)
-        files, rows = [], []
-        for file in console.track(ready, "scoring patients", total=len(patients)):
-            rows += score_patient(PreparedPatient.load(file), models, widths)
-            files.append(file)
-        held_out = [file for file, patient in zip(files, patients, strict=True) if patient.split == "test"]
-        points = score_points(held_out, models, test_samples, seed=seed) if held_out else None
+        for view in dict.fromkeys(recipe.view for recipe in recipes.values()):
+            alike = {name: one for name, one in models.items() if recipes[name].view == view}
+            ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target)
+            files = []
+            for file in console.track(ready, f"scoring patients ({view.features})", total=len(patients)):
+                rows += score_patient(PreparedPatient.load(file), alike, widths, ranges=source.ranges)
+                files.append(file)
+            held_out = [file for file, patient in zip(files, patients, strict=True) if patient.split == "test"]
+            if held_out:
+                points.append(score_points(held_out, alike, test_samples, seed=seed, ranges=source.ranges))
     facts = {
         "models": ", ".join(
             f"{name} (sha256 {file_digest(path)[:16]})" for name, path in zip(models, model, strict=True)
@@ -78,11 +84,12 @@ def evaluate(
     }
     page = summary(rows, title="Predicted maps against the teacher's", facts=facts)
     with console.delivered(output) as partial:
-        if points is not None:
-            table = point_table(points)
+        for number, one in enumerate(points):
+            table = point_table(one)
             page += f"\n## {table.caption}\n\n{markdown(table)}\n"
-            drawn = {name: pixels.tolist() for name, pixels in points.pixels.items()}
-            (partial / "test_pixels.json").write_text(json.dumps(drawn), encoding="utf-8")
+            drawn = {name: pixels.tolist() for name, pixels in one.pixels.items()}
+            again = f"_{number + 1}" if number else ""
+            (partial / f"test_pixels{again}.json").write_text(json.dumps(drawn), encoding="utf-8")
         write_scores(rows, partial / "scores.csv")
         (partial / "summary.md").write_text(page, encoding="utf-8")
     for part in splits:
@@ -110,7 +117,7 @@ def _same_ranges(name: str, recipe: Recipe, ranges: Mapping[str, tuple[float, fl
     for quantity, limits in recipe.targets.items():
         if quantity not in ranges:
             raise ModelMismatchError(f"model {name} predicts {quantity}, which the cohort doesn't hold")
-        if tuple(ranges[quantity]) != tuple(limits):
+        if recipe.units == "display" and tuple(ranges[quantity]) != tuple(limits):
             raise ModelMismatchError(
                 f"model {name} was trained on {quantity} from {limits[0]:g} to {limits[1]:g}, the cohort shows "
                 f"{ranges[quantity][0]:g} to {ranges[quantity][1]:g}; train a model on this cohort"

@@ -1,4 +1,4 @@
-"""Help that reads as it is written: square brackets around units and defaults are no markup."""
+"""Help that reads as it is written, and the switches of every command taken wherever they stand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from ctp_torch.cli.numbers import FiniteGroup
 
 __all__ = ["CommandGroup"]
+
+_SWITCHES = ("-q", "--quiet", "-v", "--verbose", "--debug", "--log-json")
+"""Of the program itself; no command has options of these names, and none takes a value that begins with a dash."""
 
 
 class CommandGroup(FiniteGroup):
@@ -20,6 +23,14 @@ class CommandGroup(FiniteGroup):
             for parameter in command.get_params(ctx):
                 _write_plain(parameter)
         return command
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """The arguments, with the program's own switches moved to where it looks for them."""
+        if ctx.parent is None:
+            end = args.index("--") if "--" in args else len(args)
+            switches = [one for one in args[:end] if one in _SWITCHES]
+            args = [*switches, *(one for one in args[:end] if one not in _SWITCHES), *args[end:]]
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
         """The options of the group itself, their help as it is written."""

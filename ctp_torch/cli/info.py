@@ -12,11 +12,13 @@ import typer
 from ctp_torch.cli import choices, console, reading
 
 if TYPE_CHECKING:
+    from ctp_torch.data.plausibility import Plausibility
+    from ctp_torch.data.provenance import LeftOutFiles
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.io.dicom.image import Join
     from ctp_torch.quality import Quality
 
-__all__ = ["info"]
+__all__ = ["info", "report_lines"]
 
 KeepIdentityOption = Annotated[
     bool, typer.Option("--keep-identity", help="Show names of files left out, and the scanner in the headers' words.")
@@ -84,15 +86,12 @@ def info(
         facts["frame_times_s"] = [round(t, 4) for t in scan.times.median(dim=1).values.tolist()]
         console.say(json.dumps(facts, indent=2))
         return
-    console.say(f"{z} slices x {scan.n_frames} frames of {y} x {x} pixels")
-    for name, value in list(facts.items())[4:]:
-        if value not in (None, [], {}):
-            console.say(f"  {name.replace('_', ' '):<18} {_line(value)}")
+    for line in report_lines(scan):
+        console.say(line)
     if checked is not None:
-        lines = checked.lines()
-        console.say(f"  {'quality':<18} " + (_line(lines) if lines else "no flag raised"))
+        console.say(_entry("quality", checked.lines() or ["no flag raised"]))
     elif quality:
-        console.say(f"  {'quality':<18} not checked: too few frames or pixels to judge a bolus on")
+        console.say(_entry("quality", ["not checked: too few frames or pixels to judge a bolus on"]))
 
 
 def _checked(source: CTPSeries, path: Path, uid: str | None, join: Join | None) -> Quality:
@@ -106,22 +105,67 @@ def _checked(source: CTPSeries, path: Path, uid: str | None, join: Join | None) 
     return inspect(ready, registration=estimate, locations=locations).quality
 
 
-def _line(value: object) -> str:
-    """A value on one line, or a list of sentences on lines of their own."""
-    if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-        value = [_inference(**entry) if "axis" in entry else _left_out(**entry) for entry in value]
-    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
-        return ("\n" + " " * 21).join(value)
-    return str(value)
+def report_lines(scan: CTPSeries) -> list[str]:
+    """What was read, on one screen: whether it can be what it claims to be, and what that rests on."""
+    origin, seen = scan.provenance, scan.provenance.plausibility
+    z, y, x = scan.geometry.shape
+    kv = f"{origin.kvp:g} kV" if origin.kvp else ""
+    made = [origin.format, origin.vendor, origin.model, origin.kernel, kv, origin.transfer_syntax]
+    lines = [f"{z} slices x {scan.n_frames} frames of {y} x {x} pixels"]
+    lines.append(_entry("source", [", ".join(word for word in made if word) or "in memory"]))
+    if seen is not None:
+        lines.append(_entry("times", [f"{_times(seen)}, from {origin.time_source or 'no source'}"]))
+        lines.append(_entry("grid", [_grid(seen, origin.slice_thickness_mm)]))
+        lines.append(_entry("origin, LPS", [" x ".join(f"{o:.1f}" for o in scan.geometry.origin) + " mm"]))
+        lines.append(_entry("values", [_values(seen)]))
+        lines.append(_entry("frames", [seen.evidence()]))
+    inferred = [
+        f"{one.axis}: {one.conclusion}" + (f" ({', '.join(one.sources)})" if one.sources else "")
+        for one in origin.inferences
+    ]
+    left_out = [_left_out(one) for one in origin.left_out]
+    if origin.incomplete_frames:
+        left_out.append(f"{origin.incomplete_frames} time points")
+    for name, sentences in (("inferred", inferred), ("left out", left_out), ("doubtful", list(origin.warnings))):
+        if sentences:
+            lines.append(_entry(name, sentences))
+    return lines
 
 
-def _inference(axis: str, conclusion: str, sources: Sequence[str]) -> str:
-    """What an axis of the series rests on, in one sentence."""
-    return f"{axis}: {conclusion} ({', '.join(sources)})"
+def _entry(name: str, sentences: Sequence[str]) -> str:
+    """A name with its sentences, each on a line of its own."""
+    return f"  {name:<12} " + ("\n" + " " * 15).join(sentences)
 
 
-def _left_out(reason: str, count: int, files: Sequence[str | int], cost: str = "") -> str:
+def _times(seen: Plausibility) -> str:
+    """Duration, step and its spread."""
+    spread = f" ({seen.step_min_s:.4g} to {seen.step_max_s:.4g}, sd {seen.step_sd_s:.2g})"
+    apart = f", slices of a frame up to {seen.slices_apart_s:.3g} s apart" if seen.slices_apart_s else ""
+    even = seen.step_max_s - seen.step_min_s < 1e-3
+    return f"{seen.duration_s:.5g} s, every {seen.step_s:.4g} s{'' if even else spread}{apart}"
+
+
+def _grid(seen: Plausibility, thickness: float | None) -> str:
+    """Spacing and its spread, and how places hold over time."""
+    low, high = seen.slice_step_mm
+    even = high - low < 0.01
+    told = f", {thickness:g} mm thick" if thickness else ""
+    spread = "" if even else f" (slices {low:.2f} to {high:.2f} mm apart as told)"
+    held = "one place told for all frames"
+    drift = held if seen.drift_mm is None else f"positions over time within {seen.drift_mm:.2f} mm"
+    return f"{' x '.join(f'{s:.4g}' for s in seen.spacing_mm)} mm (z, y, x){told}{spread}; {drift}"
+
+
+def _values(seen: Plausibility) -> str:
+    """HU of air, brain and bone."""
+    known = (("air", seen.air_hu), ("brain", seen.brain_hu), ("bone", seen.bone_hu))
+    parts = [f"{name} {'none' if value is None else f'{value:.0f}'}" for name, value in known]
+    low, high = seen.range_hu
+    return f"{', '.join(parts)} HU (median), {low:.0f} to {high:.0f} in all"
+
+
+def _left_out(one: LeftOutFiles) -> str:
     """Files that are no part of the series, in one sentence: their names, or their numbers in the order of names."""
-    more = ", ..." if count > 2 else ""
-    missed = f"; with them went {cost}" if cost else ""
-    return f"{count} x {reason}: {', '.join(n if isinstance(n, str) else f'file {n}' for n in files[:2])}{more}{missed}"
+    more = ", ..." if one.count > 2 else ""
+    names = ", ".join(n if isinstance(n, str) else f"file {n}" for n in one.files[:2])
+    return f"{one.count} x {one.reason}: {names}{more}" + (f"; {one.cost}" if one.cost else "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import console, formats, reading
-from ctp_torch.errors import CTPError, NoSeriesError
+from ctp_torch.errors import CTPError, NoNormalTissueError, NoSeriesError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,18 +21,27 @@ if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.lesions.find import Lesions
+    from ctp_torch.lesions.thresholds import Thresholds
 
 __all__ = ["lesion"]
 
 _SETTINGS = (
     *("registration", "motion_through_plane", "median_size", "slab_mm", "mask", "model", "method"),
-    *("aif", "vof", "vof_scaling", "sigma_mm"),
+    *("aif", "vof", "vof_scaling", "smoothing", "sigma_mm", "complete_cbv"),
 )
 _OURS = re.compile(r"[\d, ]+|file, sha256 [0-9a-f]{16}|[A-Za-z]+ [0-9a-f]{8}")
 """A voxel, a file, a model: as `maps` notes them."""
 
 ThresholdsOption = Annotated[
-    Path | None, typer.Option("--thresholds", help="Thresholds file of ctp-torch calibrate [default: 30 %, 6 s].")
+    str | None,
+    typer.Option(
+        "--thresholds",
+        metavar="FILE",
+        help="Thresholds file of ctp-torch calibrate, or conventional (30 %, 6 s) [default: those of the method].",
+    ),
+]
+ForceThresholdsOption = Annotated[
+    bool, typer.Option("--force-thresholds", help="Apply thresholds to maps that they weren't calibrated for.")
 ]
 
 
@@ -40,10 +51,15 @@ def lesion(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, lesion.json, .csv and .png.")],
     thresholds: ThresholdsOption = None,
+    force_thresholds: ForceThresholdsOption = False,
     rcbf: Annotated[float | None, typer.Option(help="Core: CBF below this fraction of normal.")] = None,
     tmax: Annotated[float | None, typer.Option(help="Hypoperfusion: Tmax above this [s].")] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="NIfTI of the CT before contrast [default: MAPS/baseline.nii.gz].")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="NIfTI mask of the known lesion, on any grid: Dice and volumes are told too."),
     ] = None,
     slice_mm: Annotated[
         float | None, typer.Option(min=0.01, help="Height given to a slice [mm; default: the slices' distance].")
@@ -63,6 +79,8 @@ def lesion(
 
     Example: ctp-torch lesion maps -o lesions --thresholds csvd.json
 
+    Example: ctp-torch lesion maps -o lesions --against lesion-msk.nii.gz
+
     Example: ctp-torch lesion maps -o lesions --formats nifti,seg,sr --source DICOM_FOLDER
     """
     names = formats.pick_formats(write)
@@ -70,37 +88,95 @@ def lesion(
     from ctp_torch.io.results.identity import identity_record
     from ctp_torch.io.results.source import find_source
     from ctp_torch.io.results.write_maps import Output, write_masks
-    from ctp_torch.lesions.find import find_lesions
-    from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+    from ctp_torch.pipeline.measure import measure_lesions
     from ctp_torch.report.analysis import derivation_of, write_results
     from ctp_torch.report.lesions import write_lesions
 
-    console.claim(output, force=force, inputs=(maps, thresholds, baseline, source))
-    limits = Thresholds() if thresholds is None else read_thresholds(thresholds)
-    if rcbf is not None:
-        limits = replace(limits, rcbf=rcbf)
-    if tmax is not None:
-        limits = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
+    file = None if thresholds in (None, "conventional") else Path(str(thresholds))
+    console.claim(output, force=force, inputs=(maps, file, baseline, source, against))
     perfusion = read_maps_folder(maps)
+    made = _settings_of(maps)
+    limits = _limits(maps, made, perfusion.geometry, thresholds, own=(rcbf, tmax), force=force_thresholds)
     plain = _read_baseline(baseline, maps, perfusion.geometry)
-    lesions = find_lesions(perfusion, baseline=plain, thresholds=limits, slice_mm=slice_mm)
+    measured = measure_lesions(perfusion, plain, limits, str(made.get("method", "")), slice_mm=slice_mm)
+    if measured.lesions is None:
+        raise NoNormalTissueError(measured.why_none)
+    lesions = measured.lesions
+    known = None if against is None else _known_lesion(against, perfusion.geometry)
+    compared = {} if known is None else _compared(lesions, known)
     needs_study = keep_identity or bool(set(names) - {"nifti"})
     study = find_source(source, series=uid) if needs_study and source is not None else None
     formats.warn_anonymous(source, names)
-    settings = _settings_of(maps) | {"thresholds": asdict(limits), "slice_mm": slice_mm}
+    settings = made | {"thresholds": asdict(limits), "slice_mm": slice_mm}
     derivation = derivation_of(settings | {"maps": content_digest(perfusion)}, files=(baseline,))
     identity = {"patient": identity_record(study.identity)} if keep_identity and study is not None else {}
     with console.delivered(output) as folder:
-        write_lesions(folder, lesions, perfusion, baseline=plain, facts=identity)
+        facts = {**identity, **compared}
+        write_lesions(folder, lesions, perfusion, baseline=plain, facts=facts, conventional=measured.conventional)
         if "nifti" in names:
             write_masks(folder, lesions, perfusion.geometry)
         others = tuple(name for name in names if name != "nifti")
         write_results(folder, Output(perfusion, lesions, plain), others, study=study, derivation=derivation)
-    for warning in lesions.warnings:
+    for warning in measured.warnings():
         console.warn(warning)
-    for line in lesion_lines(lesions):
+    for line in lesion_lines(lesions, measured.conventional):
         console.say(line)
+    for part, one in compared.get("against", {}).items():
+        told = "-" if one["dice"] is None else f"{one['dice']:.3f}"
+        console.say(f"{part:<14} against the known lesion of {one['known_ml']:.1f} mL: Dice {told}")
     console.say(f"wrote {', '.join(names)}, lesion.json, lesion.csv and lesion.png to {output}")
+
+
+def _limits(
+    folder: Path,
+    made: Mapping[str, object],
+    geometry: Geometry,
+    thresholds: str | None,
+    *,
+    own: tuple[float | None, float | None],
+    force: bool,
+) -> Thresholds:
+    """The thresholds to apply: named, by own numbers for rCBF and Tmax, or those that belong to the maps.
+
+    Raises
+    ------
+    CTPError
+        none belong to the maps, or those named belong to others
+    """
+    from ctp_torch.lesions.belonging import CONVENTIONAL, MapsOrigin, conventional_thresholds
+    from ctp_torch.lesions.thresholds import read_thresholds
+    from ctp_torch.pipeline.measure import choose_thresholds
+
+    method, width = str(made.get("method", "")), made.get("sigma_mm")
+    width_mm = float(width) if isinstance(width, int | float) else 0.0
+    smoothing = str(made.get("smoothing", "inside" if method else ""))  # runs that tell no smoothing knew no other
+    rcbf, tmax = own
+    given = None
+    if thresholds is not None and thresholds != CONVENTIONAL:
+        given = read_thresholds(Path(thresholds))
+    elif thresholds == CONVENTIONAL or not (method or "model" in made) or own != (None, None):
+        given = conventional_thresholds(method)
+    elif "model" in made:
+        given = _kept_thresholds(folder)
+    limits, why = choose_thresholds(given, MapsOrigin(method, smoothing, width_mm, geometry.shape[1]), force=force)
+    if limits is None:
+        raise CTPError(f"no lesions measured: {why}")
+    if rcbf is not None:
+        limits = replace(limits, rcbf=rcbf)
+    if tmax is not None:
+        limits = replace(limits, tmax=tmax, severe_tmax=max(limits.severe_tmax, tmax))
+    return limits
+
+
+def _kept_thresholds(folder: Path) -> Thresholds:
+    """The thresholds that ``maps`` applied to a model's maps, as its record tells."""
+    from ctp_torch.lesions.thresholds import thresholds_from
+
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if not record.get("thresholds"):
+        why = record.get("no_volumes") or "the model that made the maps has no thresholds of its own"
+        raise CTPError(f"no lesions measured: {why}")
+    return thresholds_from(record["thresholds"], str(folder / "run.json"))
 
 
 def _settings_of(folder: Path) -> dict[str, object]:
@@ -112,7 +188,8 @@ def _settings_of(folder: Path) -> dict[str, object]:
         settings = record["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    known = {*choices.METHODS, *choices.REGISTRATIONS, "auto", "brain", "left", "interpolated", "subtracted", "both"}
+    known = {*choices.METHODS, *choices.REGISTRATIONS, *choices.SMOOTHINGS}
+    known |= {"auto", "brain", "left", "interpolated", "subtracted", "both"}
     return {
         name: value
         for name, value in (settings.items() if isinstance(settings, dict) else ())
@@ -154,21 +231,27 @@ def read_maps_folder(folder: Path) -> PerfusionMaps:
 def _read_other_maps(folder: Path) -> PerfusionMaps:
     """Maps as DICOM objects, or as NIfTI of longer names; the mask is where CBF or Tmax is above 0."""
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.io import read_value_maps
+    from ctp_torch.io.cohort.value_maps import find_value_maps
 
-    # a folder of folders may hold several patients: only those that ctp-torch maps makes are searched
-    places = [place for name in ("dicom/pm", "dicom/ct", "perf") if (place := folder / name).is_dir()]
-    if not any(path.is_dir() for path in folder.iterdir()):
-        places.append(folder)
+    # of our own results the most exact form alone is read; anybody else's are searched to the bottom
+    own = [place for name in ("dicom/pm", "dicom/ct", "perf") if (place := folder / name).is_dir()]
     try:
-        maps = read_value_maps(places[0]) if places else {}
-    except NoSeriesError:
-        maps = {}
-    if not {"cbf", "tmax"} <= set(maps):
+        maps, left_out = find_value_maps(own[0] if own else folder)
+    except NoSeriesError as error:
         raise NoSeriesError(
-            f"{folder} holds no cbf.nii.gz and no tmax.nii.gz, nor such maps as DICOM; "
+            f"{folder} holds no cbf.nii.gz and no tmax.nii.gz, nor such maps of other names: {error}; "
+            "make the maps by ctp-torch maps SERIES -o MAPS"
+        ) from error
+    if missing := [name for name in ("cbf", "tmax") if name not in maps]:
+        raise NoSeriesError(
+            f"{folder} holds no {' and no '.join(missing)} map (found: {', '.join(maps)}); "
             "make the maps by ctp-torch maps SERIES -o MAPS"
         )
+    for reason, n in Counter(one.reason for one in left_out).items():
+        console.warn(f"{n} file{'s' if n > 1 else ''} beside the maps not taken for maps: {reason}")
+    for one in maps.values():
+        for warning in one.warnings:
+            console.warn(warning)
     geometry = maps["cbf"].geometry
     for name, one in maps.items():
         if not one.geometry.matches(geometry):
@@ -177,18 +260,61 @@ def _read_other_maps(folder: Path) -> PerfusionMaps:
     return PerfusionMaps(values, (values["cbf"] > 0) | (values["tmax"] > 0), geometry)
 
 
-def lesion_lines(lesions: Lesions) -> list[str]:
-    """The numbers of a result, for people."""
+_VOLUMES = ("core_ml", "hypoperfusion_ml", "mismatch_ml")
+
+
+def lesion_lines(lesions: Lesions, conventional: Lesions | None = None) -> list[str]:
+    """The numbers of a result, for people; below them those by conventional thresholds, where they are others."""
     summary, limits = lesions.summary(), lesions.thresholds
     ratio, intensity = summary["mismatch_ratio"], summary["hypoperfusion_intensity_ratio"]
+    core, slow, mismatch = (f"{summary[n]:8.1f}{_range(lesions, n)} mL" for n in _VOLUMES)
     return [
-        f"core                             {summary['core_ml']:8.1f} mL ({limits.core_rule})",
-        f"hypoperfusion                    {summary['hypoperfusion_ml']:8.1f} mL ({limits.late_rule})",
-        f"mismatch                         {summary['mismatch_ml']:8.1f} mL",
+        f"core                             {core} ({limits.core_rule})",
+        f"hypoperfusion                    {slow} ({limits.late_rule})",
+        f"mismatch                         {mismatch}",
         f"mismatch ratio                   {'-' if ratio is None else f'{ratio:.2f}':>8}",
         f"hypoperfusion intensity ratio    {'-' if intensity is None else f'{intensity:.2f}':>8}",
         f"side                             {lesions.side:>8}",
+        f"by {limits.belonging}",
+        *([] if conventional is None else [_beside(conventional)]),
     ]
+
+
+def _beside(conventional: Lesions) -> str:
+    """The volumes by conventional thresholds, for people."""
+    volumes, rules = conventional.volumes(), conventional.thresholds
+    return (
+        f"conventional thresholds ({rules.core_rule}; {rules.late_rule}) would read core {volumes['core_ml']:.1f} mL, "
+        f"hypoperfusion {volumes['hypoperfusion_ml']:.1f} mL"
+    )
+
+
+def _known_lesion(path: Path, geometry: Geometry) -> Tensor:
+    """The mask of a known lesion on the grid of the maps, by the nearest voxel."""
+    from ctp_torch.io import read_volume
+    from ctp_torch.io.cohort.target_maps import on_grid
+
+    volume, grid = read_volume(path)
+    if volume.ndim != 3:
+        raise CTPError(f"--against {path} is a series of volumes; a mask is one")
+    known = on_grid((volume > 0).float(), grid, geometry) > 0
+    if bool((volume > 0).any()) and not bool(known.any()):
+        raise CTPError(f"--against {path} lies outside the maps; give the mask of the same patient and space")
+    return known
+
+
+def _compared(lesions: Lesions, known: Tensor) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Core and hypoperfusion held against the known lesion."""
+    from ctp_torch.lesions.overlap import agreement
+
+    parts = {"core": lesions.core, "hypoperfusion": lesions.hypoperfusion}
+    return {"against": {name: agreement(mask.cpu(), known, lesions.voxel_ml) for name, mask in parts.items()}}
+
+
+def _range(lesions: Lesions, name: str) -> str:
+    """`` (38..53)`` where a model promises it."""
+    ends = lesions.intervals.get(name)
+    return "" if ends is None else f" ({ends[0]:.0f}..{ends[1]:.0f})"
 
 
 def _volume_file(folder: Path, name: str) -> Path | None:

@@ -21,14 +21,16 @@ class DeconvolutionMethod(NamedTuple):
     """DICOM code value (CID 4105 where it has one), scheme and meaning."""
     quantities: tuple[str, ...] = _MAPS
     """Names in ``QUANTITIES``."""
+    tmax_is_delay: bool = False
+    """Whether its Tmax is the arrival of the blood, without the time that the residue takes to its maximum."""
 
 
 def _svd(words: str) -> DeconvolutionMethod:
     return DeconvolutionMethod(words, ("126311", "DCM", "SVD Deconvolution"))
 
 
-def _own(value: str, words: str, *more: str) -> DeconvolutionMethod:
-    return DeconvolutionMethod(words, (value, OWN_SCHEME, words), (*_MAPS, *more))
+def _own(value: str, words: str, *more: str, delay: bool = False) -> DeconvolutionMethod:
+    return DeconvolutionMethod(words, (value, OWN_SCHEME, words), (*_MAPS, *more), delay)
 
 
 METHODS: Mapping[str, DeconvolutionMethod] = {
@@ -39,9 +41,20 @@ METHODS: Mapping[str, DeconvolutionMethod] = {
     "tikhonov": _own("TIKHONOV", "Tikhonov regularisation, L-curve per voxel"),
     "gaussian_process_deconvolution": _own("GAUSSIAN_PROCESS", "Gaussian process"),
     "expectation_maximization": _own("EXPECTATION_MAXI", "expectation maximisation"),
-    "bayesian": _own("BAYESIAN", "Bayesian, delay and smoothness integrated out"),
-    "vascular_model": _own("VASCULAR_MODEL", "gamma-distributed transit times, with CTH and OEFmax", "cth", "oefmax"),
+    "bayesian": _own("BAYESIAN", "Bayesian, delay and smoothness integrated out", delay=True),
+    "vascular_model": _own(
+        "VASCULAR_MODEL", "gamma-distributed transit times, with CTH and OEFmax", "cth", "oefmax", delay=True
+    ),
     "box_nlr": _own("BOX_NLR", "box-shaped residue, nonlinear regression"),
+    "per_scan": _own(
+        "PER_SCAN",
+        "kernel ridge regression on curves simulated from the scan's own artery",
+        "cbf_sd",
+        "mtt_sd",
+        "tmax_sd",
+        "p_late",
+        "p_core",
+    ),
     "max_slope": _own("MAX_SLOPE", "maximum slope, no deconvolution"),
 }
-"""By name on the command line and in ctp_torch.ops."""
+"""By name on the command line and, but for ``per_scan``, in ctp_torch.ops."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ctp_torch.data.plausibility import Plausibility
 
 __all__ = [
     "Inference",
@@ -69,6 +71,8 @@ class Preparation(NamedTuple):
     """``torch``, ``simpleitk``, ``none``, or the name of another function."""
     median_size: int
     """Edge of the median filter [pixels]; 1 for none."""
+    denoise: str = "none"
+    """How noise was taken out before anything was measured."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Provenance:
     """What was inferred or is doubtful, a sentence each."""
     inferences: tuple[Inference, ...] = ()
     """What each axis of the series rests on."""
+    plausibility: Plausibility | None = None
+    """What was measured of the series as read; None for one that wasn't read."""
     left_out: tuple[LeftOutFiles, ...] = ()
     incomplete_frames: int = 0
     """Time points left out because they lack a slice, or differ from the others."""
@@ -108,6 +114,8 @@ class Provenance:
         listed = {"warnings": list(self.warnings), "left_out": files}
         if self.inferences:
             listed["inferences"] = [entry._asdict() for entry in self.inferences]
+        if self.plausibility is not None:
+            listed["plausibility"] = self.plausibility.as_dict()
         parts = {name: getattr(self, name) for name in ("motion", "slabs", "preparation")}
         return {**plain, **listed, **{name: part._asdict() for name, part in parts.items() if part is not None}}
 
@@ -140,6 +148,12 @@ class MapsProvenance:
     """Pre-contrast frames."""
     times: str = ""
     """How the frames' times were treated."""
+    longest_s: float | None = None
+    """The longest time that the scan can show [s]; none is mapped beyond."""
+    at_longest: Mapping[str, float] = field(default_factory=dict)
+    """Name of a map of times to the share of its voxels that read that."""
+    volume_seen: float | None = None
+    """Mean share of the blood volume that passed within the frames, which CBV was completed by; None where not."""
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -154,6 +168,9 @@ class MapsProvenance:
             "tissue": None if tissue is None else {"curve_hu": [round(v, 4) for v in tissue.tolist()]},
             "baseline_frames": self.baseline_frames,
             "times": self.times,
+            "longest_s": None if self.longest_s is None else round(self.longest_s, 2),
+            "at_longest": {name: round(share, 4) for name, share in self.at_longest.items()},
+            "volume_seen": None if self.volume_seen is None else round(self.volume_seen, 4),
             "warnings": list(self.warnings),
         }
 

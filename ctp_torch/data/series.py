@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def implausible_times(times: Tensor) -> str:
         return "the times of its frames must rise from frame to frame"
     step, span = float(steps.median()), float(times.max() - times.min())
     if step < _SHORTEST_S:
-        return f"frames {step:g} s apart, faster than any scanner"
+        meant = f" (if these are seconds told as milliseconds, {1000 * step:g} s are meant)" if step > 2e-4 else ""
+        return f"frames {step:g} s apart, faster than any scanner{meant}"
     if step > _LONGEST_S or span > _SPAN_S:
         return (
             f"frames {step:g} s apart, {span:,.0f} s in all, where a perfusion scan takes one every few seconds for"
@@ -45,7 +47,7 @@ def implausible_times(times: Tensor) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CTPSeries:
     """Hounsfield units ``(time, z, y, x)`` with per-slice times and the grid they lie on."""
 
@@ -92,3 +94,14 @@ class CTPSeries:
     def to(self, device: torch.device | str) -> CTPSeries:
         """The same series with its Hounsfield units on another device."""
         return replace(self, hu=self.hu.to(device))
+
+    def __repr__(self) -> str:
+        (z, y, x), (dz, dy, dx) = self.geometry.shape, self.geometry.spacing
+        return (
+            f"CTPSeries({self.n_frames} frames every {self.dt:.3g} s, {z} x {y} x {x} voxels of "
+            f"{dz:.3g} x {dy:.3g} x {dx:.3g} mm, {self.hu.dtype} on {self.hu.device})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts and the mean over time, 0 to 80 HU."""
+        return as_html(repr(self), grey_png([(self.hu.mean(dim=0), (0.0, 80.0))]))

@@ -15,7 +15,7 @@ from ctp_torch.data.provenance import SlabRecord
 if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
 
-__all__ = ["SLAB_MM", "Slabs", "slabs"]
+__all__ = ["SLAB_MM", "Slabs", "on_slabs", "slabs"]
 
 SLAB_MM = 5.0
 """Slices at most half as far apart as this are averaged [mm]."""
@@ -52,8 +52,11 @@ def slabs(series: CTPSeries, mm: float = SLAB_MM) -> CTPSeries:
     (5.0, 2.0, 2.0)
     """
     thick = Slabs.of(series.geometry, mm)
-    if thick.n == 1:
-        return series
+    return series if thick.n == 1 else on_slabs(series, thick, thick.average(series.hu))
+
+
+def on_slabs(series: CTPSeries, thick: Slabs, hu: Tensor) -> CTPSeries:
+    """The series with the means over its slabs ``(time, slabs, y, x)`` [HU] in place of its slices."""
     depth, origin = series.geometry.shape[0], series.provenance
     warnings = origin.warnings
     if left := depth % thick.n:
@@ -67,7 +70,7 @@ def slabs(series: CTPSeries, mm: float = SLAB_MM) -> CTPSeries:
         warnings=warnings,
     )
     times = thick.average(series.times[:, :, None, None])[:, :, 0, 0]  # (time, slabs)
-    return replace(series, hu=thick.average(series.hu), times=times, geometry=geometry, provenance=provenance)
+    return replace(series, hu=hu, times=times, geometry=geometry, provenance=provenance)
 
 
 class Slabs(NamedTuple):

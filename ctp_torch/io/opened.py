@@ -10,8 +10,10 @@ from typing import NamedTuple
 from ctp_torch.errors import NoSeriesError
 from ctp_torch.io.archive import is_archive, unpack
 from ctp_torch.io.dicom.image import LeftOut
-from ctp_torch.io.dicom.index import find_files, hidden_images
+from ctp_torch.io.dicom.index import find_files, hidden_images, looks_like_dicom
 from ctp_torch.io.limits import check_regular
+from ctp_torch.io.nifti.candidates import choose_nifti
+from ctp_torch.io.nifti.nifti_file import is_nifti
 from ctp_torch.io.workplace import temporary_folder
 
 __all__ = ["Opened", "nifti_at", "opened"]
@@ -27,12 +29,14 @@ class Opened(NamedTuple):
 
 
 def nifti_at(place: Path) -> Path | None:
-    """The NIfTI file that a place is, or holds alone (or with its JSON); None where DICOM is to be looked for.
+    """The NIfTI series that a place is, or holds beside volumes, reports and JSON; None where there is DICOM to read.
 
     Raises
     ------
     NoSeriesError
-        when there is nothing at that place
+        when there is nothing at that place, or NIfTI volumes but no series
+    IncompleteSeriesError
+        when there are several NIfTI series, with what each is
     UnreadableFileError
         when it is a pipe, a device or a socket
     """
@@ -41,9 +45,12 @@ def nifti_at(place: Path) -> Path | None:
     check_regular(place)
     if place.is_dir():
         files = find_files(place)
-        volumes = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
-        return volumes[0] if len(volumes) == 1 and len(files) <= 2 else None
-    return place if place.name.lower().endswith((".nii", ".nii.gz")) else None
+        volumes = [path for path in files if is_nifti(path)]
+        others = [path for path in files if not is_nifti(path)]
+        if not volumes or any(looks_like_dicom(path) or is_archive(path) for path in others):
+            return None
+        return choose_nifti(volumes, place)
+    return place if is_nifti(place) else None
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def read_series(
     clock = None if times is None else read_times(times)
     volume = nifti_at(place)
     if volume is not None:
-        from ctp_torch.io.nifti.nifti import read_nifti_series
+        from ctp_torch.io.nifti.series import read_nifti_series
 
         return read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked)
     with opened(place, max_unpacked=max_unpacked) as there:

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from ctp_torch.data.scale import ColorScale
+from ctp_torch.errors import ModelMismatchError
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.learning.scoring import SCORES, score_maps
 from ctp_torch.learning.training import draw
@@ -53,12 +56,25 @@ class PointScores(NamedTuple):
     """Patient to the flat indices drawn."""
 
 
-def predict_indices(patient: PreparedPatient, model: Regressor) -> dict[str, Tensor]:
-    """Unrounded colour indices ``(z, y, x)`` for each map of a model, 0 outside the brain."""
+def predict_indices(
+    patient: PreparedPatient, model: Regressor, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> dict[str, Tensor]:
+    """Unrounded colour indices ``(z, y, x)`` for each map of a model, 0 outside the brain.
+
+    A model of physical values is shown over ``ranges``, its own display ranges when None.
+    """
     recipe = Recipe.of(model)
+    if recipe.view != patient.view:
+        raise ModelMismatchError(
+            f"the model sees {recipe.view.key}, {patient.name} was prepared as {patient.view.key}; prepare it by the "
+            "model's recipe"
+        )
     recipe.check(patient.curves.shape[1], patient.dt)
-    curves = patient.curves.to(model.device)
-    values = model.predict(recipe.scale(curves)).clamp(0, 255).cpu()  # (voxels, maps)
+    try:
+        recipe.check_scan(patient.facts)
+    except ModelMismatchError as error:
+        raise ModelMismatchError(f"{patient.name}: {error}") from error
+    values = _indices(model, recipe, patient.curves, ranges)  # (voxels, maps)
     volumes = {}
     for i, name in enumerate(recipe.targets):
         volume = values.new_zeros(patient.brain.shape)
@@ -67,8 +83,24 @@ def predict_indices(patient: PreparedPatient, model: Regressor) -> dict[str, Ten
     return volumes
 
 
+def _indices(
+    model: Regressor, recipe: Recipe, features: Tensor, ranges: Mapping[str, tuple[float, float]] | None
+) -> Tensor:
+    """Unrounded indices ``(voxels, maps)`` on the CPU, of whatever the model gives."""
+    outputs = model.predict(recipe.scale(features.to(model.device)))
+    if recipe.units == "display":
+        return outputs.clamp(0, 255).cpu()
+    ends = ranges or recipe.display
+    named = recipe.values(outputs).items()
+    return torch.stack([ColorScale(*ends[name]).index(values) for name, values in named], dim=1).cpu()
+
+
 def score_patient(
-    patient: PreparedPatient, models: Mapping[str, Regressor], filters_px: Sequence[float] = (0.0,)
+    patient: PreparedPatient,
+    models: Mapping[str, Regressor],
+    filters_px: Sequence[float] = (0.0,),
+    *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[SliceScore]:
     """Scores of every slice, map, model and filter width of one patient.
 
@@ -80,13 +112,15 @@ def score_patient(
         name to model
     filters_px
         standard deviations [pixels], the same for every model
+    ranges
+        of the colours of the targets, for models of physical values; their own display ranges when None
     """
     rows = []
     for name, model in models.items():
-        ranges = Recipe.of(model).targets
-        for quantity, prediction in predict_indices(patient, model).items():
+        shown = {**Recipe.of(model).display, **(ranges or {})}
+        for quantity, prediction in predict_indices(patient, model, shown).items():
             target = patient.targets[patient.quantities.index(quantity)]
-            unit_per_level = (ranges[quantity][1] - ranges[quantity][0]) / 255
+            unit_per_level = (shown[quantity][1] - shown[quantity][0]) / 255
             for width in filters_px:
                 scores = score_maps(prediction, target, patient.brain, patient.head, filter_px=width)
                 for z in range(target.shape[0]):
@@ -97,7 +131,12 @@ def score_patient(
 
 
 def score_points(
-    files: Sequence[Path], models: Mapping[str, Regressor], n_samples: int, *, seed: int = 0
+    files: Sequence[Path],
+    models: Mapping[str, Regressor],
+    n_samples: int,
+    *,
+    seed: int = 0,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> PointScores:
     """R2 and RMSE on pixels drawn evenly over the test patients (fewer than asked for when they hold fewer).
 
@@ -111,6 +150,8 @@ def score_points(
         the paper draws 10,000 over 8 patients
     seed
         of the draw
+    ranges
+        as for `score_patient`
     """
     patients = [PreparedPatient.load(file) for file in files]
     available = sum(int(patient.valid.sum()) for patient in patients)
@@ -119,7 +160,7 @@ def score_points(
     r2, rmse = {}, {}
     for name, model in models.items():
         recipe = Recipe.of(model)
-        predicted = model.predict(recipe.scale(data.curves.to(model.device))).clamp(0, 255).cpu()
+        predicted = _indices(model, recipe, data.curves, ranges)
         truth = data.targets[:, [quantities.index(quantity) for quantity in recipe.targets]]
         fit, error = r2_score(predicted, truth), (predicted - truth).square().mean(dim=0).sqrt()
         for i, quantity in enumerate(recipe.targets):

@@ -1,10 +1,11 @@
-"""One patient of a cohort made ready to learn from: curves of the brain, masks and target maps, kept on disk."""
+"""One patient of a cohort made ready to learn from: features of the brain, masks and target maps, kept on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,18 @@ import torch
 from torch import Tensor
 
 from ctp_torch import pipeline
-from ctp_torch.data.curves import TissueCurves
+from ctp_torch.data.geometry import Geometry
+from ctp_torch.data.scale import ColorScale
+from ctp_torch.pipeline.features import features_of
+from ctp_torch.pipeline.recipe import View
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
 
-__all__ = ["PreparedPatient", "prepare"]
+__all__ = ["LATE_S", "PreparedPatient", "prepare"]
+
+LATE_S = 6.0
+"""Where the teacher's Tmax is above this [s], tissue is late."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +36,45 @@ class PreparedPatient:
     split: str
     """train or test."""
     curves: Tensor
-    """``(voxels, time)`` features 0..1 of the brain, row-major."""
+    """``(voxels, features)`` of the brain, row-major: raw curves are ``(voxels, time)`` in 0..1."""
     brain: Tensor
     """``(z, y, x)`` bool, from the CT."""
     head: Tensor
     """``(z, y, x)`` bool, from the CT."""
     targets: Tensor
-    """``(maps, z, y, x)`` int16 colour indices 0..255, -1 background, -2 invalid; -1 outside the head."""
+    """``(maps, z, y, x)``: int16 colour indices 0..255, -1 background, -2 invalid, -1 outside the head; or float32
+    values in the unit of each map, NaN where there is none."""
     quantities: tuple[str, ...]
     """Names of the maps, in order."""
     dt: float
     """Time between frames [s]."""
     flags: tuple[str, ...] = ()
     """What quality control found wrong, one line a flag; empty when nothing, or not looked at."""
+    late: Tensor | None = None
+    """``(z, y, x)`` bool: where the teacher's Tmax is above `LATE_S`; None where nobody asked."""
+    view: View = field(default_factory=View)
+    """What the features are."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Of the scan, as a recipe's ``bounds`` have it; empty for raw curves."""
+    voxel_ml: float = 0.0
+    """Volume of a voxel [mL]; 0 where nobody told."""
+    artery: Tensor | None = None
+    """``(lags,)`` as `ctp_torch.pipeline.features.Seen` holds it."""
+    geometry: Geometry | None = None
+    """The grid."""
+    baseline: Tensor | None = None
+    """``(z, y, x)`` CT before contrast [HU], where lesions are known."""
+    lesions: Tensor | None = None
+    """``(2, z, y, x)`` bool, true core and hypoperfusion, where they were asked for and are known."""
 
     @property
     def valid(self) -> Tensor:
         """``(z, y, x)`` bool: where a pixel may train or test (brain, scan non-zero, no map is background)."""
-        inside = torch.zeros_like(self.brain)
-        inside[self.brain] = self.curves.mean(dim=1) > 0
-        return inside & (self.targets >= 0).all(dim=0)
+        inside = self.brain.clone()
+        if self.view.features == "raw":
+            inside[self.brain] = self.curves.mean(dim=1) > 0
+        known = self.targets.isfinite() if self.targets.is_floating_point() else self.targets >= 0
+        return inside & known.all(dim=0)
 
     def sample(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Curves ``(samples, time)`` and targets ``(samples, maps)`` at flat indices into the volume."""
@@ -60,8 +86,12 @@ class PreparedPatient:
         from ctp_torch.io.atomic import save_tensors
 
         facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
-        tensors = {n: getattr(self, n).cpu().contiguous() for n in ("curves", "brain", "head", "targets")}
-        save_tensors(tensors, path, metadata={"patient": json.dumps(facts)})
+        facts |= {"view": asdict(self.view), "facts": dict(self.facts), "voxel_ml": self.voxel_ml}
+        facts["geometry"] = None if self.geometry is None else asdict(self.geometry)
+        names = ("curves", "brain", "head", "targets", "late", "artery", "baseline", "lesions")
+        tensors = {n: getattr(self, n) for n in names}
+        kept = {n: tensor.cpu().contiguous() for n, tensor in tensors.items() if tensor is not None}
+        save_tensors(kept, path, metadata={"patient": json.dumps(facts)})
 
     @classmethod
     def load(cls, path: Path) -> PreparedPatient:
@@ -70,9 +100,12 @@ class PreparedPatient:
 
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["patient"])
-            tensors = {name: file.get_tensor(name) for name in ("curves", "brain", "head", "targets")}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         lists = {name: tuple(facts.get(name, ())) for name in ("quantities", "flags")}
-        return cls(**{**facts, **lists}, **tensors)
+        grid = facts.get("geometry")
+        geometry = None if grid is None else Geometry(**{name: tuple(values) for name, values in grid.items()})
+        kinds = {"view": View.of(facts.get("view", {})), "geometry": geometry}
+        return cls(**{**facts, **lists, **kinds}, **tensors)
 
 
 def prepare(
@@ -80,22 +113,32 @@ def prepare(
     *,
     quantities: Sequence[str],
     registration: pipeline.Registration | None = None,
-    window: tuple[float, float] = (0.0, 600.0),
+    view: View | None = None,
+    target: str = "teacher",
+    late: bool = False,
+    lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
 ) -> PreparedPatient:
-    """A patient of a cohort read, preprocessed, masked, and its coloured or scalar maps turned into indices.
+    """A patient of a cohort read, preprocessed, masked, and its maps turned into targets.
 
     Parameters
     ----------
     patient
-        from `ctp_torch.io.read_cohort`; its ``truth`` is not read
+        from `ctp_torch.io.read_cohort`; its ``truth`` is read where ``target`` says so, and nowhere else
     quantities
         names of the target maps
     registration
         as in `ctp_torch.pipeline.preprocess`
-    window
-        of the features [HU]
+    view
+        what a model sees of the scan; the paper's raw curves when None
+    target
+        ``teacher``: the coloured or scalar maps, as indices; ``truth``: those of a digital patient, in their units; or
+        the name of a NIfTI file in each patient's folder
+    late
+        whether to note where the teacher's Tmax is late
+    lesions
+        whether to keep the true core and hypoperfusion, where they are known, and the CT to measure them with
     check
         whether to look for what makes maps wrong (motion, truncated bolus ...) and note it in ``flags``
     device
@@ -107,20 +150,58 @@ def prepare(
         if a map is missing or doesn't lie on the slices of the series
     """
     from ctp_torch.io import read_series, read_target_indices
+    from ctp_torch.io.cohort.target_values import read_target_file, read_target_values
 
+    view = view or View()
     series = read_series(patient.series_path, dt=patient.dt).to(device)
-    targets = read_target_indices(patient.maps_path, quantities, series.geometry, patient.ranges, lut=patient.lut)
-    scan = pipeline.prepare(series, registration=registration, median_size=3, slab_mm=0.0)
-    series, anatomy = scan.series, scan.anatomy
-    tissue = TissueCurves.gather(pipeline.features(series, window=window), anatomy.brain, series.geometry, dt=series.dt)
+    grid = series.geometry
+    if target == "teacher":
+        targets = read_target_indices(
+            patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
+        nothing = targets.new_tensor(-1)
+    else:
+        targets = (
+            read_target_values(patient.truth_path, quantities, grid, of=patient.name)
+            if target == "truth"
+            else read_target_file(patient, target, grid)[None]
+        )
+        nothing = targets.new_tensor(torch.nan)
+    tmax = None
+    if late:
+        tmax = read_target_indices(
+            patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
+    scan = pipeline.prepare(series, registration=registration, median_size=view.prepared_median, slab_mm=0.0)
+    anatomy = scan.anatomy
+    seen = features_of(scan, view)
+    head = anatomy.head.cpu()
     return PreparedPatient(
         name=patient.name,
         split=patient.split,
-        curves=tissue.values.cpu(),
+        curves=seen.tissue.values.cpu(),
         brain=anatomy.brain.cpu(),
-        head=anatomy.head.cpu(),
-        targets=torch.where(anatomy.head.cpu(), targets, targets.new_tensor(-1)),
+        head=head,
+        targets=torch.where(head, targets, nothing),
         quantities=tuple(quantities),
         dt=series.dt,
         flags=tuple(scan.quality.lines()) if check else (),
+        late=None if tmax is None else ColorScale(*patient.ranges["tmax"]).value(tmax[0].float()) > LATE_S,
+        view=view,
+        facts=seen.facts,
+        voxel_ml=math.prod(grid.spacing) / 1000.0,
+        artery=None if seen.artery is None else seen.artery.cpu(),
+        geometry=grid,
+        baseline=anatomy.baseline.cpu() if lesions else None,
+        lesions=_true_lesions(patient, grid) if lesions else None,
     )
+
+
+def _true_lesions(patient: CohortPatient, grid: Geometry) -> Tensor | None:
+    """True core and hypoperfusion ``(2, z, y, x)``; None where either isn't known."""
+    from ctp_torch.io.cohort.true_lesions import knows_lesions, read_true_lesions
+
+    if not knows_lesions(patient):
+        return None
+    core, slow = read_true_lesions(patient, grid)
+    return None if slow is None else torch.stack([core, slow])

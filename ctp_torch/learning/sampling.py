@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["allocate", "sample_pixels"]
 
+_LATE_SHARE = 2 / 3
+"""Of the pixels, where late tissue is to count for more than it covers."""
+
 
 def allocate(available: Sequence[int], n_samples: int) -> list[int]:
     """How many samples each cell (one slice of one patient) gives: equal shares that differ by at most one.
@@ -54,8 +57,14 @@ def allocate(available: Sequence[int], n_samples: int) -> list[int]:
     return shares
 
 
-def sample_pixels(valid: Sequence[Tensor], n_samples: int, *, seed: int = 0) -> list[Tensor]:
+def sample_pixels(
+    valid: Sequence[Tensor], n_samples: int, *, seed: int = 0, late: Sequence[Tensor] | None = None
+) -> list[Tensor]:
     """Pixels drawn without replacement, spread evenly over patients and their slices.
+
+    Where ``late`` is given, two thirds of them lie where it is true (all that there are, if they are fewer) and the
+    others where it isn't, each spread evenly on their own: drawn evenly, few pixels are late, and what a model learns
+    of them shrinks towards the others.
 
     Parameters
     ----------
@@ -66,6 +75,8 @@ def sample_pixels(valid: Sequence[Tensor], n_samples: int, *, seed: int = 0) -> 
         how many pixels to draw in all
     seed
         of the draw; the same seed and masks give the same pixels
+    late
+        one ``(z, y, x)`` bool volume per patient: where tissue is late
 
     Returns
     -------
@@ -79,6 +90,12 @@ def sample_pixels(valid: Sequence[Tensor], n_samples: int, *, seed: int = 0) -> 
     """
     import torch
 
+    if late is not None:
+        slow = [volume & where for volume, where in zip(valid, late, strict=True)]
+        n_slow = min(round(n_samples * _LATE_SHARE), sum(int(volume.sum()) for volume in slow))
+        rest = [volume & ~where for volume, where in zip(valid, late, strict=True)]
+        both = sample_pixels(slow, n_slow, seed=seed), sample_pixels(rest, n_samples - n_slow, seed=seed + 1)
+        return [torch.cat(pair) for pair in zip(*both, strict=True)]
     generator = torch.Generator().manual_seed(seed)
     counts = [volume.flatten(1).sum(dim=1).tolist() for volume in valid]
     shares = iter(allocate([count for patient in counts for count in patient], n_samples))

@@ -1,4 +1,4 @@
-"""From a cohort to a fitted model: prepare every patient once, draw pixels evenly, fit."""
+"""From a cohort to a fitted model: prepare every patient once, draw pixels, scale features, fit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,27 +15,38 @@ from torch import Tensor
 from ctp_torch.errors import CTPError
 from ctp_torch.learning.prepared import PreparedPatient, prepare
 from ctp_torch.learning.sampling import sample_pixels
-from ctp_torch.pipeline.recipe import Recipe
+from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe, View
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
+    from ctp_torch.learning.evidence import Evidence
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Registration
 
-__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "standardise"]
+__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "recipe_for", "rescaled", "standardise"]
+
+_N_COMPONENTS = 12
+"""Principal components that ``pca`` keeps: of smoothed curves, more than 99.9 % of the variance."""
+_SPREAD, _MOMENTS_SPREAD = 0.0625, 0.01
+"""Sum of the variances that the curves at all widths have together, once scaled, and that of the artery's moments: what
+suits the paper's kernel (gamma 8) and penalty (0.1), chosen on digital patients."""
 
 
 class TrainingSet(NamedTuple):
-    """Sampled curves with their targets, and where they came from."""
+    """Sampled features with their targets, and where they came from."""
 
     curves: Tensor
-    """``(samples, time)`` in 0..1."""
+    """``(samples, features)``; of raw curves ``(samples, time)`` in 0..1."""
     targets: Tensor
-    """``(samples, maps)`` indices 0..255."""
+    """``(samples, maps)`` indices 0..255, or values in their units."""
     pixels: dict[str, Tensor]
     """Patient to the flat indices drawn from its volume."""
     dt: float
     """Time between frames [s]."""
+    quantities: tuple[str, ...] = ()
+    """Names of the maps, in order."""
+    bounds: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    """Lowest and highest of what the scans had, as a recipe has it."""
 
 
 def prepare_all(
@@ -43,6 +55,10 @@ def prepare_all(
     *,
     quantities: Sequence[str],
     registration: Registration | None = None,
+    view: View | None = None,
+    target: str = "teacher",
+    late: bool = False,
+    lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Path]:
@@ -53,21 +69,37 @@ def prepare_all(
     patients
         of one cohort
     folder
-        where the files go; one folder for one cohort and one set of options
-    quantities, registration, check, device
+        where the files go; one folder for one cohort and registration, whatever the models see and learn
+    quantities, registration, view, target, late, lesions, check, device
         as in `ctp_torch.learning.prepared.prepare`
     """
     folder.mkdir(parents=True, exist_ok=True)
+    view = view or View()
+    usual = (view, target, late, lesions) == (View(), "teacher", False, False)
+    what = "" if usual else f"{view.key} {target} {late} {lesions}"
+    tail = "-" + hashlib.sha256(what.encode()).hexdigest()[:12] if what else ""
     for patient in patients:
-        path = folder / f"{patient.name}.safetensors"
+        path = folder / f"{patient.name}{tail}.safetensors"
         if not path.exists():
-            ready = prepare(patient, quantities=quantities, registration=registration, check=check, device=device)
+            ready = prepare(
+                patient,
+                quantities=quantities,
+                registration=registration,
+                view=view,
+                target=target,
+                late=late,
+                lesions=lesions,
+                check=check,
+                device=device,
+            )
             ready.save(path)
         yield path
 
 
-def draw(files: Sequence[Path], n_samples: int, *, seed: int = 0) -> TrainingSet:
-    """Pixels drawn evenly over prepared patients and their slices.
+def draw(
+    files: Sequence[Path], n_samples: int, *, seed: int = 0, balance: Literal["even", "late"] = "even"
+) -> TrainingSet:
+    """Pixels drawn over prepared patients and their slices: evenly, or two thirds of them where tissue is late.
 
     Parameters
     ----------
@@ -77,47 +109,120 @@ def draw(files: Sequence[Path], n_samples: int, *, seed: int = 0) -> TrainingSet
         how many in all
     seed
         of the draw
+    balance
+        ``late`` needs patients prepared with ``late``
 
     Raises
     ------
     CTPError
-        if the patients differ in frames or spacing, or hold too few pixels
+        if raw curves differ in frames or spacing, or the patients hold too few pixels
     """
     valid: list[Tensor] = []
+    late: list[Tensor] = []
     protocols: dict[tuple[int, float], str] = {}
     for file in files:
         patient = PreparedPatient.load(file)
         valid.append(patient.valid)
-        protocols.setdefault((patient.curves.shape[1], round(patient.dt, 2)), patient.name)
+        if balance == "late":
+            if patient.late is None:
+                raise CTPError(f"{patient.name}: where tissue is late wasn't noted; prepare with late=True")
+            late.append(patient.late)
+        protocol = (patient.curves.shape[1], round(patient.dt, 2) if patient.view.features == "raw" else 0.0)
+        protocols.setdefault(protocol, patient.name)
     if len(protocols) > 1:
         listing = "; ".join(f"{frames} frames every {dt:g} s ({name})" for (frames, dt), name in protocols.items())
-        raise CTPError(f"the patients were scanned differently: {listing}; train on one protocol at a time")
-    chosen = sample_pixels(valid, n_samples, seed=seed)
-    curves, targets, pixels = [], [], {}
+        raise CTPError(
+            f"the patients were scanned differently: {listing}; train on one protocol at a time, or on features that "
+            "don't depend on it (--features arterial)"
+        )
+    chosen = sample_pixels(valid, n_samples, seed=seed, late=late or None)
+    curves, targets, pixels, facts = [], [], {}, []
     for file, where in zip(files, chosen, strict=True):
         patient = PreparedPatient.load(file)
         part, values = patient.sample(where)
         curves.append(part)
         targets.append(values)
         pixels[patient.name] = where
-    return TrainingSet(torch.cat(curves), torch.cat(targets), pixels, patient.dt)
+        facts.append(patient.facts)
+    bounds = {name: (min(one[name] for one in facts), max(one[name] for one in facts)) for name in facts[0]}
+    return TrainingSet(torch.cat(curves), torch.cat(targets), pixels, patient.dt, patient.quantities, bounds)
+
+
+def recipe_for(
+    data: TrainingSet,
+    targets: Mapping[str, tuple[float, float]],
+    *,
+    view: View | None = None,
+    registration: str = "none",
+    physical: bool = False,
+    each: bool = False,
+) -> Recipe:
+    """The recipe of a model that learns from a training set.
+
+    Parameters
+    ----------
+    data
+        from `draw`
+    targets
+        quantity to the range of its colours; for physical targets the values that predictions are kept within
+    view
+        what the features are; raw when None
+    registration
+        name of the motion estimation
+    physical
+        whether targets are values in their unit
+    each
+        z-scores of each feature, instead of one scale for all curves and one for the artery's moments
+    """
+    view = view or View()
+    ends = {name: PHYSICAL_RANGES.get(name, limits) for name, limits in targets.items()} if physical else dict(targets)
+    recipe = Recipe(
+        frames=data.curves.shape[1],
+        dt=data.dt,
+        targets=ends,
+        registration=registration,
+        window=view.window,
+        median_size=view.median_size,
+        features=view.features,
+        smoothing_mm=view.smoothing_mm,
+        smoothing=view.smoothing,
+        artery_moments=view.artery_moments,
+        units="physical" if physical else "display",
+        bounds=dict(data.bounds),
+    )
+    if each:
+        recipe = standardise(recipe, data.curves)
+    elif view.features != "raw":
+        recipe = _scaled(recipe, data.curves)
+    return _projected(recipe, data.curves) if view.features == "pca" else recipe
 
 
 def paper_model(
-    name: str, *, alpha: float = 0.1, gamma: float = 8.0, trees: int = 90, depth: int = 55, seed: int = 0
+    name: str,
+    *,
+    alpha: float = 0.1,
+    gamma: float = 8.0,
+    trees: int = 90,
+    depth: int = 55,
+    channels: int = 1,
+    seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless others are given.
 
     Parameters
     ----------
     name
-        linear, ridge, krr or rf
+        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, which aren't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
         inverse squared width of the kernel
-    trees, depth, seed
+    trees, depth
         of the forest
+    channels
+        curves that the features hold side by side, for conv, gru and lstm
+    seed
+        of the forest and the networks
 
     Raises
     ------
@@ -125,12 +230,18 @@ def paper_model(
         for an unknown name
     """
     from ctp_torch import models
+    from ctp_torch.learning.stack import stack_model
 
     makers: Mapping[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
         "ridge": lambda: models.Ridge(alpha=alpha),
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
+        "mlp": lambda: models.Network(seed=seed),
+        "stack": lambda: stack_model(seed),
+        "conv": lambda: models.Convolution(channels, seed=seed),
+        "gru": lambda: models.Recurrent(channels, cell="gru", seed=seed),
+        "lstm": lambda: models.Recurrent(channels, cell="lstm", seed=seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
@@ -141,6 +252,42 @@ def standardise(recipe: Recipe, curves: Tensor) -> Recipe:
     """The recipe with the mean and standard deviation of each frame, so that features are z-scores."""
     mean, sd = curves.double().mean(dim=0), curves.double().std(dim=0)
     return replace(recipe, feature_mean=tuple(mean.tolist()), feature_sd=tuple(sd.clamp_min(1e-12).tolist()))
+
+
+def rescaled(recipe: Recipe, evidence: Evidence) -> Recipe:
+    """The recipe with the scales that made a training set most probable.
+
+    Raises
+    ------
+    CTPError
+        if they are those of other features
+    """
+    n_features = len(evidence.feature_sd)
+    if n_features != recipe.frames or recipe.components:
+        raise CTPError(
+            f"the scales are those of {n_features} features, the model sees {recipe.frames} "
+            f"({recipe.features}); tune with the same --features, --smoothing-mm and --artery-moments"
+        )
+    return replace(recipe, feature_mean=evidence.feature_mean, feature_sd=evidence.feature_sd)
+
+
+def _scaled(recipe: Recipe, features: Tensor) -> Recipe:
+    """The recipe with means, one scale for all curves and one for the moments: weak lags stay weak."""
+    mean, variance = features.double().mean(dim=0), features.double().var(dim=0)
+    n_moments = 4 if recipe.artery_moments else 0
+    n_curves = len(mean) - n_moments
+    groups = [(variance[:n_curves], _SPREAD)] + ([(variance[n_curves:], _MOMENTS_SPREAD)] if n_moments else [])
+    scales = [(group.sum() / spread).sqrt().clamp_min(1e-12).expand(len(group)) for group, spread in groups]
+    return replace(recipe, feature_mean=tuple(mean.tolist()), feature_sd=tuple(torch.cat(scales).tolist()))
+
+
+def _projected(recipe: Recipe, features: Tensor) -> Recipe:
+    """The recipe with the directions in which its scaled features vary most."""
+    scaled = recipe.scale(features).double()
+    values, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    kept = vectors[:, values.argsort(descending=True)[:_N_COMPONENTS]].T
+    sign = kept.gather(1, kept.abs().argmax(dim=1, keepdim=True)).sign()  # else another machine may turn them round
+    return replace(recipe, components=tuple(tuple(row) for row in (kept * sign).tolist()))
 
 
 def fingerprint(pixels: dict[str, Tensor]) -> str:

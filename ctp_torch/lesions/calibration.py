@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctp_torch.errors import CTPError
 from ctp_torch.lesions.find import Survey, delineate
+from ctp_torch.lesions.normal import TISSUE_MM
 from ctp_torch.lesions.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "compare"]
+__all__ = ["Calibration", "CalibrationCase", "CalibrationRow", "calibrate", "compare", "false_cores"]
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Values as they are tried, and a title for their progress."""
@@ -23,6 +24,8 @@ Track = Callable[[Sequence[Any], str], Iterable[Any]]
 _TMAX_GRID = tuple(2.0 + 0.5 * i for i in range(29))  # 2 to 16 s
 _REDUCED_GRID = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85)  # of normal
 _RCBF_GRID = tuple(0.10 + 0.025 * i for i in range(31))  # 10 to 85 %
+_MANY = 13
+"""A grid of more values than this is first tried at every fourth."""
 _RCBV_GRID = (0.0, *(0.45 + 0.05 * i for i in range(11)))  # not asked, or 45 to 95 %
 
 
@@ -94,8 +97,8 @@ def calibrate(
         name of the deconvolution, kept with the thresholds
     start
         everything that isn't calibrated: sizes of regions, smoothing, reference; conventional when None, but for flow
-        and volume measured against the mirrored place, and Tmax against that of normal tissue (``usual_tmax``, the
-        median over the patients), where the hypoperfusion is known
+        and volume measured against tissue of the same density, and Tmax against that of normal tissue
+        (``usual_tmax``, the median over the patients), where the hypoperfusion is known
     tmax_grid
         tried [s]
     reduced_grid
@@ -133,7 +136,9 @@ def calibrate(
         tmax_grid = [value for value in tmax_grid if value >= limits.reduced_tmax]
     tmax_errors = {}
     if known:
-        tmax_errors = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in track(tmax_grid, "Tmax again")}
+        tmax_errors = _errors(
+            lambda t: _hypoperfusion_error(known, _with_tmax(limits, t)), tmax_grid, limits.tmax, track, "Tmax again"
+        )
     if tmax_errors:  # low flow has joined what is late: once more
         limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
     if limits.rcbv:
@@ -163,10 +168,16 @@ def compare(cases: Sequence[CalibrationCase], thresholds: Thresholds) -> list[Ca
     return rows
 
 
+def false_cores(rows: Sequence[CalibrationRow]) -> tuple[int, float, float]:
+    """Patients who are late but have no core (good collaterals), and the mean and largest core they read [mL]."""
+    read = [row.core for row in rows if row.core_true == 0 and row.hypoperfusion_true > 0]
+    return len(read), fmean(read) if read else 0.0, max(read, default=0.0)
+
+
 def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:
     """Conventional thresholds with flow, volume and Tmax measured against normal tissue of the same patient."""
     usual = median(case.survey.usual_tmax for case in known) if known else 0.0
-    return Thresholds(mirror_mm=6.0, usual_tmax=round(usual, 2))
+    return Thresholds(tissue_mm=TISSUE_MM, usual_tmax=round(usual, 2))
 
 
 def _search_hypoperfusion(
@@ -177,19 +188,25 @@ def _search_hypoperfusion(
     track: Track,
 ) -> Thresholds:
     """The limits with the right hypoperfusion: late, or later than that and less late where flow is reduced."""
-    by_delay = {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in track(tmax_grid[::2], "Tmax")}
-    near = set(_nearby(tmax_grid, _best(by_delay, Thresholds.tmax))) - set(by_delay)
-    by_delay |= {t: _hypoperfusion_error(known, _with_tmax(limits, t)) for t in sorted(near)}
+    by_delay = _errors(
+        lambda t: _hypoperfusion_error(known, _with_tmax(limits, t)), tmax_grid, Thresholds.tmax, track, "Tmax"
+    )
     limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
     some = [t for t in tmax_grid if t < limits.tmax][::-2][:4]  # every other, to spare time
     more = [t for t in tmax_grid if t >= limits.tmax][1:7:2]
-    candidates = [
-        _with_tmax(replace(limits, reduced_tmax=reduced_tmax, reduced_rcbf=reduced), tmax)
-        for tmax, reduced_tmax, reduced in product(more, some, reduced_grid)
-    ]
-    by_both = {one: _hypoperfusion_error(known, one) for one in track(candidates, "Tmax and reduced flow")}
-    best = min(by_both, key=lambda one: by_both[one], default=limits)
-    return best if by_both and by_both[best] < min(by_delay.values()) else limits
+    if not (more and some and reduced_grid):
+        return limits
+
+    def found(grid: Iterable[tuple[float, float, float]], title: str) -> dict[Thresholds, float]:
+        """Candidates (Tmax, lower Tmax, reduced flow) to their errors."""
+        made = [_with_tmax(replace(limits, reduced_tmax=less, reduced_rcbf=flow), tmax) for tmax, less, flow in grid]
+        return {one: _hypoperfusion_error(known, one) for one in track(made, title)}
+
+    by_both = found(product(more, some, reduced_grid[len(reduced_grid) // 2 :][:1]), "Tmax and reduced flow")
+    best = min(by_both, key=lambda one: by_both[one])
+    by_both |= found(product([best.tmax], [best.reduced_tmax], reduced_grid), "reduced flow")
+    best = min(by_both, key=lambda one: by_both[one])
+    return best if by_both[best] < min(by_delay.values()) else limits
 
 
 def _search_core(
@@ -200,14 +217,18 @@ def _search_core(
     track: Track,
 ) -> tuple[Thresholds, dict[float, float], dict[float, float]]:
     """The rCBF and rCBV thresholds with the right core, and the errors of both: flow alone, or volume and then flow."""
-    rcbf_errors = {value: _core_error(cases, replace(limits, rcbf=value)) for value in track(rcbf_grid, "rCBF")}
+    rcbf_errors = _errors(
+        lambda value: _core_error(cases, replace(limits, rcbf=value)), rcbf_grid, Thresholds.rcbf, track, "rCBF"
+    )
     by_flow = replace(limits, rcbf=_best(rcbf_errors, Thresholds.rcbf))
     if not rcbv_grid:
         return by_flow, rcbf_errors, {}
     open_flow = replace(limits, rcbf=max(rcbf_grid))  # from flow's own optimum, volume would never get its turn
     rcbv_errors = {value: _core_error(cases, replace(open_flow, rcbv=value)) for value in track(rcbv_grid, "rCBV")}
     by_volume = replace(open_flow, rcbv=_best(rcbv_errors, Thresholds.rcbv))
-    again = {value: _core_error(cases, replace(by_volume, rcbf=value)) for value in track(rcbf_grid, "rCBF with rCBV")}
+    again = _errors(
+        lambda value: _core_error(cases, replace(by_volume, rcbf=value)), rcbf_grid, Thresholds.rcbf, track, "with rCBV"
+    )
     if by_volume.rcbv and min(again.values()) < min(rcbf_errors.values()):
         return replace(by_volume, rcbf=_best(again, Thresholds.rcbf)), again, rcbv_errors
     return by_flow, rcbf_errors, rcbv_errors
@@ -229,10 +250,20 @@ def _with_tmax(limits: Thresholds, tmax: float) -> Thresholds:
     return replace(limits, tmax=tmax, severe_tmax=severe)
 
 
-def _nearby(grid: Sequence[float], value: float) -> list[float]:
-    """The value with up to two neighbours on either side."""
+def _errors(
+    error: Callable[[float], float], grid: Sequence[float], usual: float, track: Track, title: str
+) -> dict[float, float]:
+    """Values to errors: every fourth of a long grid, and those around the best of them; a short one's all."""
+    coarse = grid[:: 4 if len(grid) > _MANY else 1]
+    errors = {value: error(value) for value in track(coarse, title)}
+    near = set(_nearby(grid, _best(errors, usual), 3)) - set(errors)
+    return dict(sorted((errors | {value: error(value) for value in sorted(near)}).items()))
+
+
+def _nearby(grid: Sequence[float], value: float, reach: int = 2) -> list[float]:
+    """The value with up to ``reach`` neighbours on either side."""
     at = min(range(len(grid)), key=lambda i: abs(grid[i] - value))
-    return list(grid[max(0, at - 2) : at + 3])
+    return list(grid[max(0, at - reach) : at + reach + 1])
 
 
 def _best(errors: dict[float, float], usual: float) -> float:

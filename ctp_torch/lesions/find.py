@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.slabs import Slabs
 from ctp_torch.lesions.reference import late_tissue, low_flow, reference_tissue, tmax_moved
-from ctp_torch.lesions.survey import Survey, survey
+from ctp_torch.lesions.survey import Survey, survey, uneven_ml
 from ctp_torch.lesions.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey"]
 
+_UNEVEN_ML = 10.0
+"""Uneven flow from this volume on is told where no hypoperfusion is read [mL]."""
 _LATE_SHARE = 0.25
 """Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
+
+_VESSEL_REACH_MM = 2.0
+"""Gaussian in which the tissue around a vessel votes on what it hides [mm]; nothing further than twice this counts."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Lesions:
     """As applied."""
     warnings: tuple[str, ...]
     """What suffers, in sentences."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of ``core_ml``, ``hypoperfusion_ml``, ``mismatch_ml``: lower and upper end [mL], where a model promises them."""
 
     @property
     def penumbra(self) -> Tensor:
@@ -75,6 +83,7 @@ class Lesions:
         return {
             **volumes,
             "mismatch_ml": volumes["penumbra_ml"],
+            **({"intervals_ml": {name: list(ends) for name, ends in self.intervals.items()}} if self.intervals else {}),
             "mismatch_ratio": round(hypoperfusion / core, 3) if core else None,
             "hypoperfusion_intensity_ratio": (
                 round(volumes["severe_hypoperfusion_ml"] / hypoperfusion, 3) if hypoperfusion else None
@@ -83,6 +92,7 @@ class Lesions:
             "side": self.side,
             "core_rule": self.thresholds.core_rule,
             "late_rule": self.thresholds.late_rule,
+            "rules": self.thresholds.belonging,
             "reference_cbf": round(self.reference_cbf, 3),
             "tmax_moved_s": round(self.tmax_moved, 3),
             "reference_ml": round(int(self.reference.sum()) * self.voxel_ml, 3),
@@ -113,11 +123,13 @@ def find_lesions(
     3. The side with more of it is the affected one; the reference is the median CBF of the tissue with normal Tmax on
        the *other* side of the midline. Where neither side prevails, of all tissue with normal Tmax. With
        ``mirror_mm`` above 0, every voxel of the affected side is measured against its own mirrored place instead, grey
-       matter against grey.
+       matter against grey. With ``tissue_mm`` above 0, against what tissue of its density holds on the healthy side,
+       and half against the mirrored place: the sides never match exactly, and what is opposite is noise as well.
     4. Flow is low where CBF lies below its fraction of the reference (and CBV, with ``rcbv`` above 0).
     5. Hypoperfusion is what is late, and regions of low flow of which a quarter is late: where hardly any contrast
        arrives, Tmax is noise, and the deepest part of a core would be missing.
     6. Core is low flow within the hypoperfusion.
+    7. A large vessel counts as most of the tissue within 4 mm of it does: a tenth of a lesion lies under its vessels.
 
     Parameters
     ----------
@@ -149,16 +161,19 @@ def find_lesions(
     cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
     """
     limits = thresholds or Thresholds()
-    mirror = {"mirror_mm": limits.mirror_mm} if limits.mirror_mm else {}
+    widths = {n: w for n in ("sigma_mm", "mirror_mm", "tissue_mm") if (w := getattr(limits, n)) or n == "sigma_mm"}
     thick, depth = Slabs.of(maps.geometry), maps.geometry.shape[0]
     if thick.n == 1:
-        return delineate(survey(maps, baseline=baseline, sigma_mm=limits.sigma_mm, **mirror), limits, slice_mm=slice_mm)
+        surveyed = survey(maps, baseline=baseline, **widths)
+        return _doubted(delineate(surveyed, limits, slice_mm=slice_mm), surveyed)
     known = maps.mask
     for name in {"cbf", "tmax"} & set(maps.values):
         known = known & maps[name].isfinite()
     plain = None if baseline is None else thick.average(baseline)
-    surveyed = survey(_on_slabs(maps, known, thick), baseline=plain, sigma_mm=limits.sigma_mm, **mirror)
-    on_slabs = delineate(surveyed, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm)
+    surveyed = survey(_on_slabs(maps, known, thick), baseline=plain, **widths)
+    on_slabs = _doubted(
+        delineate(surveyed, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm), surveyed
+    )
     lost = int((maps.mask & ~known).sum())
     warnings = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
     return replace(
@@ -181,7 +196,7 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
     surveyed
         from `survey`
     limits
-        the thresholds; the values of their ``sigma_mm`` and ``mirror_mm`` belong to the survey
+        the thresholds; the values of their ``sigma_mm``, ``mirror_mm`` and ``tissue_mm`` belong to the survey
     slice_mm
         height given to a slice [mm]; the distance between slices when None
 
@@ -206,6 +221,7 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
     slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
     core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
     reference = reference & ~slow
+    slow, core = (mask | _under_vessels(mask, surveyed) for mask in (slow, core))
     return Lesions(
         core=core,
         hypoperfusion=slow,
@@ -222,6 +238,17 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
     )
 
 
+def _doubted(lesions: Lesions, surveyed: Survey) -> Lesions:
+    """The lesions, with a warning where none are found though one side plainly has less flow than the other."""
+    if bool(lesions.hypoperfusion.any()) or (uneven := uneven_ml(surveyed)) < _UNEVEN_ML:
+        return lesions
+    warning = (
+        f"no hypoperfusion is read, but {uneven:.0f} mL have less than half the flow of the other side: look at the "
+        "maps, the thresholds may not belong to them"
+    )
+    return replace(lesions, warnings=(*lesions.warnings, warning))
+
+
 def _on_slabs(maps: PerfusionMaps, known: Tensor, thick: Slabs) -> PerfusionMaps:
     """Maps of thin slices averaged over slabs, where they are known."""
     values = {name: thick.average(volume, mask=known) for name, volume in maps.values.items()}
@@ -232,6 +259,15 @@ def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) 
     """A hypoperfusion ``(z, y, x)`` without specks and small holes."""
     mask = ops.remove_small(mask, limits.min_hypoperfusion_ml / voxel_ml)
     return tissue & ops.fill_holes(mask, max_voxels=limits.hole_ml / voxel_ml)
+
+
+def _under_vessels(mask: Tensor, surveyed: Survey) -> Tensor:
+    """Voxels of large vessels ``(z, y, x)`` most of whose tissue around is in the mask."""
+    if not bool(mask.any()):
+        return mask
+    spacing, tissue = surveyed.maps.geometry.spacing, surveyed.tissue
+    share = ops.smooth_inside(mask.to(torch.float32), tissue, spacing, _VESSEL_REACH_MM)
+    return surveyed.hidden & (share > 0.5) & ops.dilate(mask, 2.0 * _VESSEL_REACH_MM, spacing)
 
 
 def _touched(low: Tensor, late: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.errors import NoNormalTissueError
+from ctp_torch.errors import CTPError, NoNormalTissueError
 from ctp_torch.lesions.survey import BESIDE_MIDLINE_MM, FEW_ML, Survey
 from ctp_torch.lesions.thresholds import Thresholds
 
@@ -34,24 +34,23 @@ def tmax_moved(surveyed: Survey, limits: Thresholds, warnings: list[str]) -> flo
 def late_tissue(surveyed: Survey, limits: Thresholds, voxel_ml: float) -> Tensor:
     """Tissue ``(z, y, x)`` that is late: by its Tmax alone, or by a lower Tmax where flow is reduced.
 
-    Flow is measured against the mirrored place where that is asked, unless tissue is late by Tmax alone on both sides;
-    then, and where nothing lies opposite, against the median of all tissue with normal Tmax.
+    The mirrored place tells what is normal only where one side is affected: not where tissue is late by Tmax alone on
+    both.
     """
     late = surveyed.tissue & (surveyed.tmax > limits.tmax)
     if not limits.reduced_rcbf:
         return late
     both = _on_both(*_sides(surveyed, ops.remove_small(late, limits.min_hypoperfusion_ml / voxel_ml)))
     normal, _ = _early(surveyed, limits, late, voxel_ml)
-    flow = _relative(surveyed.cbf, surveyed.cbf_ratio, normal, mirrored=bool(limits.mirror_mm) and not both)
+    flow = _relative(surveyed, "cbf", limits, normal, one_sided=not both)
     return late | (surveyed.tissue & (surveyed.tmax > limits.reduced_tmax) & (flow < limits.reduced_rcbf))
 
 
 def low_flow(surveyed: Survey, limits: Thresholds, reference: Tensor, side: int) -> Tensor:
     """Tissue ``(z, y, x)`` whose flow (and volume, where asked) is too low to live."""
-    mirrored = bool(limits.mirror_mm and side)
-    low = surveyed.tissue & (_relative(surveyed.cbf, surveyed.cbf_ratio, reference, mirrored=mirrored) < limits.rcbf)
-    if limits.rcbv and surveyed.cbv is not None and surveyed.cbv_ratio is not None:
-        low &= _relative(surveyed.cbv, surveyed.cbv_ratio, reference, mirrored=mirrored) < limits.rcbv
+    low = surveyed.tissue & (_relative(surveyed, "cbf", limits, reference, one_sided=bool(side)) < limits.rcbf)
+    if limits.rcbv and surveyed.cbv is not None:
+        low &= _relative(surveyed, "cbv", limits, reference, one_sided=bool(side)) < limits.rcbv
     return low
 
 
@@ -106,7 +105,19 @@ def _on_both(one: int, other: int) -> bool:
     return min(one, other) > _BOTH_SIDES * max(one, other)
 
 
-def _relative(volume: Tensor, ratio: Tensor, reference: Tensor, *, mirrored: bool) -> Tensor:
-    """A map over its median in the reference ``(z, y, x)``, or its ratio across the midline where there is one."""
+def _relative(surveyed: Survey, name: str, limits: Thresholds, reference: Tensor, *, one_sided: bool) -> Tensor:
+    """CBF or CBV as a share of normal ``(z, y, x)``.
+
+    By the tissue's density where that is asked; else over the mirrored place, where that is asked and only one side is
+    affected and something lies opposite; else over the median of the reference.
+    """
+    if limits.tissue_mm:
+        share = surveyed.shares[name]
+        return share.balanced if one_sided else share.alone
+    volume, ratio = (surveyed.cbf, surveyed.cbf_ratio) if name == "cbf" else (surveyed.cbv, surveyed.cbv_ratio)
+    if volume is None:
+        raise CTPError("the maps hold no CBV")
     relative = volume / volume[reference].median().clamp_min(1e-6)
-    return torch.where(ratio.isnan(), relative, ratio) if mirrored else relative
+    if ratio is None or not (limits.mirror_mm and one_sided):
+        return relative
+    return torch.where(ratio.isnan(), relative, ratio)

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.errors import CTPError
+from ctp_torch.lesions.normal import TISSUE_MM, NormalShare, normal_share
 
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
 
-__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey"]
+__all__ = ["BESIDE_MIDLINE_MM", "FEW_ML", "Survey", "survey", "uneven_ml"]
 
 Spacing = tuple[float, float, float]
 
@@ -31,6 +32,10 @@ _LEAST_WIDE_MM = 40.0
 _VESSEL_SHARE = 3.2
 """Large vessels hold this many times the median CBV, 9 mL/100 g in most scans: CBV itself is as wrong as the scale of
 the arterial input is, which no other step here depends on."""
+_LATE_S = 3.0
+"""Tissue that much later than the median of the earlier side teaches nothing about what is normal [s]."""
+_UNEVEN_RCBF, _UNEVEN_ML = 0.5, 3.0
+"""Flow below half of that at the mirrored place is uneven, in regions from this size on [mL]."""
 _METAL_HU = 2000.0
 """Denser than any bone within the skull [HU]."""
 _MISSING_SHARE = 0.6
@@ -44,6 +49,8 @@ class Survey(NamedTuple):
     """As given."""
     tissue: Tensor
     """``(z, y, x)`` bool: the brain without fluid, old infarcts and large vessels."""
+    hidden: Tensor
+    """``(z, y, x)`` bool: the large vessels, which hide what tissue they run through."""
     cbf: Tensor
     """``(z, y, x)`` smoothed within the tissue [mL/100 g/min]."""
     cbv: Tensor | None
@@ -58,12 +65,19 @@ class Survey(NamedTuple):
     """``(z, y, x)`` CBF over that of the mirrored place, both smoothed; NaN where no tissue lies there."""
     cbv_ratio: Tensor | None
     """``(z, y, x)`` as ``cbf_ratio``, of CBV; None without a CBV map."""
+    shares: dict[str, NormalShare]
+    """CBF, and CBV where there is one, as a share of what normal tissue of the same density holds."""
     warnings: tuple[str, ...]
     """What suffers, in sentences."""
 
 
 def survey(
-    maps: PerfusionMaps, *, baseline: Tensor | None = None, sigma_mm: float = 1.0, mirror_mm: float = 6.0
+    maps: PerfusionMaps,
+    *,
+    baseline: Tensor | None = None,
+    sigma_mm: float = 1.0,
+    mirror_mm: float = 6.0,
+    tissue_mm: float = TISSUE_MM,
 ) -> Survey:
     """The first, slow half of `ctp_torch.lesions.find.find_lesions`: everything that no threshold changes.
 
@@ -75,6 +89,8 @@ def survey(
         Gaussian on the maps [mm]
     mirror_mm
         Gaussian on both sides before one is divided by the other [mm]: the sides never match exactly
+    tissue_mm
+        Gaussian on the maps, and on what is normal for tissue of their density, before they are divided [mm]
 
     Raises
     ------
@@ -83,24 +99,39 @@ def survey(
     """
     warnings: list[str] = []
     spacing = maps.geometry.spacing
-    tissue, midline = _tissue(maps, baseline, warnings)
+    tissue, hidden, midline = _tissue(maps, baseline, warnings)
     finite = {name: torch.nan_to_num(maps[name]) for name in ("cbf", "cbv", "tmax") if name in maps.values}
     side = ops.signed_distance(midline, maps.geometry.shape, spacing, tissue.device)
     _warn_of_damage(maps, tissue, side, baseline, warnings)
     smooth = {name: _smooth(volume, tissue, spacing, sigma_mm) for name, volume in finite.items()}
     ratios = {n: _ratio(finite[n], tissue, midline, spacing, mirror_mm) for n in ("cbf", "cbv") if n in finite}
+    half, usual = _earlier_side(smooth["tmax"], tissue, side, maps.geometry.voxel_volume_ml)
+    normal = half & (smooth["tmax"] < usual + _LATE_S)
+    shares = {
+        name: normal_share(finite[name], tissue, normal, midline, spacing, baseline=baseline, sigma_mm=tissue_mm)
+        for name in ratios
+    }
     return Survey(
         maps=maps,
         tissue=tissue,
+        hidden=hidden,
         cbf=smooth["cbf"],
         cbv=smooth.get("cbv"),
         tmax=smooth["tmax"],
         side=side,
-        usual_tmax=_usual_tmax(smooth["tmax"], tissue, side, maps.geometry.voxel_volume_ml),
+        usual_tmax=usual,
         cbf_ratio=ratios["cbf"],
         cbv_ratio=ratios.get("cbv"),
+        shares=shares,
         warnings=tuple(warnings),
     )
+
+
+def uneven_ml(surveyed: Survey) -> float:
+    """Volume of the regions with less than half the flow of their mirrored places [mL], whatever their times."""
+    voxel_ml = surveyed.maps.geometry.voxel_volume_ml
+    low = surveyed.tissue & (surveyed.cbf_ratio < _UNEVEN_RCBF) & (surveyed.side.abs() > BESIDE_MIDLINE_MM)
+    return int(ops.remove_small(low, _UNEVEN_ML / voxel_ml).sum()) * voxel_ml
 
 
 def _warn_of_damage(
@@ -126,11 +157,13 @@ def _warn_of_damage(
         )
 
 
-def _usual_tmax(tmax: Tensor, tissue: Tensor, side: Tensor, voxel_ml: float) -> float:
-    """The lower of both sides' median Tmax [s], or that of all tissue where neither holds enough to tell."""
+def _earlier_side(tmax: Tensor, tissue: Tensor, side: Tensor, voxel_ml: float) -> tuple[Tensor, float]:
+    """The side ``(z, y, x)`` with the lower median Tmax, and that median [s]; all tissue where neither tells enough."""
     halves = [tissue & half for half in (side < -BESIDE_MIDLINE_MM, side > BESIDE_MIDLINE_MM)]
     large = [half for half in halves if int(half.sum()) * voxel_ml >= FEW_ML] or [tissue]
-    return min(float(tmax[part].median()) for part in large)
+    medians = [float(tmax[part].median()) for part in large]
+    usual = min(medians)
+    return large[medians.index(usual)], usual
 
 
 def _smooth(volume: Tensor, tissue: Tensor, spacing: Spacing, sigma_mm: float) -> Tensor:
@@ -147,8 +180,8 @@ def _ratio(volume: Tensor, tissue: Tensor, midline: ops.Midline, spacing: Spacin
     return torch.where((share >= _MIRRORED_SHARE) & (there > 0), ratio, torch.nan)
 
 
-def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, ops.Midline]:
-    """Voxels of living tissue ``(z, y, x)``, and the midline."""
+def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -> tuple[Tensor, Tensor, ops.Midline]:
+    """Voxels of living tissue ``(z, y, x)``, those that vessels hide, and the midline."""
     for name in ("cbf", "tmax"):
         if name not in maps.values:
             raise CTPError(f"lesions need a {name} map, the maps hold {', '.join(maps.values) or 'none'}")
@@ -169,11 +202,13 @@ def _tissue(maps: PerfusionMaps, baseline: Tensor | None, warnings: list[str]) -
     else:
         tissue = tissue & ~ops.csf_mask(baseline, maps.mask, spacing)
         tissue = tissue & ~ops.dilate(ops.old_infarct_mask(baseline, maps.mask, spacing, midline), 2.0, spacing)
+    hidden = torch.zeros_like(tissue)
     if "cbv" in maps.values:
-        tissue = tissue & ~_large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+        hidden = tissue & _large_vessels(torch.nan_to_num(maps["cbv"]) * mask, spacing)
+    tissue = tissue & ~hidden
     if not bool(tissue.any()):
         raise CTPError("no tissue is left inside the mask after fluid and vessels were taken out; check the mask")
-    return tissue, midline
+    return tissue, hidden, midline
 
 
 def _large_vessels(cbv: Tensor, spacing: Spacing) -> Tensor:

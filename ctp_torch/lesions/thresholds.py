@@ -10,7 +10,12 @@ from pathlib import Path
 
 from ctp_torch.errors import CTPError, UnreadableFileError
 
-__all__ = ["Thresholds", "read_thresholds", "write_thresholds"]
+__all__ = ["THRESHOLDS_KEY", "Thresholds", "read_thresholds", "thresholds_from", "write_thresholds"]
+
+THRESHOLDS_KEY = "thresholds"
+"""Their name in a thresholds file, and among the metadata of a model that was calibrated."""
+_WORDS = ("method", "smoothing", "timing")
+"""Fields that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class Thresholds:
     """Core: CBV below this fraction of the normal CBV too; 0 doesn't ask."""
     mirror_mm: float = 0.0
     """Normal is the mirrored place, both sides smoothed by a Gaussian of this [mm]; 0: the median of the reference."""
+    tissue_mm: float = 0.0
+    """Normal is what tissue of the same density holds, and half of it what the mirrored place holds, all smoothed by a
+    Gaussian of this [mm]; 0 takes ``mirror_mm``'s word."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
     reduced_rcbf: float = 0.0
@@ -45,8 +53,27 @@ class Thresholds:
     """Holes in the hypoperfusion up to this are filled [mL]."""
     sigma_mm: float = 1.0
     """Gaussian on the maps before thresholding [mm]."""
+    timing: str = "Tmax"
+    """What lateness is read from, in words: Tmax, or delay where a method's Tmax is one."""
     method: str = ""
     """The deconvolution they were calibrated for; empty for the conventional values."""
+    smoothing: str = ""
+    """How its curves were smoothed, ``beside`` vessels or ``inside``; empty where that isn't told."""
+    width_mm: float = 0.0
+    """Of that Gaussian [mm]; 0 where it isn't told."""
+    least_matrix: int = 0
+    """Rows of the images they were calibrated for, from this to ``most_matrix``."""
+    most_matrix: int = 0
+    """0 where it isn't told."""
+
+    @property
+    def belonging(self) -> str:
+        """What maps they belong to, in words."""
+        if not self.method:
+            return "conventional thresholds, borrowed from another product's deconvolution"
+        smoothed = {"beside": " smoothed beside vessels", "inside": " smoothed vessels and all"}.get(self.smoothing, "")
+        width = f", {self.width_mm:g} mm" if self.width_mm else ""
+        return f"thresholds calibrated for {self.method}{smoothed}{width}"
 
     @property
     def core_rule(self) -> str:
@@ -59,20 +86,25 @@ class Thresholds:
         """What makes tissue hypoperfused, in words: ``Tmax > 6 s``."""
         usual = f" where normal is {self.usual_tmax:.1f} s" if self.usual_tmax else ""
         if not self.reduced_rcbf:
-            return f"Tmax > {self.tmax:g} s{usual}"
+            return f"{self.timing} > {self.tmax:g} s{usual}"
         flow = f"CBF < {self.reduced_rcbf:.0%} of {self._normal}"
-        return f"Tmax > {self.tmax:g} s, or > {self.reduced_tmax:g} s and {flow}{',' if usual else ''}{usual}"
+        return f"{self.timing} > {self.tmax:g} s, or > {self.reduced_tmax:g} s and {flow}{',' if usual else ''}{usual}"
 
     @property
     def _normal(self) -> str:
         """What flow is measured against, in words."""
-        return "the other side" if self.mirror_mm else "normal"
+        return "such tissue" if self.tissue_mm else "the other side" if self.mirror_mm else "normal"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be thresholds."""
         if not isinstance(self.method, str):
             raise CTPError(f"the method of the thresholds is a name, got {self.method!r}")
-        endless = [name for name, value in asdict(self).items() if name != "method" and not math.isfinite(value)]
+        if self.timing not in ("Tmax", "delay") or self.smoothing not in ("", "beside", "inside"):
+            raise CTPError(
+                "thresholds read Tmax or delay, of maps smoothed beside or inside, got "
+                f"{self.timing!r} and {self.smoothing!r}"
+            )
+        endless = [name for name, value in asdict(self).items() if name not in _WORDS and not math.isfinite(value)]
         if endless:
             raise CTPError(f"thresholds must be finite numbers, which {', '.join(endless)} isn't; leave it out instead")
         if not self.normal_tmax > 0:
@@ -100,7 +132,20 @@ class Thresholds:
                 "where flow is reduced, less delay is enough: reduced_tmax must lie between 0 and tmax, got "
                 f"{self.reduced_tmax} and {self.tmax} s"
             )
-        if min(self.min_core_ml, self.min_hypoperfusion_ml, self.hole_ml, self.sigma_mm, self.mirror_mm) < 0:
+        if not 0 <= self.least_matrix <= self.most_matrix or self.width_mm < 0:
+            raise CTPError(
+                "the maps that thresholds belong to have a width of at least 0 mm and least_matrix <= most_matrix, got "
+                f"{self.width_mm} mm, {self.least_matrix} and {self.most_matrix}"
+            )
+        sizes = (
+            self.min_core_ml,
+            self.min_hypoperfusion_ml,
+            self.hole_ml,
+            self.sigma_mm,
+            self.mirror_mm,
+            self.tissue_mm,
+        )
+        if min(sizes) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")
 
 
@@ -127,17 +172,40 @@ def read_thresholds(path: Path) -> Thresholds:
         page = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFileError(f"{path} is no JSON file ({error}); ctp-torch calibrate writes one") from error
-    values = page.get("thresholds") if isinstance(page, dict) else None
+    values = page.get(THRESHOLDS_KEY) if isinstance(page, dict) else None
     if not isinstance(values, dict):
         raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
+    if values.get("method") and "smoothing" not in values and "model" not in page:  # told since vessels are left out
+        width = page.get("sigma_mm")
+        values = {**values, "smoothing": "inside", "width_mm": width if isinstance(width, int | float) else 2.0}
+    return thresholds_from(values, str(path))
+
+
+def thresholds_from(values: object, of: str) -> Thresholds:
+    """Thresholds from what a file holds of them; values left out are the conventional ones.
+
+    Parameters
+    ----------
+    values
+        name to number
+    of
+        the file, for messages
+
+    Raises
+    ------
+    UnreadableFileError
+        if it names an unknown threshold, or holds what is no number
+    """
+    if not isinstance(values, dict):
+        raise UnreadableFileError(f"{of}: its thresholds are no table of names")
     known = {field.name for field in fields(Thresholds)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise UnreadableFileError(f"{path}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    bad = [n for n, v in values.items() if n != "method" and (isinstance(v, bool) or not isinstance(v, int | float))]
+        raise UnreadableFileError(f"{of}: unknown threshold {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    bad = [n for n, v in values.items() if n not in _WORDS and (isinstance(v, bool) or not isinstance(v, int | float))]
     if bad:
-        raise UnreadableFileError(f"{path}: {', '.join(bad)} must be a number")
+        raise UnreadableFileError(f"{of}: {', '.join(bad)} must be a number")
     try:
         return Thresholds(**values)
     except (CTPError, OverflowError) as error:
-        raise UnreadableFileError(f"{path}: {error}") from error
+        raise UnreadableFileError(f"{of}: {error}") from error

@@ -1,4 +1,4 @@
-"""The contract every regressor keeps: checked tensors in, shapes that follow the fit, one safe model file."""
+"""The contract every regressor keeps: checked samples in, shapes that follow the fit, one safe model file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, overload
 
 import torch
 from torch import Tensor
 
 from ctp_torch.errors import NotFittedError, OutputExistsError
+from ctp_torch.models.arrays import Samples, answered, as_samples
 from ctp_torch.models.checks import check_finite, check_tensor, working_dtype
 
 __all__ = ["FILE_FORMAT", "FILE_HEADER", "Regressor", "check_finite", "is_state", "r2_score", "working_dtype"]
@@ -37,6 +38,9 @@ class Regressor:
 
     The attributes that end in ``_`` are the fitted state: ``fit`` drops them all first, ``to`` moves the tensors among
     them, ``save`` writes them (tensors as tensors, anything else as JSON) and ``load_model`` puts them back.
+
+    scikit-learn's tools (``clone``, ``GridSearchCV``, ``cross_val_score``, ``Pipeline``) work with it: numpy arrays in,
+    numpy arrays out.
     """
 
     _batched: ClassVar[bool] = False
@@ -48,14 +52,14 @@ class Regressor:
     single_target_: bool
     metadata_: dict[str, Any]
 
-    def fit(self, X: Tensor, Y: Tensor) -> Self:
+    def fit(self, X: Samples, y: Samples) -> Self:
         """The model itself, fitted to these samples alone (an earlier fit is forgotten).
 
         Parameters
         ----------
         X
-            (samples, features); integers and half precision are computed in float32
-        Y
+            (samples, features), tensor or array; integers and half precision are computed in float32
+        y
             (samples, targets) or (samples,), on the device of X
 
         Raises
@@ -63,8 +67,9 @@ class Regressor:
         ValueError
             if the shapes, devices or batch dimensions don't fit, or a value is NaN or infinite
         TypeError
-            if X or Y is not a real tensor
+            if X or y holds no real numbers
         """
+        X, Y = as_samples(X, "X"), as_samples(y, "y")
         targets = self._prepared(X, Y)
         samples = X.detach()
         self._fit(samples if self._streams else samples.to(targets.dtype), targets)
@@ -75,15 +80,18 @@ class Regressor:
         """Forget the past, check both, and give back Y as (samples, targets) in the working dtype."""
         self._forget()
         self._check_samples(X, "X")
-        check_tensor(Y, "Y")
+        check_tensor(Y, "y")
         single = Y.ndim == X.ndim - 1
         if Y.shape[: X.ndim - 1] != X.shape[:-1] or not (single or Y.ndim == X.ndim):
-            raise ValueError(f"Y must be (samples, targets) or (samples,), got {tuple(Y.shape)} for X {tuple(X.shape)}")
+            raise ValueError(f"y must be (samples, targets) or (samples,), got {tuple(Y.shape)} for X {tuple(X.shape)}")
         if Y.device != X.device:
-            raise ValueError(f"X is on {X.device} and Y on {Y.device}: move one of them")
-        if 0 in X.shape or 0 in Y.shape:
-            raise ValueError(f"nothing to fit: X is {tuple(X.shape)} and Y {tuple(Y.shape)}")
-        check_finite(Y, "Y")
+            raise ValueError(f"X is on {X.device} and y on {Y.device}: move one of them")
+        for size, what in ((X.shape[-1], "feature"), (X.shape[-2], "sample"), (Y.numel(), "target")):
+            if size == 0:
+                raise ValueError(
+                    f"0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required: nothing to fit"
+                )
+        check_finite(Y, "y")
         dtype = torch.promote_types(working_dtype(X), working_dtype(Y))
         return (Y.unsqueeze(-1) if single else Y).detach().to(dtype)  # (samples, targets)
 
@@ -93,10 +101,15 @@ class Regressor:
         self.metadata_ = {}
         self.n_features_in_ = n_features  # last: its presence says that the fit went through
 
-    def predict(self, X: Tensor) -> Tensor:
+    @overload
+    def predict(self, X: Tensor) -> Tensor: ...
+    @overload
+    def predict(self, X: Samples) -> Any: ...
+    def predict(self, X: Samples) -> Any:
         """The predictions: (samples, targets), or (samples,) after a fit to one-dimensional Y, in the dtype of X.
 
-        Integers and half precision are answered in float32.
+        Integers and half precision are answered in float32. A tensor is answered by a tensor; anything else by a numpy
+        array, computed where the model is.
 
         Raises
         ------
@@ -106,23 +119,27 @@ class Regressor:
             if X has another number of features than in the fit, is on another device, or holds NaN or infinity
         """
         self._check_fitted()
+        given, X = X, as_samples(X, "X")
         self._check_samples(X, "X")
         if X.shape[-1] != self.n_features_in_:
             raise ValueError(
-                f"X has {X.shape[-1]} features, {type(self).__name__} was fitted with {self.n_features_in_}"
+                f"X has {X.shape[-1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
+                "as input"
             )
+        if given is not X:
+            X = X.to(self.device)
         if X.device != self.device:
             raise ValueError(f"X is on {X.device} and the model on {self.device}: call model.to({str(X.device)!r})")
         dtype, samples = working_dtype(X), X.detach()
         predictions = self._predict(samples if self._streams else samples.to(dtype)).to(dtype)
-        return predictions.squeeze(-1) if self.single_target_ else predictions
+        return answered(predictions.squeeze(-1) if self.single_target_ else predictions, given)
 
-    def score(self, X: Tensor, Y: Tensor) -> float:
+    def score(self, X: Samples, y: Samples) -> float:
         """R2 = 1 - SSE / SST of the predictions, averaged over targets with equal weight (as in scikit-learn)."""
-        predictions = self.predict(X)
+        predictions, Y = as_samples(self.predict(X), "X"), as_samples(y, "y")
         if predictions.shape != Y.shape:
             raise ValueError(
-                f"Y must have the shape of the predictions {tuple(predictions.shape)}, got {tuple(Y.shape)}"
+                f"y must have the shape of the predictions {tuple(predictions.shape)}, got {tuple(Y.shape)}"
             )
         if self.single_target_:
             predictions, Y = predictions.unsqueeze(-1), Y.unsqueeze(-1)
@@ -152,9 +169,42 @@ class Regressor:
         """The constructor's arguments."""
         return [name for name in inspect.signature(cls).parameters if name != "self"]
 
-    def get_params(self) -> dict[str, Any]:
-        """The constructor's arguments and their values."""
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments and their values; none holds another model, so that ``deep`` changes nothing."""
         return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """The model itself, with other constructor's arguments; a fit stays what it was until the next.
+
+        Raises
+        ------
+        ValueError
+            for a name that the constructor doesn't know
+        """
+        names = self._parameter_names()
+        for name in params:
+            if name not in names:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(names) or 'none'}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's tools may expect: a regressor of dense, finite numbers and any number of targets."""
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True, multi_output=True),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether it was fitted, as scikit-learn asks."""
+        return "n_features_in_" in vars(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
@@ -240,7 +290,10 @@ class Regressor:
         """Refuse what is no finite (samples, features)."""
         check_tensor(X, name)
         if X.ndim < 2 or (X.ndim > 2 and not self._batched):
-            raise ValueError(f"{name} must be (samples, features), got shape {tuple(X.shape)}")
+            raise ValueError(
+                f"{name} must be (samples, features), got shape {tuple(X.shape)}. Reshape your data: "
+                f"{name}.reshape(-1, 1) for one feature, {name}.reshape(1, -1) for one sample"
+            )
         check_finite(X, name)
 
 

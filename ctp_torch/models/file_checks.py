@@ -103,7 +103,8 @@ def check_recipe(recipe: Mapping[str, Any], *, n_features: int | None = None, n_
     Parameters
     ----------
     recipe
-        frames, dt [s], targets and window (low, high), median_size [pixels], feature_mean and feature_sd
+        frames, dt [s], targets and window (low, high), median_size [pixels], feature_mean and feature_sd; and, since
+        features may know the artery, features, components, units and bounds (low, high)
     n_features, n_targets
         of the model; None doesn't ask
 
@@ -127,7 +128,17 @@ def check_recipe(recipe: Mapping[str, Any], *, n_features: int | None = None, n_
         or not all(0 < v < math.inf for v in deviations)
     ):
         raise ValueError(f"features of mean {means} and deviation {deviations}")
-    if n_features not in (None, frames) or (n_features is not None and len(means) not in (0, frames)):
-        raise ValueError(f"{frames} frames and {len(means)} means for {n_features} features")
+    components = recipe.get("components", ())
+    if any(len(row) != len(means) or not all(map(math.isfinite, row)) for row in components):
+        raise ValueError(f"components of {len(means)} features that aren't as long, or not finite")
+    if recipe.get("units", "display") not in ("display", "physical"):
+        raise ValueError(f"units {recipe['units']!r}")
+    if any(not 0 <= low <= high < math.inf for low, high in recipe.get("bounds", {}).values()):
+        raise ValueError(f"bounds must be finite and rise, got {recipe['bounds']}")
+    if recipe.get("features", "raw") == "raw":
+        if n_features not in (None, frames) or (n_features is not None and len(means) not in (0, frames)):
+            raise ValueError(f"{frames} frames and {len(means)} means for {n_features} features")
+    elif not len(means) or n_features not in (None, len(components) or len(means)):
+        raise ValueError(f"{len(means)} means and {len(components)} components for {n_features} features")
     if n_targets not in (None, len(targets)):
         raise ValueError(f"{len(targets)} maps for {n_targets} targets")

@@ -15,23 +15,38 @@ from ctp_torch.errors import ModelMismatchError, UnreadableFileError
 from ctp_torch.models.base import FILE_FORMAT, FILE_HEADER, Regressor, is_state
 from ctp_torch.models.file_checks import check_recipe, check_state
 
-__all__ = ["load_model"]
+__all__ = ["HOMES", "SHIPPED", "load_model", "model_file"]
 
-_HOMES = {
+SHIPPED = ("physics",)
+"""Models that come with the package, by name."""
+
+HOMES = {
+    "Convolution": "ctp_torch.models.network.convolution",
     "KernelRidge": "ctp_torch.models.kernel.kernel_ridge",
     "LinearRegression": "ctp_torch.models.linear",
+    "Network": "ctp_torch.models.network.perceptron",
     "RandomForest": "ctp_torch.models.forest.random_forest",
+    "Recurrent": "ctp_torch.models.network.recurrent",
     "Ridge": "ctp_torch.models.linear",
+    "Stack": "ctp_torch.models.stack",
 }
+"""Where the class of a model file is."""
+
+
+def model_file(name: str | os.PathLike[str]) -> Path:
+    """The file of a model: of one that comes with the package by its name, any other by its path."""
+    if str(name) not in SHIPPED:
+        return Path(name)
+    return Path(__file__).parent / "shipped" / f"{name}.safetensors"
 
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Regressor:
-    """The fitted model in a file that ``Regressor.save`` wrote.
+    """The fitted model in a file that ``Regressor.save`` wrote, or one that comes with the package.
 
     Parameters
     ----------
     path
-        the model file
+        the model file; ``"physics"`` is the student of simulated curves (a file of that name is ``"./physics"``)
     device
         where its tensors go
 
@@ -45,7 +60,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = model_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(FILE_HEADER)
@@ -85,9 +100,9 @@ def _restored(path: Path, text: str, tensors: dict[str, Tensor]) -> Regressor:
         raise ModelMismatchError(f"{path}: the model header is damaged ({error!r}); train the model again") from error
     if "n_features_in_" not in state:
         raise ModelMismatchError(f"{path}: the model header is damaged (no fitted state); train the model again")
-    if name not in _HOMES:
-        raise ModelMismatchError(f"{path}: holds a {name!r}; this version knows {', '.join(_HOMES)}: upgrade ctp-torch")
-    regressor = getattr(import_module(_HOMES[name]), name)
+    if name not in HOMES:
+        raise ModelMismatchError(f"{path}: holds a {name!r}; this version knows {', '.join(HOMES)}: upgrade ctp-torch")
+    regressor = getattr(import_module(HOMES[name]), name)
     if set(parameters) != set(regressor._parameter_names()):
         raise ModelMismatchError(f"{path}: {name} has other parameters here than in the file; train the model again")
     model = regressor(**parameters)

@@ -1,5 +1,13 @@
 """Tensor in, tensor out: the physics and the image chain, one step per file, in the order the data flow."""
 
+from ctp_torch.ops.bolus.arterial import ARTERIAL_LAGS as ARTERIAL_LAGS
+from ctp_torch.ops.bolus.arterial import RESIDUE_LAGS as RESIDUE_LAGS
+from ctp_torch.ops.bolus.arterial import arterial_area as arterial_area
+from ctp_torch.ops.bolus.arterial import arterial_curves as arterial_curves
+from ctp_torch.ops.bolus.arterial import arterial_reach as arterial_reach
+from ctp_torch.ops.bolus.arterial import artery_moments as artery_moments
+from ctp_torch.ops.bolus.arterial import artery_onset as artery_onset
+from ctp_torch.ops.bolus.arterial import residue_features as residue_features
 from ctp_torch.ops.bolus.concentration import baseline_frames as baseline_frames
 from ctp_torch.ops.bolus.concentration import bolus_arrival as bolus_arrival
 from ctp_torch.ops.bolus.concentration import bolus_likeness as bolus_likeness
@@ -9,6 +17,8 @@ from ctp_torch.ops.bolus.concentration import enhancement as enhancement
 from ctp_torch.ops.bolus.curve_numbers import blood_volume as blood_volume
 from ctp_torch.ops.bolus.curve_numbers import time_to_peak as time_to_peak
 from ctp_torch.ops.bolus.first_pass import curve_width as curve_width
+from ctp_torch.ops.bolus.large_vessels import LargeVessels as LargeVessels
+from ctp_torch.ops.bolus.large_vessels import find_large_vessels as find_large_vessels
 from ctp_torch.ops.bolus.resample import resample_curves as resample_curves
 from ctp_torch.ops.bolus.vessels import VesselCurve as VesselCurve
 from ctp_torch.ops.bolus.vessels import scale_aif as scale_aif
@@ -19,6 +29,7 @@ from ctp_torch.ops.compute.memory import in_row_blocks as in_row_blocks
 from ctp_torch.ops.deconvolution.bayes import bayesian as bayesian
 from ctp_torch.ops.deconvolution.box import box_nlr as box_nlr
 from ctp_torch.ops.deconvolution.capillary import maximum_oxygen_extraction as maximum_oxygen_extraction
+from ctp_torch.ops.deconvolution.completion import seen_share as seen_share
 from ctp_torch.ops.deconvolution.delay_correction import delay_corrected_ssvd as delay_corrected_ssvd
 from ctp_torch.ops.deconvolution.expectation_maximization import expectation_maximization as expectation_maximization
 from ctp_torch.ops.deconvolution.gaussian_process import (
@@ -58,6 +69,7 @@ from ctp_torch.ops.image.morphology import largest_component as largest_componen
 from ctp_torch.ops.image.morphology import opening as opening
 from ctp_torch.ops.image.morphology import remove_small as remove_small
 from ctp_torch.ops.image.smoothing import gaussian_smooth as gaussian_smooth
+from ctp_torch.ops.image.smoothing import smooth_beside as smooth_beside
 from ctp_torch.ops.image.smoothing import smooth_in_time as smooth_in_time
 from ctp_torch.ops.image.smoothing import smooth_inside as smooth_inside
 from ctp_torch.ops.image.ssim import ssim as ssim
@@ -80,3 +92,6 @@ from ctp_torch.ops.motion.rigid import patient_axes as patient_axes
 from ctp_torch.ops.motion.rigid import rotation_matrix as rotation_matrix
 from ctp_torch.ops.motion.simpleitk import register_simpleitk as register_simpleitk
 from ctp_torch.ops.motion.through_plane import remove_through_plane as remove_through_plane
+from ctp_torch.ops.simulation.curves import Simulation as Simulation
+from ctp_torch.ops.simulation.curves import simulate_curves as simulate_curves
+from ctp_torch.ops.simulation.curves import simulate_from_artery as simulate_from_artery

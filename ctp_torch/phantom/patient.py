@@ -21,7 +21,7 @@ from ctp_torch.phantom.noise import noise_amplitude, noise_images, noise_profile
 from ctp_torch.phantom.perfusion import draw_texture, transit_shapes
 from ctp_torch.phantom.physiology import blood_curves, draw_physiology
 from ctp_torch.phantom.slab import CHANNELS, Person, build_slab
-from ctp_torch.phantom.stroke import Stroke, draw_stroke
+from ctp_torch.phantom.stroke import Collaterals, Stroke, draw_stroke
 from ctp_torch.phantom.template import load_template
 from ctp_torch.phantom.vessels import grow_vessels
 
@@ -74,7 +74,7 @@ class Patient(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanVariant:
-    """What is seldom asked of a patient's scan: other slices, a wider bolus, the same scan once more."""
+    """What is seldom asked of a patient: other slices, a wider bolus, the same scan once more, finer collaterals."""
 
     slice_thickness_mm: float = 5.0
     slice_spacing_mm: float = 8.0
@@ -83,6 +83,8 @@ class ScanVariant:
     """Factor on the width of the bolus, whose area stays."""
     repeat: int = 0
     """0 for the scan, 1, 2 .. for the same scan with other noise: how well a measurement repeats."""
+    collaterals: Collaterals = "graded"
+    """graded: poor, moderate or good, with a gap between that no patient falls into; continuous: without one."""
 
 
 def render_patient(
@@ -115,7 +117,7 @@ def render_patient(
     motion
         none, negligible, mild or severe; drawn from negligible and mild by default
     variant
-        other slices, a stretched bolus, a repeated scan
+        other slices, a stretched bolus, a repeated scan, continuous collaterals
 
     Returns
     -------
@@ -136,7 +138,7 @@ def render_patient(
         raise ValueError(f"dose must be positive and noise_hu not negative, got dose={dose} and noise_hu={noise_hu}")
     if not (0.2 <= variant.bolus_stretch <= 5.0):
         raise ValueError(f"bolus_stretch must be 0.2 to 5, got {variant.bolus_stretch}")
-    person = draw_person(seed, index, dt=dt, bolus_stretch=variant.bolus_stretch)
+    person = draw_person(seed, index, dt=dt, bolus_stretch=variant.bolus_stretch, collaterals=variant.collaterals)
     movement = _stream(seed, index, "motion")
     kind = motion or draw_motion_class(movement)
     path = draw_motion(movement, frames, kind)
@@ -159,7 +161,9 @@ def render_patient(
     return Patient(CTPSeries(hu, times, geometry, Provenance(format="digital patient")), truth)
 
 
-def draw_person(seed: int, index: int, *, dt: float = 1.0, bolus_stretch: float = 1.0) -> Person:
+def draw_person(
+    seed: int, index: int, *, dt: float = 1.0, bolus_stretch: float = 1.0, collaterals: Collaterals = "graded"
+) -> Person:
     """Anatomy, physiology and diagnosis of patient ``index`` of the cohort ``seed``.
 
     Parameters
@@ -170,6 +174,8 @@ def draw_person(seed: int, index: int, *, dt: float = 1.0, bolus_stretch: float 
         time between frames [s]; at least 5 frames stay without contrast
     bolus_stretch
         factor on the width of the bolus, whose area stays
+    collaterals
+        as in `ScanVariant`
     """
     template = load_template()
     physiology = draw_physiology(_stream(seed, index, "physiology"), dt=dt, bolus_stretch=bolus_stretch)
@@ -181,12 +187,13 @@ def draw_person(seed: int, index: int, *, dt: float = 1.0, bolus_stretch: float 
         grow_vessels(_stream(seed, index, "vessels"), template),
         draw_materials(_stream(seed, index, "materials"), age=age),
     )
-    return Person(head, draw_texture(_stream(seed, index, "texture")), physiology, draw_diagnosis(seed, index))
+    diagnosis = draw_diagnosis(seed, index, collaterals=collaterals)
+    return Person(head, draw_texture(_stream(seed, index, "texture")), physiology, diagnosis)
 
 
-def draw_diagnosis(seed: int, index: int) -> Stroke:
+def draw_diagnosis(seed: int, index: int, *, collaterals: Collaterals = "graded") -> Stroke:
     """What ails patient ``index`` of the cohort ``seed``, without drawing the rest."""
-    return draw_stroke(_stream(seed, index, "stroke"))
+    return draw_stroke(_stream(seed, index, "stroke"), collaterals=collaterals)
 
 
 def _stream(seed: int, index: int, purpose: str) -> torch.Generator:

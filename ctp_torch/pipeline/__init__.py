@@ -4,7 +4,9 @@ from ctp_torch.data.anatomy import Anatomy as Anatomy
 from ctp_torch.pipeline.analysis import Analysis as Analysis
 from ctp_torch.pipeline.analysis import MapSettings as MapSettings
 from ctp_torch.pipeline.analysis import analyse as analyse
+from ctp_torch.pipeline.deconvolve import SMOOTHINGS as SMOOTHINGS
 from ctp_torch.pipeline.deconvolve import Method as Method
+from ctp_torch.pipeline.deconvolve import Smoothing as Smoothing
 from ctp_torch.pipeline.deconvolve import deconvolve as deconvolve
 from ctp_torch.pipeline.examine import Examination as Examination
 from ctp_torch.pipeline.examine import examine as examine

@@ -5,116 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ctp_torch import ops
-from ctp_torch.data.methods import METHODS
 from ctp_torch.data.provenance import Preparation
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs
-from ctp_torch.errors import CTPError, NoSeriesError, QualityError
+from ctp_torch.errors import NoSeriesError, QualityError
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
-from ctp_torch.lesions.find import Lesions, find_lesions
-from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+from ctp_torch.lesions.find import Lesions
 from ctp_torch.models import load_model
-from ctp_torch.pipeline.deconvolve import Method, deconvolve
+from ctp_torch.pipeline.deconvolve import deconvolve
+from ctp_torch.pipeline.denoise import denoise
+from ctp_torch.pipeline.measure import choose_thresholds, measure_lesions
+from ctp_torch.pipeline.methods import method_of
 from ctp_torch.pipeline.predict import predict
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, prepare
+from ctp_torch.pipeline.settings import DEFAULT_METHOD, MapSettings
 from ctp_torch.pipeline.stopwatch import Stopwatch
-from ctp_torch.pipeline.vessel_choice import check_choice, name_of, read_mask, read_vessel
+from ctp_torch.pipeline.vessel_choice import name_of, read_mask, read_vessel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.io.dicom.image import Join
     from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
 __all__ = ["Analysis", "MapSettings", "analyse"]
 
-_METHOD, _REGISTRATION = "csvd", "torch"
-
-
-@dataclass(frozen=True)
-class MapSettings:
-    """How a scan becomes maps: the options of ``ctp-torch maps``, by their names there."""
-
-    method: str | None = None
-    """Name of a deconvolution in `ctp_torch.ops`; csvd when None and there is no model."""
-    model: str | Path | None = None
-    """File of a trained model that predicts the maps."""
-    aif: str = "auto"
-    """Arterial input: auto; ``x,y,z`` (column, row, slice from 0, slices upwards); a NIfTI mask; or a curve file."""
-    vof: str = "auto"
-    """Venous outflow, as ``aif``."""
-    mask: str | Path | None = None
-    """NIfTI mask of where to make maps; the brain when None."""
-    vof_scaling: bool = True
-    """Scale the arterial input to the venous outflow."""
-    sigma_mm: float = 2.0
-    """Gaussian before deconvolution [mm]."""
-    slab_mm: float | None = None
-    """Thickness to which thin slices are averaged [mm], 0 to keep them; 5 when None, 0 with a model."""
-    registration: str | None = None
-    """torch, simpleitk or none; the model's, else torch, when None."""
-    lesions: bool = True
-    """Measure core, hypoperfusion and penumbra too."""
-    thresholds: str | Path | Thresholds | None = None
-    """Of lesions: a file of ``ctp-torch calibrate``, or the thresholds; conventional when None."""
-    times: str | Path | None = None
-    """File of frame times [s], where the headers tell none."""
-    dt: float | None = None
-    """Time between frames [s], where the headers tell none."""
-    series: str | None = None
-    """Series Instance UID, when several could be meant."""
-    join: Join | None = None
-    """Identifiers that an anonymiser drew anew: series, frame-of-reference or study."""
-    drop_incomplete: bool = False
-    """Leave out time points that lack a slice."""
-    duplicates: Literal["refuse", "first"] = "refuse"
-    """Of several images of one slice and time."""
-    strict: bool = False
-    """Refuse a series that fails quality control."""
-    max_unpacked: float | None = None
-    """Most that a zip or a compressed NIfTI may unpack to [GB]; by free memory and disk when None."""
-    keep_identity: bool = False
-    """Note the patient, names of files and the scanner's own words in the record too."""
-    device: str = "cpu"
-    """Where to compute."""
-
-    def check(self) -> None:
-        """Refuse what can be seen to be wrong before anything is read.
-
-        Raises
-        ------
-        CTPError
-            naming the setting
-        """
-        if self.model is not None and self.method is not None:
-            raise CTPError("--model and --method exclude each other: predict with a model, or deconvolve with a method")
-        if self.method is not None and self.method not in METHODS:
-            raise CTPError(f"unknown method {self.method!r}; choose among {', '.join(METHODS)}")
-        if self.registration is not None and self.registration not in REGISTRATIONS:
-            raise CTPError(f"unknown registration {self.registration!r}; choose among {', '.join(REGISTRATIONS)}")
-        check_choice(self.aif, "--aif")
-        check_choice(self.vof, "--vof")
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that the settings name."""
-        named = (self.model, self.aif, self.vof, self.mask, self.times)
-        listed = [*named, None if isinstance(self.thresholds, Thresholds) else self.thresholds]
-        return tuple(Path(one) for one in listed if one is not None and Path(one).is_file())
-
-    @property
-    def limits(self) -> Thresholds:
-        """The thresholds themselves."""
-        if isinstance(self.thresholds, Thresholds):
-            return self.thresholds
-        return Thresholds() if self.thresholds is None else read_thresholds(Path(self.thresholds))
+_REGISTRATION = "torch"
 
 
 @dataclass(frozen=True)
@@ -125,7 +46,11 @@ class Analysis:
     """As the maps saw it."""
     maps: PerfusionMaps
     lesions: Lesions | None
-    """None where none were asked for, or can't be told: a warning says why."""
+    """None where none were asked for, or can't be told: ``no_volumes`` and a warning say why."""
+    conventional: Lesions | None
+    """By conventional thresholds, to hold beside; None where there are no others, or they can't be told."""
+    no_volumes: str
+    """Why there are no lesions, in words; empty where there are, or none were asked for."""
     settings: MapSettings
     used: Mapping[str, object]
     """The settings as they were used, defaults filled in; JSON-able, files by their hashes."""
@@ -189,7 +114,8 @@ def analyse(
     """
     settings = settings or MapSettings()
     settings.check()
-    limits = settings.limits
+    settings = settings.resolved()
+    given = settings.given_thresholds()
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
     recipe = None if model is None else Recipe.of(model)
@@ -199,6 +125,10 @@ def analyse(
     preparation, thickness = _preparation(settings, recipe)
     thick = Slabs.of(series.geometry, thickness)
     inside = None if settings.mask is None else thick.mask(read_mask(Path(settings.mask), series))
+    origin = settings.origin(series.geometry.shape[1])
+    limits, no_volumes = None, ""
+    if settings.lesions:
+        limits, no_volumes = choose_thresholds(given, origin, model, force=settings.force_thresholds)
     watch.lap("read")
     scan = source if isinstance(source, Scan) else prepare(
         series,
@@ -207,23 +137,27 @@ def analyse(
         slab_mm=thickness,
         progress=watch.lap,
     )  # fmt: skip
+    if settings.denoise != "none" and not isinstance(source, Scan):
+        scan = denoise(scan, settings.denoise)
+        watch.lap("denoising")
+    if settings.aif == settings.vof == "auto":
+        series = scan.series  # thin slices are needed no more, and take ten times as much memory
     flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
     watch.lap("quality control")
-    if model is not None:
-        maps, doubts = predict(scan, model, mask=inside), list[str]()
-    else:
-        maps, doubts = _deconvolved(scan, series, settings, inside)
+    maps, doubts = _mapped(scan, series, settings, inside, model)
     watch.lap("maps")
-    lesions, refusals = _lesions(maps, scan, limits) if settings.lesions else (None, [])
+    measured = measure_lesions(maps, scan.anatomy.baseline, limits, origin.method, model=model, why_none=no_volumes)
     watch.lap("lesions")
     return Analysis(
         scan=scan,
         maps=maps,
-        lesions=lesions,
+        lesions=measured.lesions,
+        conventional=measured.conventional,
+        no_volumes=measured.why_none,
         settings=settings,
         used=_used(settings, scan, thickness, model),
-        warnings=(*flags, *doubts, *refusals, *scan.series.provenance.warnings, *maps.provenance.warnings),
-        ranges=None if recipe is None else recipe.targets,
+        warnings=(*flags, *doubts, *measured.warnings(), *scan.series.provenance.warnings, *maps.provenance.warnings),
+        ranges=None if recipe is None else recipe.display,
         source=Path(source) if isinstance(source, str | Path) else None,
         watch=watch,
     )
@@ -232,7 +166,11 @@ def analyse(
 def _checked(scan: Scan, inside: Tensor | None, settings: MapSettings, name: str) -> list[str]:
     """The raised quality flags, a line each; a scan that no maps should be made of is refused."""
     if inside is None and not bool(scan.anatomy.brain.any()):
-        raise NoSeriesError(f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise")
+        doubts = "; ".join(scan.series.provenance.warnings)
+        raise NoSeriesError(
+            f"{name}: no skull with a brain in it was found; is it a head CT? Give --mask otherwise"
+            + (f" (reading it, these were doubtful: {doubts})" if doubts else "")
+        )
     flags = scan.quality.lines()
     if settings.strict and flags:
         raise QualityError(f"{name} fails quality control: {'; '.join(flags)}")
@@ -262,34 +200,29 @@ def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSe
 def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparation, float]:
     """What is done to the HU, and the thickness of slabs [mm]: a deconvolution smooths by its own Gaussian."""
     if recipe is not None:  # a model learned its own filter, registration and slices
-        registration = settings.registration or recipe.registration
-        return Preparation(registration, recipe.median_size), settings.slab_mm or 0.0
+        registration, raw = settings.registration or recipe.aligned_by, recipe.features == "raw"
+        thickness = (0.0 if raw else SLAB_MM) if settings.slab_mm is None else settings.slab_mm
+        return Preparation(registration, recipe.view.prepared_median), thickness
     thickness = SLAB_MM if settings.slab_mm is None else settings.slab_mm
     return Preparation(settings.registration or _REGISTRATION, 1), thickness
 
 
-def _deconvolved(
-    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None
+def _mapped(
+    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None, model: Regressor | None
 ) -> tuple[PerfusionMaps, list[str]]:
-    """Maps by deconvolution, and what is doubtful about vessels chosen by hand."""
+    """Maps by a model or a deconvolution, and what is doubtful about vessels chosen by hand."""
+    if model is not None and Recipe.of(model).features == "raw":
+        return predict(scan, model, mask=inside), []
     aif, doubts = read_vessel(settings.aif, "--aif", scan, source)
     vof, others = read_vessel(settings.vof, "--vof", scan, source)
-    method: Method = getattr(ops, settings.method or _METHOD)
+    if model is not None:
+        maps = predict(scan, model, mask=inside, aif=aif, vof=vof, scale_by_vof=settings.vof_scaling)
+        return maps, doubts + others
     maps = deconvolve(
-        scan, method, aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm, scale_by_vof=settings.vof_scaling
-    )
+        scan, method_of(settings.method or DEFAULT_METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
+        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling, complete_cbv=settings.complete_cbv,
+    )  # fmt: skip
     return maps, doubts + others
-
-
-def _lesions(maps: PerfusionMaps, scan: Scan, limits: Thresholds) -> tuple[Lesions | None, list[str]]:
-    """Core and penumbra with their warnings; where they can't be told, the warning says why."""
-    if not {"cbf", "tmax"} <= set(maps.values):
-        return None, ["no lesions measured: they need CBF and Tmax maps"]
-    try:
-        lesions = find_lesions(maps, baseline=scan.anatomy.baseline, thresholds=limits)
-    except CTPError as error:
-        return None, [f"no lesions measured: {error}"]
-    return lesions, list(lesions.warnings)
 
 
 def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor | None) -> dict[str, object]:
@@ -300,16 +233,26 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         "registration": done.registration,
         "motion_through_plane": "left" if origin.motion is None else origin.motion.through_plane,
         "median_size": done.median_size,
+        **({} if done.denoise == "none" else {"denoise": done.denoise}),
         "slab_mm": thickness,
         "mask": "brain" if settings.mask is None else name_of(settings.mask),
     }
     if settings.model is not None and model is not None:
-        return {**used, "model": f"{type(model).__name__} {file_digest(settings.model)[:8]}"}
+        used["model"] = f"{type(model).__name__} {file_digest(settings.model)[:8]}"
+        recipe = Recipe.of(model)
+        if recipe.features == "raw":
+            return used
+        used |= {"features": recipe.features, "features_median": recipe.median_size}
+        smoothing, sigma_mm = recipe.smoothing, recipe.smoothing_mm
+    else:
+        used["method"] = settings.method or DEFAULT_METHOD
+        used |= {} if settings.complete_cbv else {"complete_cbv": False}
+        smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,
-        "method": settings.method or _METHOD,
         "aif": name_of(settings.aif),
         "vof": name_of(settings.vof),
         "vof_scaling": settings.vof_scaling,
-        "sigma_mm": settings.sigma_mm,
+        "smoothing": smoothing,
+        "sigma_mm": sigma_mm[0] if len(sigma_mm) == 1 else list(sigma_mm),
     }

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.curves import TissueCurves
-from ctp_torch.data.maps import PerfusionMaps
+from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.data.provenance import MapsProvenance
 from ctp_torch.errors import QualityError
 from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning
 from ctp_torch.pipeline.scan import Scan, locate
-from ctp_torch.pipeline.vessels import find_vein
+from ctp_torch.pipeline.vessels import find_large, find_vein
 
 if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops.bolus.vessels import VesselCurve
     from ctp_torch.ops.deconvolution.result import Deconvolution
 
-__all__ = ["Method", "deconvolve"]
+__all__ = ["NO_VEIN", "SMOOTHINGS", "Method", "Smoothing", "choose_vessels", "deconvolve", "smooth_enhancement"]
 
 Method = Callable[..., "Deconvolution"]
 """``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
 
+Smoothing = Literal["beside", "inside"]
+"""Ways to smooth before deconvolution: vessels left out of the Gaussian, or part of it."""
+SMOOTHINGS: Mapping[Smoothing, float] = {"beside": 2.5, "inside": 2.0}
+"""Each with its width, where none is asked for [mm]. Without vessels in it a Gaussian can be wider: 2.5 mm, because on
+digital patients more costs flow at full dose and less costs times and volumes at a quarter."""
+
 _CHUNK = 1_000_000
 """Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
+_MANY = 0.05
+"""Of the voxels, the share at the longest time from which it is said."""
 _JITTER = 0.05
 """Frame times further off an even grid than this [fraction of dt] are handed to the method."""
-_NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
+_SEEN = "volume seen"
+"""What the share of the volume that the frames hold is called among the maps."""
+NO_VEIN = "no vein found: the arterial input was not scaled (ratio 1), flows and volumes may be too high"
 
 
 def deconvolve(
@@ -42,8 +53,10 @@ def deconvolve(
     aif: VesselCurve | None = None,
     vof: VesselCurve | None = None,
     mask: Tensor | None = None,
-    sigma_mm: float = 2.0,
+    sigma_mm: float | None = None,
+    smoothing: Smoothing = "beside",
     scale_by_vof: bool = True,
+    complete_cbv: bool = True,
 ) -> PerfusionMaps:
     """Perfusion maps of a scan by deconvolution.
 
@@ -61,9 +74,17 @@ def deconvolve(
     mask
         ``(z, y, x)`` bool, where to deconvolve; the brain when None
     sigma_mm
-        standard deviation of the Gaussian [mm]; the arterial input is read before it
+        standard deviation of the Gaussian [mm]; 2.5 beside vessels and 2 inside when None. The arterial input is read
+        before it
+    smoothing
+        ``"beside"`` leaves large vessels out of the Gaussian (`ctp_torch.ops.smooth_beside`): they keep their curves,
+        and where one reaches into a voxel, flow and times are those of the tissue beside and the volume is the voxel's
+        own; ``"inside"`` smooths everything in the mask alike, which spreads vessels over the tissue around them
     scale_by_vof
         whether the arterial input is scaled to the area of the venous outflow
+    complete_cbv
+        whether a volume by the areas under the curves is completed by what passed after the last frame
+        (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it
 
     Returns
     -------
@@ -73,6 +94,8 @@ def deconvolve(
     ------
     QualityError
         if no artery stands out of the noise
+    ValueError
+        for an unknown smoothing
 
     References
     ----------
@@ -81,28 +104,61 @@ def deconvolve(
     scan = scan if isinstance(scan, Scan) else Scan(scan, None, locate(scan))
     series, brain = scan.series, scan.anatomy.brain
     inside = brain if mask is None else mask.to(brain)
-    aif, vof = _choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
+    aif, vof = choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
     arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
-    smooth = ops.smooth_inside(ops.smooth_in_time(scan.enhancement), inside, series.geometry.spacing, sigma_mm)
+    if smoothing not in SMOOTHINGS:
+        raise ValueError(f"unknown smoothing {smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
+    width = SMOOTHINGS[smoothing] if sigma_mm is None else sigma_mm
+    in_time = ops.smooth_in_time(scan.enhancement)
+    smooth, partly = smooth_enhancement(scan, in_time, inside, width, smoothing)
     tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
+    arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values, route = _in_chunks(method, tissue, ops.smooth_in_time(arterial), series, aif)
+        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete_cbv)
+    seen = values.pop(_SEEN, None)
+    maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
+    if partly is not None:  # their volume is their own
+        partial = TissueCurves.gather(in_time, partly, series.geometry, dt=series.dt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
+            maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
+    at_longest: dict[str, float] = {}
+    at_longest |= {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
     provenance = MapsProvenance(
         aif=aif,
         vof=vof,
         vof_to_aif_ratio=ratio,
         tissue_curve=tissue.values.mean(dim=0),
         baseline_frames=scan.anatomy.n_baseline,
-        times=route,
-        warnings=(*([_NO_VEIN] if vof is None and scale_by_vof else []), *kinds.values()),
+        times=route or "no voxel to deconvolve",
+        longest_s=longest if math.isfinite(longest) else None,
+        at_longest=at_longest,
+        volume_seen=None if seen is None or not len(seen) else float(seen.mean()),
+        warnings=(
+            *([NO_VEIN] if vof is None and scale_by_vof else []),
+            *kinds.values(),
+            *_too_long(at_longest, longest),
+        ),
     )
-    maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     return PerfusionMaps(maps, inside, series.geometry, provenance)
 
 
-def _choose_vessels(
+def smooth_enhancement(
+    scan: Scan, curves: Tensor, inside: Tensor, sigma_mm: float, smoothing: Smoothing
+) -> tuple[Tensor, Tensor | None]:
+    """Curves ``(time, z, y, x)`` smoothed in space, and ``(z, y, x)`` bool where they are partly a vessel, if any."""
+    geometry = scan.series.geometry
+    if smoothing == "inside":
+        return ops.smooth_inside(curves, inside, geometry.spacing, sigma_mm), None
+    brain = scan.anatomy.brain
+    large = scan.large_vessels if inside is brain else find_large(scan.enhancement, inside, scan.series)
+    smooth = ops.smooth_beside(curves, inside, large.mostly, geometry.spacing, sigma_mm, partly=large.partly)
+    return smooth, large.partly if bool(large.partly.any()) else None
+
+
+def choose_vessels(
     scan: Scan, aif: VesselCurve | None, vof: VesselCurve | None, *, scale_by_vof: bool
 ) -> tuple[VesselCurve, VesselCurve | None]:
     """The arterial input that was given, else the one found; and the vein to scale it by."""
@@ -121,26 +177,49 @@ def _choose_vessels(
 
 
 def _in_chunks(
-    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve
-) -> tuple[dict[str, Tensor], str]:
-    """Maps ``(voxels,)`` of a method (negative values are noise and become 0), and how it treated the frames."""
+    method: Method, tissue: TissueCurves, arterial: Tensor, series: CTPSeries, aif: VesselCurve, complete_cbv: bool
+) -> tuple[dict[str, Tensor], str, float]:
+    """Maps ``(voxels,)`` of a method, how it treated the frames, and the longest time that it tells [s].
+
+    Negative values are noise and become 0; without a voxel, nothing is said of the frames.
+    """
     times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
     slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
     artery = aif.mask.nonzero()[:, 0].to(times.device)
     parts: dict[str, list[Tensor]] = {}
-    route = "no voxel to deconvolve"
+    route, longest = "", math.inf
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        moments = {}
+        moments: dict[str, Any] = {}
         if uneven:
             moments["times"] = times.T[slices[rows]]  # (voxels, time)
             moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
-        route = result.route  # all chunks have the same times
+        route, longest = result.route, result.longest  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
-        for name, values in {**result.maps(), "ttp": peak}.items():
-            parts.setdefault(name, []).append(torch.nan_to_num(values, nan=0.0).clamp_min(0.0))
-    return {name: torch.cat(listed) for name, listed in parts.items()}, route
+        values = {**result.maps(), "ttp": peak}
+        if complete_cbv:
+            values |= _completed(result, ops.Passage(tissue.values[rows], arterial, series.dt, **moments))
+        for name, quantity in values.items():
+            parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
+    return {name: torch.cat(listed) for name, listed in parts.items()}, route, longest
+
+
+def _too_long(at_longest: Mapping[str, float], longest: float) -> list[str]:
+    """A sentence where many voxels read the longest time that the scan can show."""
+    many = {name: share for name, share in at_longest.items() if share > _MANY}
+    if not many:
+        return []
+    named = " and ".join(f"{QUANTITIES[name].label} in {share:.0%}" for name, share in many.items())
+    return [f"{named} of the voxels read {longest:.0f} s, the longest that this scan can show"]
+
+
+def _completed(result: Deconvolution, passage: ops.Passage) -> dict[str, Tensor]:
+    """CBV and MTT with the passage after the last frame, and the share seen; nothing where CBV isn't by the areas."""
+    if not torch.allclose(result.cbv, passage.blank(passage.cbv), equal_nan=True):
+        return {}
+    seen = ops.seen_share(passage)
+    return {"cbv": result.cbv / seen, "mtt": (result.mtt / seen).clamp(max=result.longest), _SEEN: seen}
 
 
 def _is_uneven(series: CTPSeries) -> bool:

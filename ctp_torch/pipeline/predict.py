@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.maps import PerfusionMaps
-from ctp_torch.data.scale import ColorScale
 from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.slabs import SLAB_MM
 from ctp_torch.errors import ModelMismatchError
+from ctp_torch.pipeline.features import Seen, features_of
+from ctp_torch.pipeline.intervals import Intervals, answers_signature, relative_flow
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, locate, prepare
 
 if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
+    from ctp_torch.ops import VesselCurve
 
-__all__ = ["features", "predict"]
+__all__ = ["features", "predict", "prepare_by_recipe"]
 
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:
-    """What a model sees: HU clipped to the window and scaled, ``(time, z, y, x)`` in 0..1."""
+    """What a model of raw curves sees: HU clipped to the window and scaled, ``(time, z, y, x)`` in 0..1."""
     return ops.window(series.hu, *window)
 
 
-def predict(scan: Scan | CTPSeries, model: Regressor, *, mask: Tensor | None = None) -> PerfusionMaps:
+def predict(
+    scan: Scan | CTPSeries,
+    model: Regressor,
+    *,
+    mask: Tensor | None = None,
+    aif: VesselCurve | None = None,
+    vof: VesselCurve | None = None,
+    scale_by_vof: bool = True,
+) -> PerfusionMaps:
     """Perfusion maps of a scan by a trained regressor.
 
     A series as read is prepared by the model's recipe. What was prepared otherwise already is refused: a model that
-    learned from filtered, aligned curves says nothing right about others.
+    learned from filtered, aligned curves says nothing right about others. A model of raw curves serves scans with the
+    frames that it learned from; one whose features know the artery serves any that go on for long enough.
 
     Parameters
     ----------
@@ -40,40 +53,57 @@ def predict(scan: Scan | CTPSeries, model: Regressor, *, mask: Tensor | None = N
         trained by `ctp_torch.learning.training.train`, or loaded
     mask
         ``(z, y, x)`` bool, where to predict; the brain when None
+    aif, vof
+        curves on the frames of the scan; chosen automatically when None, and of no matter to a model of raw curves
+    scale_by_vof
+        whether the arterial input is scaled to the area of the venous outflow
 
     Returns
     -------
-        maps in physical units, 0 outside the mask
+        maps in physical units, 0 outside the mask; ``provenance`` names the artery, and what lies outside of what the
+        model learned from
 
     Raises
     ------
     ModelMismatchError
-        if the scan has other frames than the model learned from or was prepared otherwise, or the model carries no
-        recipe
+        if the scan has other frames than the model learned from, ends too soon after the bolus or was prepared
+        otherwise, or the model carries no recipe
+    QualityError
+        if the model needs an artery and none stands out of the noise
     """
     recipe = Recipe.of(model)
     series = scan.series if isinstance(scan, Scan) else scan
     recipe.check(series.n_frames, series.dt)
     if isinstance(scan, CTPSeries):
-        scan = _by_recipe(scan, recipe)
+        scan = prepare_by_recipe(scan, recipe)
     series = scan.series
     recipe.check_preparation(series.provenance.preparation, series.provenance.slabs)
-    inside = scan.anatomy.brain if mask is None else mask.to(series.hu.device)
-    tissue = TissueCurves.gather(series.hu, inside, series.geometry, dt=series.dt)
-    indices = model.predict(recipe.scale(ops.window(tissue.values, *recipe.window))).clamp(0, 255)  # (voxels, targets)
-    indices = indices[:, None] if indices.ndim == 1 else indices
-    values = {
-        name: tissue.scatter(ColorScale(*ends).value(indices[:, i]))
-        for i, (name, ends) in enumerate(recipe.targets.items())
-    }
-    return PerfusionMaps(values, inside, series.geometry)
+    seen = features_of(scan, recipe.view, aif=aif, vof=vof, mask=mask, scale_by_vof=scale_by_vof)
+    doubts = recipe.check_scan(seen.facts)
+    outputs = model.predict(recipe.scale(seen.tissue.values))  # (voxels, targets)
+    columns = recipe.values(outputs)
+    if (intervals := Intervals.of(model)) is not None and len(outputs):
+        bounds, strange = _bounded(intervals, columns, seen)
+        columns, doubts = {**columns, **bounds}, [*doubts, *strange]
+    values = {name: seen.tissue.scatter(column) for name, column in columns.items()}
+    provenance = replace(seen.provenance, warnings=(*seen.provenance.warnings, *doubts))
+    return PerfusionMaps(values, seen.tissue.mask, series.geometry, provenance)
 
 
-def _by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
+def _bounded(intervals: Intervals, values: Mapping[str, Tensor], seen: Seen) -> tuple[dict[str, Tensor], list[str]]:
+    """Relative flow and both ends of all intervals; of a stranger's scan no ends, and why."""
+    flow = relative_flow(values)
+    more = {} if flow is None else {"rel_cbf": flow}
+    strange = intervals.outside({"answers": answers_signature(values), "artery": seen.artery})
+    return (more, strange) if strange else ({**more, **intervals.ends({**values, **more})}, [])
+
+
+def prepare_by_recipe(series: CTPSeries, recipe: Recipe) -> Scan:
     """A series as read made ready; one that was prepared stays as it is, to be checked."""
     if series.provenance.preparation is not None:
         return Scan(series, None, locate(series))
-    if recipe.registration not in REGISTRATIONS:
+    if recipe.aligned_by not in REGISTRATIONS:
         raise ModelMismatchError(f"the model's registration {recipe.registration!r} is unknown; update ctp_torch")
-    registration = REGISTRATIONS[recipe.registration]
-    return prepare(series, registration=registration, median_size=recipe.median_size, slab_mm=0.0)
+    registration = REGISTRATIONS[recipe.aligned_by]
+    slab_mm = 0.0 if recipe.features == "raw" else SLAB_MM  # pixels that a model of raw curves learned are as thin
+    return prepare(series, registration=registration, median_size=recipe.view.prepared_median, slab_mm=slab_mm)

@@ -12,15 +12,16 @@ from torch import Tensor
 from ctp_torch import ops
 from ctp_torch.data.anatomy import Anatomy
 from ctp_torch.data.provenance import MotionRecord, Preparation
-from ctp_torch.data.slabs import SLAB_MM, slabs
+from ctp_torch.data.slabs import SLAB_MM, Slabs, on_slabs, slabs
 from ctp_torch.errors import NoSeriesError
 from ctp_torch.ops.motion.rigid import RigidMotion
-from ctp_torch.pipeline.vessels import Vessels, find_vessels
+from ctp_torch.pipeline.vessels import Vessels, find_large, find_vessels
 from ctp_torch.quality import Bolus, Quality, assess
 
 if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.series import CTPSeries
+    from ctp_torch.ops import LargeVessels
 
 __all__ = ["REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "locate", "prepare", "preprocess"]
 
@@ -57,6 +58,11 @@ class Scan:
     def vessels(self) -> Vessels:
         """Arterial input and venous outflow, found automatically; in thin slices on their slabs."""
         return find_vessels(self.enhancement, self.anatomy.brain, self.series)
+
+    @cached_property
+    def large_vessels(self) -> LargeVessels:
+        """Voxels of the brain that large vessels fill, or reach into."""
+        return find_large(self.enhancement, self.anatomy.brain, self.series)
 
     @cached_property
     def quality(self) -> Quality:
@@ -137,7 +143,7 @@ def prepare(
     done("median filter")
     motion = estimate_motion(series, estimate) if callable(estimate) else estimate
     done("motion estimate")
-    ready = slabs(ready if motion is None else align(ready, motion), slab_mm)
+    ready = slabs(ready, slab_mm) if motion is None else _aligned_slabs(ready, motion, slab_mm)
     done("motion correction")
     anatomy = locate(ready)
     done("masks")
@@ -180,19 +186,41 @@ def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
     curves is found by its path and subtracted (`ops.remove_through_plane`). ``provenance.motion.through_plane`` says
     what was done: interpolated, subtracted, or both where thick slices move far.
     """
-    spacing, determined = series.geometry.spacing, bool(motion.estimated[5])
-    correctable = ops.correctable(motion, spacing)
+    spacing = series.geometry.spacing
+    moved = ops.apply_motion(series.hu, ops.correctable(motion, spacing), spacing)
+    aligned = replace(_with_motion(series, motion), hu=moved)
+    if not bool(motion.estimated[5]):
+        ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt, in_place=True)
+    return aligned
+
+
+def _with_motion(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
+    """The series with the motion that is undone in its record."""
+    determined, correctable = bool(motion.estimated[5]), ops.correctable(motion, series.geometry.spacing)
     in_patient = ops.patient_axes(motion, series.geometry.direction)
     record = MotionRecord(
         rotation_deg=[[round(v, 4) for v in row] for row in in_patient.rotation.tolist()],
         translation_mm=[[round(v, 4) for v in row] for row in in_patient.translation.tolist()],
         through_plane="interpolated" if determined else "subtracted" if correctable is not motion else "both",
     )
-    moved = ops.apply_motion(series.hu, correctable, spacing)
-    aligned = replace(series, hu=moved, provenance=replace(series.provenance, motion=record))
-    if not determined:
-        ops.remove_through_plane(moved, motion, locate(aligned).brain, spacing, series.dt, in_place=True)
-    return aligned
+    return replace(series, provenance=replace(series.provenance, motion=record))
+
+
+def _aligned_slabs(series: CTPSeries, motion: RigidMotion, slab_mm: float) -> CTPSeries:
+    """`align` and then `slabs`, to the same numbers; frame by frame where slices can be sampled between.
+
+    A moved copy of all thin slices would take as much memory as the series itself; their slabs take a tenth of it.
+    """
+    thick, spacing = Slabs.of(series.geometry, slab_mm), series.geometry.spacing
+    if thick.n == 1 or not bool(motion.estimated[5]):
+        return slabs(align(series, motion), slab_mm)
+    right = ops.correctable(motion, spacing)
+    depth = thick.geometry(series.geometry).shape[0]
+    hu = series.hu.new_empty(len(series.hu), depth, *series.hu.shape[2:])
+    for t in range(len(hu)):
+        one = RigidMotion(right.rotation[t : t + 1], right.translation[t : t + 1], right.estimated)
+        hu[t] = thick.average(ops.apply_motion(series.hu[t : t + 1], one, spacing))[0]
+    return on_slabs(_with_motion(series, motion), thick, hu)
 
 
 def locate(series: CTPSeries) -> Anatomy:

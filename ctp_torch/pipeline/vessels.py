@@ -1,4 +1,4 @@
-"""The artery and the vein of a scan, found automatically."""
+"""The artery and the vein of a scan, and all its large vessels, found automatically."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ctp_torch.errors import QualityError
 
 if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
-    from ctp_torch.ops import VesselCurve
+    from ctp_torch.ops import LargeVessels, VesselCurve
 
-__all__ = ["Vessels", "find_vein", "find_vessels"]
+__all__ = ["Vessels", "find_large", "find_vein", "find_vessels"]
 
 _Vessel = TypeVar("_Vessel", "VesselCurve", "VesselCurve | None")
 """An artery is found or refused, a vein may be missing."""
@@ -45,6 +45,16 @@ def find_vessels(enhancement: Tensor, brain: Tensor, series: CTPSeries) -> Vesse
 def find_vein(enhancement: Tensor, brain: Tensor, series: CTPSeries, aif: VesselCurve) -> VesselCurve | None:
     """The venous outflow that goes with an arterial input."""
     return _on_slabs(partial(ops.select_vof, aif=aif.curve), enhancement, brain, series)
+
+
+def find_large(enhancement: Tensor, mask: Tensor, series: CTPSeries) -> LargeVessels:
+    """All large vessels of a mask; in thin slices those of their slabs, because noise would hide them."""
+    thick, depth = Slabs.of(series.geometry), series.geometry.shape[0]
+    if thick.n == 1:
+        return ops.find_large_vessels(enhancement, mask, series.geometry.spacing)
+    spacing = thick.geometry(series.geometry).spacing
+    found = ops.find_large_vessels(thick.average(enhancement), thick.mask(mask), spacing)
+    return ops.LargeVessels(*(thick.spread(part, depth) & mask for part in found))
 
 
 def _on_slabs(select: Callable[..., _Vessel], enhancement: Tensor, brain: Tensor, series: CTPSeries) -> _Vessel:

@@ -6,13 +6,15 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from ctp_torch.errors import CTPError
 from ctp_torch.pipeline.analysis import Analysis, MapSettings, analyse
 
-__all__ = ["Deliver", "Outcome", "run_in_process", "work"]
+__all__ = ["Deliver", "Outcome", "WorkerLostError", "in_process", "outcome_of", "run_in_process", "work"]
 
 Deliver = Callable[[Analysis, Path], object]
 """Writes an analysis to a folder, all or nothing: `ctp_torch.write_analysis`, options bound by functools.partial."""
@@ -38,6 +40,14 @@ class Outcome:
     """From the first byte read to the last one written."""
 
 
+class WorkerLostError(CTPError):
+    """A process ended before it had an answer."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def work(source: str | Path, folder: str | Path, settings: MapSettings, deliver: Deliver) -> Outcome:
     """One scan analysed and delivered in this process; what a user would be told as an error is an outcome.
 
@@ -52,10 +62,20 @@ def work(source: str | Path, folder: str | Path, settings: MapSettings, deliver:
     deliver
         writes them
     """
-    start = time.perf_counter()
-    try:
+
+    def made() -> Analysis:
         analysis = analyse(source, settings)
         deliver(analysis, Path(folder))
+        return analysis
+
+    return outcome_of(made)
+
+
+def outcome_of(made: Callable[[], Analysis]) -> Outcome:
+    """What came of making and delivering an analysis, errors that a user would be told among it."""
+    start = time.perf_counter()
+    try:
+        analysis = made()
     except CTPError as error:
         return Outcome(error.exit_code, str(error), seconds=time.perf_counter() - start)
     except OSError as error:
@@ -79,53 +99,69 @@ def run_in_process(
     threads: int | None = None,
     limit_s: float | None = None,
 ) -> Outcome:
-    """The same in a process of its own, whose death by whatever cause is an outcome as well.
+    """`work` in a process of its own, whose death by whatever cause is an outcome as well.
 
     Parameters
     ----------
     source, folder, settings, deliver
         as for `work`; they are pickled
+    threads, limit_s
+        as for `in_process`
+    """
+    start = time.perf_counter()
+    try:
+        outcome: Outcome = in_process(
+            partial(work, source, folder, settings, deliver), threads=threads, limit_s=limit_s
+        )
+    except WorkerLostError as lost:
+        return Outcome(lost.exit_code, str(lost), seconds=time.perf_counter() - start)
+    return outcome
+
+
+def in_process(task: Callable[[], Any], *, threads: int | None = None, limit_s: float | None = None) -> Any:
+    """What a task answers in a process of its own.
+
+    Parameters
+    ----------
+    task
+        it is pickled, and so is its answer
     threads
         of the process; torch's own choice when None
     limit_s
         seconds after which the process is ended; none when None
+
+    Raises
+    ------
+    WorkerLostError
+        when the process took too long, was killed, or ended by an error that isn't the user's
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads, locks and CUDA in mid-air
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, source, folder, settings, deliver, threads), daemon=True)
-    start = time.perf_counter()
+    process = context.Process(target=_child, args=(theirs, task, threads), daemon=True)
     process.start()
     theirs.close()  # so that the pipe ends when the child does
     try:
         if not ours.poll(limit_s):
             process.terminate()
             process.join()
-            message = f"took longer than {limit_s:g} s and was ended"
-            return Outcome(-15, message, seconds=time.perf_counter() - start)
-        outcome: Outcome = ours.recv()
+            raise WorkerLostError(-15, f"took longer than {limit_s:g} s and was ended")
+        answer = ours.recv()
     except EOFError:
         process.join()
         code = process.exitcode or 1
         ending = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return Outcome(code, f"the process {ending} before it was done", seconds=time.perf_counter() - start)
+        raise WorkerLostError(code, f"the process {ending} before it was done") from None
     finally:
         ours.close()
     process.join()
-    return outcome
+    return answer
 
 
-def _child(
-    pipe: Connection,
-    source: str | Path,
-    folder: str | Path,
-    settings: MapSettings,
-    deliver: Deliver,
-    threads: int | None,
-) -> None:
+def _child(pipe: Connection, task: Callable[[], Any], threads: int | None) -> None:
     """The life of the process."""
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    pipe.send(work(source, folder, settings, deliver))
+    pipe.send(task())
     pipe.close()

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import ENDS, named_quantity
 from ctp_torch.data.methods import METHODS
 from ctp_torch.io.claims import claim_folder
 from ctp_torch.io.delivery import Claim
@@ -26,6 +26,7 @@ from ctp_torch.report.viewer.files import write_report
 from ctp_torch.report.viewer.payload import PatientView, patient_view
 
 if TYPE_CHECKING:
+    from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.pipeline.analysis import Analysis
 
 __all__ = ["derivation_of", "results_folder", "write_analysis", "write_results"]
@@ -179,7 +180,7 @@ def _derivation(analysis: Analysis) -> Derivation:
         "join": settings.join,
         "drop_incomplete": settings.drop_incomplete,
         "duplicates": settings.duplicates,
-        "thresholds": asdict(settings.limits),
+        "thresholds": None if analysis.lesions is None else asdict(analysis.lesions.thresholds),
     }
     flags = analysis.scan.quality.flags
     files = (settings.mask, settings.times, settings.aif, settings.vof)
@@ -188,7 +189,7 @@ def _derivation(analysis: Analysis) -> Derivation:
 
 def _shown(analysis: Analysis) -> Mapping[str, tuple[float, float]]:
     """Quantity to display range."""
-    return analysis.ranges or {name: QUANTITIES[name].display for name in analysis.maps.values if name != "ttp"}
+    return analysis.ranges or {name: named_quantity(name).display for name in analysis.maps.values if name != "ttp"}
 
 
 def _write_pictures(folder: Path, analysis: Analysis) -> None:
@@ -196,7 +197,7 @@ def _write_pictures(folder: Path, analysis: Analysis) -> None:
     scan, maps, baseline = analysis.scan, analysis.maps, analysis.scan.anatomy.baseline
     (folder / "montage.png").write_bytes(to_png(montage_figure(baseline, maps, _shown(analysis))))
     if analysis.lesions is not None:
-        write_lesions(folder, analysis.lesions, maps, baseline=baseline)
+        write_lesions(folder, analysis.lesions, maps, baseline=baseline, conventional=analysis.conventional)
     if scan.motion is not None:
         motion = patient_axes(scan.motion, scan.series.geometry.direction)
         write_motion(folder, motion, scan.series.times.median(dim=1).values.tolist())
@@ -211,8 +212,10 @@ def _view(analysis: Analysis) -> PatientView:
     return patient_view(
         name="Patient",
         series=series,
-        maps={label: analysis.maps},
+        maps=_sets(label, analysis.maps),
         lesions={} if analysis.lesions is None else {label: analysis.lesions},
+        conventional={} if analysis.conventional is None else {label: analysis.conventional},
+        no_volumes={label: analysis.no_volumes} if analysis.no_volumes else {},
         anatomy=scan.anatomy,
         ranges=_shown(analysis),
         motion=None if scan.motion is None else patient_axes(scan.motion, series.geometry.direction),
@@ -226,6 +229,12 @@ def _view(analysis: Analysis) -> PatientView:
     )
 
 
+def _sets(label: str, maps: PerfusionMaps) -> dict[str, PerfusionMaps]:
+    """The maps, and where there are intervals their ends, each as a set that the page can switch to."""
+    ends = {f"{label}, {end} end": one for end in ENDS if (one := maps.ends(end)) is not None}
+    return {label: maps.without_ends(), **ends}
+
+
 def _record(analysis: Analysis) -> dict[str, object]:
     """How the results were made, for JSON."""
     series = analysis.scan.series
@@ -233,6 +242,8 @@ def _record(analysis: Analysis) -> dict[str, object]:
         "versions": versions(),
         "settings": analysis.used,
         "warnings": list(analysis.warnings),
+        "thresholds": None if analysis.lesions is None else asdict(analysis.lesions.thresholds),
+        "no_volumes": analysis.no_volumes or None,
         "device": analysis.settings.device,
         "series": {
             "frames": series.n_frames,
@@ -241,7 +252,7 @@ def _record(analysis: Analysis) -> dict[str, object]:
             **series.provenance.as_dict(),
         },
         "maps": {
-            "units": {name: QUANTITIES[name].unit for name in analysis.maps.values},
+            "units": {name: named_quantity(name).unit for name in analysis.maps.values},
             **analysis.maps.provenance.as_dict(),
         },
         "quality": analysis.scan.quality.as_dict(),

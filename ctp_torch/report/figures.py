@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ctp_torch import ops
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import QUANTITIES, in_order, named_quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def montage_figure(baseline: Tensor, maps: PerfusionMaps, ranges: Mapping[str, t
     ranges
         quantity to display range
     """
-    names = [name for name in QUANTITIES if name in maps.values and name in ranges]
+    names = [name for name in in_order(maps.values) if name in ranges]
     shown = _spread(maps.geometry.shape[0], 6)
     curves = _vessel_curves(maps.provenance)
     figure = _figure(2.0 * len(shown) + 1.2, 2.05 * (len(names) + 1) + (2.2 if curves else 0.3))
@@ -52,8 +52,8 @@ def montage_figure(baseline: Tensor, maps: PerfusionMaps, ranges: Mapping[str, t
         for column, z in enumerate(shown):
             axis = _picture(figure, grid[row, column], pictures[z])
             if column == 0:
-                _side_label(axis, QUANTITIES[name].label)
-        _color_bar(figure, grid[row, len(shown)], ranges[name], QUANTITIES[name].unit)
+                _side_label(axis, named_quantity(name).label)
+        _color_bar(figure, grid[row, len(shown)], ranges[name], named_quantity(name).unit)
     _side_label(figure.axes[0], "CT")
     if curves:
         _plot_curves(figure.add_subplot(grid[len(names) + 1, :]), curves)
@@ -96,14 +96,14 @@ def comparison_figure(
         figure,
         grid[0, 1],
         ops.paint(target.float(), (0.0, 255.0), brain),
-        title=f"{QUANTITIES[quantity].label}, teacher",
+        title=f"{named_quantity(quantity).label}, teacher",
     )
     for column, (label, prediction) in enumerate(predictions.items(), start=2):
         axis = _picture(figure, grid[0, column], ops.paint(prediction, (0.0, 255.0), brain), title=label)
         axis.text(
             0.5, -0.05, captions.get(label, ""), transform=axis.transAxes, ha="center", va="top", color=_INK, fontsize=8
         )
-    _color_bar(figure, grid[0, 2 + len(predictions)], limits, QUANTITIES[quantity].unit)
+    _color_bar(figure, grid[0, 2 + len(predictions)], limits, named_quantity(quantity).unit)
     return figure
 
 

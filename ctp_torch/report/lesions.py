@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ctp_torch.data.maps import ENDS
 from ctp_torch.report.figures import to_png
 from ctp_torch.report.spreadsheet import csv_text
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.lesions.find import Lesions
 
-__all__ = ["lesion_figure", "overlay", "write_lesion_tables", "write_lesions"]
+__all__ = ["conventional_numbers", "lesion_figure", "overlay", "write_lesion_tables", "write_lesions"]
 
 _CORE, _HYPOPERFUSION = (255, 64, 220), (60, 210, 90)
 """Magenta for low flow, green for late Tmax: the colours of the widely used products."""
@@ -93,6 +94,7 @@ def write_lesions(
     *,
     baseline: Tensor | None = None,
     facts: Mapping[str, object] | None = None,
+    conventional: Lesions | None = None,
 ) -> None:
     """``lesion.json``, ``lesion.csv`` and ``lesion.png``; `ctp_torch.io` writes the masks.
 
@@ -108,8 +110,10 @@ def write_lesions(
         ``(z, y, x)`` mean of the pre-contrast frames [HU]
     facts
         more for the JSON, such as the method
+    conventional
+        the same by conventional thresholds, whose volumes stand beside
     """
-    write_lesion_tables(lesions, folder, facts=facts)
+    write_lesion_tables(lesions, folder, facts={**conventional_numbers(conventional), **(facts or {})})
     shown = (maps["cbf"], (0.0, 80.0)) if baseline is None else (baseline, (0.0, 80.0))
     (folder / "lesion.png").write_bytes(to_png(lesion_figure(lesions, *shown)))
 
@@ -119,11 +123,27 @@ def _headline(lesions: Lesions) -> list[str]:
     summary, limits = lesions.summary(), lesions.thresholds
     ratio = summary["mismatch_ratio"]
     return [
-        f"core (magenta) {summary['core_ml']:.1f} mL: {limits.core_rule}",
-        f"hypoperfusion (green too) {summary['hypoperfusion_ml']:.1f} mL: {limits.late_rule}",
-        f"mismatch {summary['mismatch_ml']:.1f} mL, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
+        f"core (magenta) {_volume(lesions, summary, 'core_ml')}: {limits.core_rule}",
+        f"hypoperfusion (green too) {_volume(lesions, summary, 'hypoperfusion_ml')}: {limits.late_rule}",
+        f"mismatch {_volume(lesions, summary, 'mismatch_ml')}, ratio {'-' if ratio is None else f'{ratio:.1f}'}; "
         f"slices counted {lesions.slice_mm:g} mm high; for research only",
+        limits.belonging,
     ]
+
+
+def conventional_numbers(conventional: Lesions | None) -> dict[str, object]:
+    """Volumes and rules by conventional thresholds, by names that say so; empty without any."""
+    if conventional is None:
+        return {}
+    volumes = {f"conventional_{name}": value for name, value in conventional.volumes().items()}
+    rules = conventional.thresholds
+    return {**volumes, "conventional_core_rule": rules.core_rule, "conventional_late_rule": rules.late_rule}
+
+
+def _volume(lesions: Lesions, summary: Mapping[str, object], name: str) -> str:
+    """A volume, with its interval where a model promises it."""
+    ends = lesions.intervals.get(name)
+    return f"{summary[name]:.1f}{'' if ends is None else f' ({ends[0]:.0f}..{ends[1]:.0f})'} mL"
 
 
 def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, object] | None = None) -> None:
@@ -131,6 +151,8 @@ def write_lesion_tables(lesions: Lesions, folder: Path, *, facts: Mapping[str, o
     summary = lesions.summary()
     (folder / "lesion.json").write_text(json.dumps({**summary, **(facts or {})}, indent=2) + "\n", encoding="utf-8")
     row: dict[str, object] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
+    row |= {f"{name}_{end}": v for name, ends in lesions.intervals.items() for end, v in zip(ENDS, ends, strict=True)}
     row |= {f"threshold_{name}": value for name, value in asdict(lesions.thresholds).items()}
+    row |= {k: v for k, v in (facts or {}).items() if k.startswith("conventional_") and not isinstance(v, dict | list)}
     row["warnings"] = "; ".join(lesions.warnings)
     (folder / "lesion.csv").write_text(csv_text([list(row), list(row.values())]), encoding="utf-8")

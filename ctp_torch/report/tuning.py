@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["tuning_csv", "tuning_figure"]
+__all__ = ["relevance_figure", "tuning_csv", "tuning_figure"]
 
 
 def tuning_csv(scores: Tensor, gammas: Sequence[float], alphas: Sequence[float], targets: Sequence[str]) -> str:
@@ -30,6 +30,17 @@ def tuning_csv(scores: Tensor, gammas: Sequence[float], alphas: Sequence[float],
             values = [*row, sum(row) / len(row)]
             cells.append((f"{gamma:g}", f"{alpha:g}", *(f"{value:.4f}" for value in values)))
     return csv_text(cells)
+
+
+def relevance_figure(relevance: Sequence[float]) -> Figure:
+    """Bars: the share of each feature in the distances between samples, as the evidence weighs them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(len(relevance)), relevance, width=0.9)
+    axes.set(xlabel="feature", ylabel="share of the distance", xlim=(-0.6, len(relevance) - 0.4))
+    return figure
 
 
 def tuning_figure(scores: Tensor, gammas: Sequence[float], alphas: Sequence[float]) -> Figure:

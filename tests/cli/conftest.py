@@ -25,7 +25,8 @@ def run(capsys, monkeypatch):
         with pytest.raises(SystemExit) as stop:
             main()
         code = stop.value.code
-        console.settings.debug = console.settings.quiet = False
+        for switch in ("debug", "quiet", "verbose", "log_json"):
+            setattr(console.settings, switch, False)
         return Result(0 if code is None else code, *capsys.readouterr())
 
     return call

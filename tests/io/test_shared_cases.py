@@ -1,7 +1,7 @@
 """The made cases of other people's scans beside the checkout: each reads to what is right, or is refused as it says.
 
 The folder isn't part of the repository: without it these tests skip, and the traps and tables of this suite hold the
-same kinds. A case that isn't right yet stands in ``NOT_YET`` and must fail.
+same kinds.
 """
 
 import json
@@ -19,15 +19,6 @@ from ctp_torch.io import read_series, read_value_maps
 FOLDER = Path(__file__).parents[3] / "shared" / "cases" / "reading"
 CASES = [line.split("\t")[0] for line in (FOLDER / "INDEX.tsv").read_text().splitlines()[1:]] if FOLDER.is_dir() else []
 
-NOT_YET = {
-    "converter_sidecar_frame_times_start",
-    "converter_sidecar_volume_timing",
-    "hu_offset_nifti",
-    "maps_of_two_patients",
-    "mask_named_like_its_map",
-    "real_world_slope_per_slice",
-    "rounded_sform_nifti",
-}
 REFUSED = {
     "converter_sidecar_frame_times_start": "--times",
     "converter_sidecar_volume_timing": "--times",
@@ -69,10 +60,7 @@ def _made(name, folder, patch):
     return json.loads(folder.with_suffix(".expected.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in NOT_YET else []) for name in CASES],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_case(name, tmp_path, monkeypatch):
     right = _made(name, tmp_path / "case", monkeypatch)
     place = Path(right.get("path", tmp_path / "case"))

@@ -57,3 +57,22 @@ def test_the_seed_decides():
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert (first[:25].diff() < 0).any()  # in random order within a slice
+
+
+def test_two_thirds_are_late():
+    """Mutations seen red: a third; late pixels drawn again among the others."""
+    valid = [torch.ones(2, 30, 30, dtype=torch.bool) for _ in range(2)]
+    late = [torch.zeros_like(v) for v in valid]
+    late[0][0, :20], late[1][1, :20] = True, True
+    chosen = sample_pixels(valid, 300, seed=0, late=late)
+    assert sum(len(c) for c in chosen) == 300
+    assert sum(int(w.flatten()[c].sum()) for w, c in zip(late, chosen, strict=True)) == 200
+    assert all(len(c.unique()) == len(c) for c in chosen)
+
+
+def test_few_late_pixels_are_all_taken():
+    valid, late = [torch.ones(1, 20, 20, dtype=torch.bool)], [torch.zeros(1, 20, 20, dtype=torch.bool)]
+    late[0][0, 0, :7] = True
+    (chosen,) = sample_pixels(valid, 100, seed=0, late=late)
+    assert len(chosen) == 100
+    assert int(late[0].flatten()[chosen].sum()) == 7

@@ -18,9 +18,11 @@ from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import CTPError
 from ctp_torch.io import write_cohort_index, write_nifti_series, write_volume
-from ctp_torch.lesions.calibration import CalibrationCase, calibrate, compare
+from ctp_torch.lesions.calibration import CalibrationCase, CalibrationRow, calibrate, compare, false_cores
 from ctp_torch.lesions.find import survey
-from ctp_torch.lesions.thresholds import Thresholds
+from ctp_torch.lesions.normal import TISSUE_MM
+from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
+from ctp_torch.models import load_model
 
 ANY_SIZE = Thresholds(min_core_ml=0.0, min_hypoperfusion_ml=0.0)
 GRID = {"tmax_grid": (5.0, 6.0, 7.0, 8.0, 9.0), "rcbf_grid": tuple(0.2 + 0.025 * i for i in range(12))}
@@ -77,11 +79,11 @@ def test_a_core_known_by_its_volume_gets_a_volume_threshold():
     assert without.rcbv_errors == {}
 
 
-def test_flow_is_measured_against_the_mirrored_place_unless_told():
+def test_flow_is_measured_against_tissue_of_its_density_unless_told():
     one = case("a", 0.9)
     grid = {"tmax_grid": (7.0,), "rcbf_grid": (0.25,), "rcbv_grid": (0.0,)}
-    assert calibrate([one], **grid).thresholds.mirror_mm == 6.0
-    assert calibrate([one], start=ANY_SIZE, **grid).thresholds.mirror_mm == 0.0
+    assert calibrate([one], **grid).thresholds.tissue_mm == TISSUE_MM
+    assert calibrate([one], start=ANY_SIZE, **grid).thresholds.tissue_mm == 0.0
 
 
 def test_tmax_is_measured_against_normal_tissue_unless_told():
@@ -172,6 +174,41 @@ def test_truth_of_thin_slices_is_compared_on_their_slabs(tmp_path):
     slab_ml = 4.0 * made.spacing[1] * made.spacing[2] / 1000.0
     assert float(row[3]) == pytest.approx(100 * slab_ml, abs=0.01)
     assert row[5] == "nan"
+
+
+def test_a_model_keeps_its_own_thresholds(tmp_path):
+    """In its file, the rest of it as before, and in thresholds.json. Mutation seen red: conventional ones kept."""
+    made = head(64, 3, 4.0, frames=40, noise=2.0)
+    times = torch.arange(40.0, dtype=torch.float64)[:, None].expand(-1, 3).contiguous()
+    series = CTPSeries(made.hu.round(), times, Geometry((3, 64, 64), made.spacing))
+    core = torch.zeros(series.geometry.shape)
+    core[:, 20:30, 20:30] = 1.0
+    for name in ("ct", "truth"):
+        (tmp_path / "cohort" / "one" / name).mkdir(parents=True)
+    write_nifti_series(tmp_path / "cohort" / "one" / "ct" / "ct.nii.gz", series)
+    write_volume(tmp_path / "cohort" / "one" / "truth" / "core.nii.gz", core, series.geometry)
+    write_cohort_index(tmp_path / "cohort", {"one": "train"}, {}, {})
+    model = load_model("physics")
+    model.save(tmp_path / "own.safetensors")
+    calibrate_cohort(tmp_path / "cohort", tmp_path / "out", model=str(tmp_path / "own.safetensors"))
+    kept = load_model(tmp_path / "own.safetensors")
+    assert Thresholds(**kept.metadata_["thresholds"]) == read_thresholds(tmp_path / "out" / "thresholds.json")
+    assert {**kept.metadata_, "thresholds": None} == {**model.metadata_, "thresholds": None}
+    new = torch.rand(5, model.n_features_in_)
+    torch.testing.assert_close(kept.predict(new), model.predict(new), rtol=0, atol=0)
+    with pytest.raises(CTPError, match="exclude each other"):
+        calibrate_cohort(tmp_path / "cohort", tmp_path / "both", method="csvd", model="physics")
+
+
+def test_cores_of_late_patients_who_have_none_are_counted():
+    rows = [
+        CalibrationRow("good collaterals", 0.0, 4.0, 30.0, 28.0),
+        CalibrationRow("more of them", 0.0, 10.0, 9.0, 12.0),
+        CalibrationRow("a core", 20.0, 50.0, 60.0, 66.0),
+        CalibrationRow("healthy", 0.0, 99.0, 0.0, 0.0),
+    ]
+    assert false_cores(rows) == (2, 7.0, 10.0)
+    assert false_cores(rows[2:]) == (0, 0.0, 0.0)
 
 
 def test_refusals():

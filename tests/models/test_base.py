@@ -122,7 +122,7 @@ def test_leading_dimensions_are_refused_where_they_mean_nothing(fitted):
     X = torch.rand(2, 5, 4)
     with pytest.raises(ValueError, match="samples, features"):
         fitted.predict(X)
-    with pytest.raises(ValueError, match="Y must be"):
+    with pytest.raises(ValueError, match="y must be"):
         KernelRidge().fit(X, torch.rand(3, 5))
 
 

@@ -86,21 +86,22 @@ def cross_validation(matrix, curve, strengths):
 
 
 def gaussian_process(matrix, lags, curve, lengths, relative_gains):
-    """Posterior mean and standard deviation of k under the likeliest length and gain, by dense normal densities."""
-    n, best = len(curve), None
+    """Mean of k over lengths and gains by their evidence, and its deviation, by dense normal densities."""
+    n, logs, means, spreads = len(curve), [], [], []
     for length in lengths:
         prior = np.exp(-0.5 * ((lags[:, None] - lags) / length) ** 2)
         signal = matrix @ prior @ matrix.T
         for gain in relative_gains / np.linalg.eigvalsh(signal)[-1]:
             covariance = gain * signal + np.eye(n)
             variance = curve @ np.linalg.solve(covariance, curve) / n
-            evidence = -n / 2 * np.log(variance) - np.linalg.slogdet(covariance)[1] / 2
-            if best is None or evidence > best[0]:
-                cross = gain * prior @ matrix.T
-                mean = cross @ np.linalg.solve(covariance, curve)
-                spread = variance * (gain * prior - cross @ np.linalg.solve(covariance, cross.T))
-                best = evidence, mean, np.sqrt(np.diag(spread))
-    return best[1], best[2]
+            logs.append(-n / 2 * np.log(variance) - np.linalg.slogdet(covariance)[1] / 2)
+            cross = gain * prior @ matrix.T
+            means.append(cross @ np.linalg.solve(covariance, curve))
+            spreads.append(variance * np.diag(gain * prior - cross @ np.linalg.solve(covariance, cross.T)))
+    weights = np.exp(np.array(logs) - max(logs))
+    weights /= weights.sum()
+    mean = weights @ means
+    return mean, np.sqrt(weights @ (np.array(spreads) + (np.array(means) - mean) ** 2))
 
 
 def expectation_maximization(matrix, curve, offset, iterations):

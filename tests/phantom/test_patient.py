@@ -292,6 +292,35 @@ def test_diagnoses_come_in_the_proportions_of_a_stroke_service():
     assert all(d.old for d in drawn if d.kind == "lacune")
 
 
+def test_continuous_collaterals_fill_the_gap_and_change_nothing_else():
+    """The same diagnoses in the same order of collaterals, from .4 to .95 with nothing left out; graded ones stay.
+
+    Mutations seen red: another draw for the grade; a range that ends at .9; "good" up to .7.
+    """
+    graded = [draw_diagnosis(0, index) for index in range(800)]
+    continuous = [draw_diagnosis(0, index, collaterals="continuous") for index in range(800)]
+    for one, other in zip(graded, continuous, strict=True):
+        assert one._replace(collaterals="", grade=0.0) == other._replace(collaterals="", grade=0.0)
+        assert one.grade == {"poor": 0.95, "moderate": 0.85, "good": 0.6}[one.collaterals]
+        assert (other.grade <= 0.6) == (other.collaterals == "good")
+    grades = np.array([d.grade for d in continuous])
+    assert np.allclose(np.quantile(grades, [0, 0.25, 0.5, 0.75, 1]), [0.4, 0.5375, 0.675, 0.8125, 0.95], atol=0.02)
+    assert np.diff(np.sort(grades)).max() < 0.01
+    order = np.argsort([d.grade for d in continuous])
+    assert (np.diff([graded[i].grade for i in order]) >= 0).all()
+    with pytest.raises(ValueError, match="graded or continuous, got 'other'"):
+        draw_diagnosis(0, 0, collaterals="other")
+
+
+def test_the_grade_is_the_flow_that_the_deepest_tissue_loses():
+    index = next(i for i in range(200) if draw_diagnosis(11, i).site == "M1")
+    variant = ScanVariant(collaterals="continuous")
+    truth = render_patient(11, index, size=64, slices=2, frames=2, noise_hu=0.0, motion="none", variant=variant).truth
+    grade = truth.facts["stroke"]["grade"]
+    assert grade == draw_diagnosis(11, index, collaterals="continuous").grade
+    assert bool(truth.core.any()) == (grade > 0.7)
+
+
 def test_thin_slices_and_single_slices():
     variant = ScanVariant(slice_thickness_mm=0.5, slice_spacing_mm=0.5)
     thin = render_patient(1, 0, size=64, slices=24, frames=2, motion="none", variant=variant)

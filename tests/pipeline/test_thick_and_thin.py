@@ -6,8 +6,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from ctp_torch import ops, pipeline
+from ctp_torch import CTPSeries, Geometry, ops, pipeline
 from ctp_torch.data.slabs import slabs
 from ctp_torch.lesions.find import find_lesions
 from ctp_torch.lesions.thresholds import Thresholds
@@ -37,3 +38,19 @@ def test_lesions_do_not_depend_on_how_a_head_is_sliced():
     for one, other, expected in zip(thick, thin, true, strict=True):
         assert one == pytest.approx(other, rel=0.1)
         assert one == pytest.approx(expected, abs=20.0)
+
+
+def test_thin_slices_are_aligned_and_averaged_frame_by_frame():
+    """To the numbers of aligning all slices first. Mutation seen red: the first frame's motion for all."""
+    generator = torch.Generator().manual_seed(0)
+    hu = torch.rand(5, 24, 20, 18, generator=generator) * 100
+    times = torch.arange(5, dtype=torch.float64)[:, None].expand(-1, 24).clone()
+    series = CTPSeries(hu, times, Geometry((24, 20, 18), (1.0, 1.0, 1.0)))
+    move = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    motion = ops.RigidMotion(move[0], move[1], torch.ones(6, dtype=torch.bool))
+    scan = pipeline.prepare(series, registration=motion)
+    whole = slabs(pipeline.scan.align(series, motion))
+    assert torch.equal(scan.series.hu, whole.hu)
+    assert scan.series.geometry == whole.geometry
+    assert scan.series.provenance.motion == whole.provenance.motion
+    assert scan.series.provenance.slabs == whole.provenance.slabs

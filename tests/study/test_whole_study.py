@@ -22,7 +22,18 @@ from ctp_torch.study.work.models import load_pool
 SMALL = PRESETS["quick"]._replace(
     sizes=(100, 150, 200), seeds=1, grid_samples=80, train_scored=1, robust_patients=1, variants=("every_2nd",)
 )
-CHEAP = ("patients", "pool", "fits", "scores/linear", "scores/ridge", "scores/krr", "floors/constant", "floors/peak")
+CHEAP = (
+    "patients",
+    "pool",
+    "fits",
+    "scores/linear",
+    "scores/ridge",
+    "scores/krr",
+    "floors/constant",
+    "floors/peak",
+    "students/student_krr",
+    "students/student_physics",
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,8 @@ def test_what_is_there_is_delivered_and_what_is_missing_is_said(study, tmp_path)
     record = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert "table2_ssim_frame_0px" in record["tables"]
     assert (out / "tables" / "table2_ssim_frame_0px.csv").is_file()
+    floors = (out / "tables" / "floors_0px.csv").read_text(encoding="utf-8")
+    assert "kernel ridge, arterial features of 3 x 3 medians" in floors
     assert (out / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     before = (out / "tables" / "floors_0px.csv").read_bytes()

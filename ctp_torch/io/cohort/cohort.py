@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +17,7 @@ from ctp_torch.io.cohort.layouts import PatientPaths, find_patients
 from ctp_torch.io.limits import DAMAGE, read_text
 from ctp_torch.io.nifti.nifti import sidecar
 from ctp_torch.io.nifti.nifti_file import is_nifti, nifti_step
+from ctp_torch.io.nifti.sidecar_times import file_times_told
 
 __all__ = ["COHORT_FORMAT", "Cohort", "CohortPatient", "Split", "read_cohort", "write_cohort_index"]
 
@@ -47,7 +49,7 @@ class CohortPatient:
     """Seconds between frames, where neither the series nor its headers tell and the data set's description does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cohort:
     """The patients of a cohort and what holds for all of them."""
 
@@ -63,6 +65,19 @@ class Cohort:
     def of(self, split: Split) -> tuple[CohortPatient, ...]:
         """The patients of a split."""
         return tuple(patient for patient in self.patients if patient.split == split)
+
+    def __iter__(self) -> Iterator[CohortPatient]:
+        """The patients, in the order of the index."""
+        return iter(self.patients)
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.patients)
+
+    def __repr__(self) -> str:
+        counts = Counter(patient.split for patient in self.patients)
+        splits = ", ".join(f"{n} {split}" for split, n in counts.items())
+        return f"Cohort({len(self)} patients: {splits}; maps {', '.join(self.ranges)})"
 
 
 def write_cohort_index(
@@ -154,18 +169,24 @@ def _other_layout(folder: Path, lut: str) -> Cohort:
     ranges = {name: quantity.display for name, quantity in QUANTITIES.items()}
 
     def patient(one: PatientPaths, split: Split) -> CohortPatient:
-        return CohortPatient(one.name, split, one.series, one.maps, None, ranges, lut, _step(one.series))
+        step = None if layout == "folders" else _step(one.series)
+        return CohortPatient(one.name, split, one.series, one.maps, None, ranges, lut, step)
 
     patients = tuple(patient(one, "test" if k >= len(cases) - n_test else "train") for k, one in enumerate(cases))
+    assumed = sum(one.dt is not None for one in patients)
     settings = {"layout": layout, "split": "the last fifth of the names test"}
+    if assumed:
+        settings["times"] = (
+            f"1 s between frames taken from the data set's description for {assumed} series that tell none"
+        )
     return Cohort(folder, patients, ranges, settings)
 
 
 def _step(series: Path) -> float | None:
-    """1 s for a NIfTI series whose files don't tell: the public data sets were resampled to that."""
-    if not is_nifti(series) or sidecar(series).is_file():
+    """1 s for a NIfTI series of a public data set whose files tell no times: its description says so."""
+    if not is_nifti(series) or nifti_step(series) is not None or file_times_told(sidecar(series)):
         return None
-    return None if nifti_step(series) is not None else 1.0
+    return 1.0
 
 
 def _own_layout(folder: Path, index: Path, lut: str) -> Cohort:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ctp_torch.io.cohort.quantity_names import quantity_in
+from ctp_torch.io.cohort.quantity_names import is_mask_name, quantity_in
 
 __all__ = ["PatientPaths", "find_patients"]
 
@@ -23,8 +23,8 @@ class PatientPaths(NamedTuple):
 def find_patients(folder: Path) -> tuple[str, list[PatientPaths]]:
     """The layout of a folder, and its patients in the order of their names; an empty list when it is none.
 
-    ISLES'24 (``sub-strokeXXXX/ses-01/*_ctp.nii.gz`` with ``perfusion-maps``, also split over ``raw_data`` and
-    ``derivatives``), ISLES'18 (``case_N/SMIR.Brain.XX.O.CT_4DPWI.*``), UniToBrain (``MOL-NNN`` with
+    ISLES'24 (``sub-strokeXXXX/ses-01/*_ctp.nii.gz`` with ``perfusion-maps``, also split over ``raw_data`` or
+    ``rawdata`` and ``derivatives``), ISLES'18 (``case_N/SMIR.Brain.XX.O.CT_4DPWI.*``), UniToBrain (``MOL-NNN`` with
     ``MOL-NNN_Registered_Filtered_3mm_20HU_Maps``), else a folder for each patient with ``ct`` and ``maps`` (or
     everything together).
     """
@@ -43,16 +43,25 @@ def find_patients(folder: Path) -> tuple[str, list[PatientPaths]]:
 
 
 def _isles24(folder: Path) -> Iterator[PatientPaths]:
-    """Subjects with a 4-D series and a folder of maps; maps in the space of the plain CT need a series in it."""
-    for subject in sorted({path.name for path in folder.rglob("sub-*") if path.is_dir()}):
-        homes = [path for path in sorted(folder.rglob(subject)) if path.is_dir()]
-        series = [p for home in homes for p in sorted(home.rglob("*_ctp.nii*"))]
-        maps = [p for home in homes for p in sorted(home.rglob("perfusion-maps")) if p.is_dir()]
-        for one in maps:
+    """Subjects with a 4-D series and a folder of maps; maps in the space of the plain CT need a series in it.
+
+    The trees of one release write a subject as ``sub-stroke0001``, ``sub-strokecase0001`` or with its session: its
+    number counts.
+    """
+    subjects: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("sub-*")):
+        if path.is_dir():
+            number = re.match(r"sub-[A-Za-z]*0*(\d+)", path.name)
+            subjects.setdefault(number[1] if number else path.name, []).append(path)
+    for homes in subjects.values():
+        volumes = [path for home in homes for path in sorted(home.rglob("*.nii*"))]
+        series = [path for path in volumes if re.search(r"_ctp\.nii(\.gz)?$", path.name)]
+        maps = {path.parent for path in volumes if quantity_in(path.name) and not is_mask_name(path.name)}
+        for one in sorted(maps):
             moved = any("space-ncct" in path.name for path in one.iterdir())
             fitting = [path for path in series if ("space-ncct" in path.name) == moved]
             if fitting:
-                yield PatientPaths(subject, fitting[0], one)
+                yield PatientPaths(homes[0].name.split("_")[0], fitting[0], one)
                 break
 
 

@@ -20,7 +20,16 @@ from ctp_torch.io.limits import BoundedReader, dicom_damage
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["ARCHIVE", "HIDDEN", "ImageHeader", "LeftOut", "find_files", "hidden_images", "index_files"]
+__all__ = [
+    "ARCHIVE",
+    "HIDDEN",
+    "ImageHeader",
+    "LeftOut",
+    "find_files",
+    "hidden_images",
+    "index_files",
+    "looks_like_dicom",
+]
 
 _HEAD = 1 << 16
 """Bytes of a file read at once; headers of single images are shorter."""
@@ -50,6 +59,12 @@ def _walk(folder: Path) -> list[tuple[Path, bool]]:
         there = ((home / name, hidden or name.startswith(".")) for name in names)
         files += [one for one in there if one[0].is_file()]
     return sorted(files, key=lambda one: one[0].parts)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with a preamble or without."""
+    head = _start_of(path)
+    return head[128:] == b"DICM" or _starts_like_dicom(head)
 
 
 def _start_of(path: Path) -> bytes:

@@ -20,6 +20,7 @@ from ctp_torch.io.dicom.meant import as_meant
 from ctp_torch.io.dicom.moved import at_home
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom.select import along_normal, ct_images
+from ctp_torch.io.dicom.spans import drift_mm, slice_steps_mm
 from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
@@ -27,6 +28,7 @@ from ctp_torch.io.frame_order import repeated_images, swapped_frames
 from ctp_torch.io.hu_scale import check_scale
 from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
+from ctp_torch.io.plausible import measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,6 +137,8 @@ def read_dicom(
         first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
         thickness=first[0].thickness,
     )
+    steps, drift = slice_steps_mm(grid.cells[0]), drift_mm(grid.cells)
+    seen = measure(hu, slice_times, geometry, slice_step_mm=steps, drift_mm=drift)
     left_out += grid.left_out
     told = [*chosen.notes, *clock.warnings, *paused, *holes, *filter(None, [moved]), *resampled, *meant]
     warnings = [*told, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
@@ -143,6 +147,7 @@ def read_dicom(
         provenance,
         inferences=_inferences(chosen, clock, source, [moved, *resampled], meant),
         incomplete_frames=grid.n_incomplete + n_lost,
+        plausibility=seen,
     )
     files = _by_reason(left_out, [*paths, *(one.path for one in lost)], costs, names=keep_identity)
     return CTPSeries(hu, slice_times - slice_times.min(), geometry, replace(provenance, left_out=files))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctp_torch.data.series import implausible_times
 from ctp_torch.errors import IncompleteSeriesError, OptionError, UnreadableFileError
@@ -14,7 +14,10 @@ from ctp_torch.io.limits import DAMAGE, read_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["check_times", "read_times", "spread"]
+__all__ = ["check_times", "read_times", "spread", "times_in"]
+
+_KEYS = ("SliceTimes", "FrameTimes", "VolumeTiming", "FrameTimesStart")
+"""Of the package's own JSON, of BIDS, and of converters."""
 
 
 def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
@@ -23,8 +26,8 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
     Parameters
     ----------
     times
-        numbers, or a file: JSON with ``SliceTimes`` or ``FrameTimes`` (or a bare list), or text with one frame a line,
-        its slices separated by blanks or commas
+        numbers, or a file: JSON with ``SliceTimes``, ``FrameTimes``, ``VolumeTiming`` or ``FrameTimesStart`` (or a bare
+        list), or text with one frame a line, its slices separated by blanks or commas
 
     Raises
     ------
@@ -49,9 +52,10 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
     try:
         text = read_text(path)
         if text.lstrip().startswith(("{", "[")):
-            content = json.loads(text)
-            if isinstance(content, dict):
-                content = content.get("SliceTimes") or content.get("FrameTimes")
+            told, _ = times_in(json.loads(text), path)
+            if told is not None:
+                return told
+            content: Any = None
         else:
             rows = [[float(word) for word in line.replace(",", " ").split()] for line in text.splitlines()]
             content = [row for row in rows if row]
@@ -65,6 +69,35 @@ def read_times(times: str | Path | Sequence[float] | Sequence[Sequence[float]] |
     if values.ndim not in (1, 2) or not values.numel() or not bool(values.isfinite().all()):
         raise UnreadableFileError(f"{path} holds no times: one number of seconds a line, or JSON with FrameTimes")
     return values
+
+
+def times_in(content: Any, place: Path) -> tuple[Tensor | None, str]:
+    """The times that the content of a JSON tells, ``(time,)`` or ``(time, z)`` [s], and under which name.
+
+    A ``SliceTiming`` beside volumes' times is the moment of each slice within its volume.
+
+    Raises
+    ------
+    UnreadableFileError
+        when what stands there is no list of numbers
+    """
+    import torch
+
+    own = isinstance(content, Mapping)
+    name = next((key for key in _KEYS if content.get(key)), "") if own else "the list"
+    if not name or not content:
+        return None, ""
+    try:
+        values = torch.tensor(content[name] if own else content, dtype=torch.float64)
+        within = torch.tensor(content.get("SliceTiming") or [], dtype=torch.float64) if own else values.new_empty(0)
+    except DAMAGE as error:
+        raise UnreadableFileError(f"{place} holds no times ({name}: {error}): numbers of seconds are needed") from error
+    if values.ndim not in (1, 2) or not values.numel() or not bool(values.isfinite().all()):
+        raise UnreadableFileError(f"{place} holds no times ({name}): finite numbers of seconds are needed")
+    if values.ndim == 1 and within.ndim == 1 and len(within) > 1 and bool(within.isfinite().all()):
+        values = values[:, None] + within
+        name += " and SliceTiming"
+    return values, name
 
 
 def spread(times: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Volumes and series as NIfTI files; SimpleITK turns LPS into the RAS of the file and back."""
+"""Volumes as NIfTI files, and series written as such; SimpleITK turns LPS into the RAS of the file and back."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctp_torch.data.geometry import Geometry
-from ctp_torch.errors import IncompleteSeriesError, UnreadableFileError
+from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.atomic import expect_size, whole
 from ctp_torch.io.limits import check_memory, check_regular
-from ctp_torch.io.nifti.frame_times import check_times, read_times, spread
-from ctp_torch.io.nifti.lost_values import fill_lost
-from ctp_torch.io.nifti.nifti_file import is_nifti, nifti_step, read_nifti_file
-from ctp_torch.io.odd_images import odd_images
+from ctp_torch.io.nifti.nifti_file import is_nifti, read_nifti_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.series import CTPSeries
 
-__all__ = ["read_nifti_series", "read_volume", "write_nifti_series", "write_volume"]
+__all__ = ["ascending", "read_volume", "sidecar", "to_image", "write_nifti_series", "write_volume"]
 
 _HEADER = 352
 """Bytes before the voxels in a NIfTI-1 file without extensions, as ITK writes it."""
@@ -135,7 +132,11 @@ def read_volume(path: str | Path) -> tuple[Tensor, Geometry]:
     if not is_nifti(path):
         return _by_simpleitk(path)
     image = read_nifti_file(path)
-    return torch.from_numpy(image.values), image.geometry
+    if image.grid.lean is not None:
+        raise UnreadableFileError(
+            f"{path} has axes that are not at right angles, or no valid ones at all; resample it to a straight grid"
+        )
+    return torch.from_numpy(image.values), image.grid.geometry
 
 
 def _by_simpleitk(path: Path) -> tuple[Tensor, Geometry]:
@@ -208,53 +209,6 @@ def write_nifti_series(path: str | Path, series: CTPSeries, *, force: bool = Fal
     with whole(sidecar(path), force=True) as partial:
         partial.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
     return path
-
-
-def read_nifti_series(
-    path: Path, *, times: Tensor | None = None, dt: float | None = None, max_unpacked: float | None = None
-) -> CTPSeries:
-    """A 4-D NIfTI as a series, slices turned to ascend along their normal; the options are those of ``read_series``.
-
-    Without ``times`` and ``dt`` they come from the JSON of the same name beside it (``SliceTimes``, ``FrameTimes``), or
-    from the fourth spacing in the header.
-    """
-    import torch
-
-    from ctp_torch.data.provenance import Provenance
-    from ctp_torch.data.series import CTPSeries
-
-    image = read_nifti_file(path, max_unpacked=max_unpacked)
-    volumes, geometry = torch.from_numpy(image.values), image.geometry
-    beside = sidecar(path)
-    if volumes.ndim == 3 and (times is not None or beside.is_file()):
-        volumes = volumes[None]  # a series of one frame loses its fourth dimension on disk
-    if volumes.ndim != 4:
-        raise IncompleteSeriesError(f"{path} is one volume; a perfusion series is 4-D, time last")
-    shape = tuple(volumes.shape[:2])
-    warnings: list[str] = []
-    if times is not None:
-        slice_times, source = spread(times, shape), "given"
-    elif dt is not None:
-        slice_times, source = spread(torch.arange(shape[0], dtype=torch.float64) * dt, shape), "given dt"
-    elif beside.is_file():
-        slice_times, source = spread(read_times(beside), shape), "JSON beside it"
-    else:
-        step = nifti_step(path)
-        if step is None:
-            raise IncompleteSeriesError(
-                f"{path} tells no times: give them with --times FILE or --dt S, or put FrameTimes into {beside.name}"
-            )
-        slice_times, source = spread(torch.arange(shape[0], dtype=torch.float64) * step, shape), "pixdim[4]"
-        warnings.append(f"times are even steps of {step:g} s from the NIfTI header; real frames often aren't even")
-    check_times(slice_times, path)
-    hu, lost = fill_lost(volumes.float())
-    warnings += [lost] if lost else []
-    warnings += odd_images(hu)
-    if image.spare >= volumes[0, 0].numel():  # less is padding
-        warnings.append(f"{image.spare} bytes follow the last voxel: the file may hold more than its header tells")
-    hu, slice_times, geometry = ascending(hu, slice_times, geometry)
-    provenance = Provenance(format="NIfTI", time_source=source, warnings=tuple(warnings))
-    return CTPSeries(hu, slice_times - slice_times.min(), geometry, provenance)
 
 
 def ascending(volumes: Tensor, times: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import gzip
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ctp_torch.data.geometry import Geometry
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.limits import DAMAGE, MOST_SQUEEZED, check_memory, unpack_limit
+from ctp_torch.io.nifti.nifti_grid import NiftiGrid, nifti_grid
 
-__all__ = ["NiftiFile", "is_nifti", "nifti_step", "read_nifti_file"]
+__all__ = ["NiftiFile", "is_nifti", "is_picture", "nifti_shape", "nifti_step", "read_nifti_file"]
 
+Box = tuple[slice, slice, slice]
+"""Slices, rows and columns."""
 _PIECE = 1 << 24  # bytes at a time
-_SKEW = 1e-3  # of the cosines' products: the rounding of float32 headers is a thousand times smaller
-_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-3, 1e3, 1e6
-_MILLIMETRES = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -28,10 +27,16 @@ class NiftiFile(NamedTuple):
 
     values: Any
     """numpy array ``(z, y, x)`` or ``(time, z, y, x)``, scaled as the header tells."""
-    geometry: Geometry
-    """The grid."""
+    grid: NiftiGrid
+    """Where the voxels lie."""
     spare: int
     """Bytes behind the last voxel, which the header doesn't account for."""
+    kind: Any
+    """numpy's type of the voxels on disk."""
+    slope: float
+    """As the header tells it, valid or not: 0 and 1 for none."""
+    kept: Box | None = None
+    """What was kept; None for all."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -39,8 +44,26 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def read_nifti_file(path: Path, *, max_unpacked: float | None = None) -> NiftiFile:
-    """All voxels of a NIfTI-1 or -2 file; of a compressed one, the checksum is compared as well.
+def read_nifti_file(
+    path: Path,
+    *,
+    max_unpacked: float | None = None,
+    floating: bool = False,
+    box: Callable[[Any, NiftiGrid, int], Box | None] | None = None,
+) -> NiftiFile:
+    """All voxels of a NIfTI-1 or -2 file, volume by volume; of a compressed one, the checksum is compared as well.
+
+    Parameters
+    ----------
+    path
+        the file
+    max_unpacked
+        largest size it may unpack to [GB]
+    floating
+        values as float32, whatever the file holds: no second copy of a large series
+    box
+        called with the first volume ``(z, y, x)``, the grid and the number of volumes; tells what to keep, or None for
+        all
 
     Raises
     ------
@@ -52,32 +75,62 @@ def read_nifti_file(path: Path, *, max_unpacked: float | None = None) -> NiftiFi
     import numpy as np
 
     with _parsing(path) as stream:
-        header = _header(stream)
+        header, pixdim = _header(stream)
         shape, kind = _shape(header, path), header.get_data_dtype()
         size, start = math.prod(shape) * kind.itemsize, int(header.get_data_offset())
-        grid = _grid(header, shape[-3:], path)
+        grid = nifti_grid(header, pixdim, shape[-3:], path)
         _check_size(path, size + start, unpack_limit(max_unpacked))
         _skip(stream, start - stream.tell())
-        raw = np.empty(size, "u1")
-        there = 0
-        while there < size and (more := stream.readinto(raw[there : there + _PIECE].data)):
-            there += more
-        if there < size:
-            raise UnreadableFileError(
-                f"{path} is truncated: {there + start} of {size + start} bytes are there; copy it again"
-            )
+        n = shape[0] if len(shape) == 4 else 1
+        one = math.prod(shape[-3:]) * kind.itemsize
+        raw = np.empty(one, "u1")
+        values: Any = None
+        kept: Box = (slice(None), slice(None), slice(None))
+        for t in range(n):
+            there = 0
+            while there < one and (more := stream.readinto(raw[there : there + _PIECE].data)):
+                there += more
+            if there < one:
+                raise UnreadableFileError(
+                    f"{path} is truncated: {start + t * one + there} of {size + start} bytes are there; copy it again"
+                )
+            volume = _scaled(raw.view(kind).reshape(shape[-3:]), header)
+            if values is None:
+                kept = (box(volume, grid, n) if box else None) or kept
+                part = volume[kept]
+                made = np.dtype("f4") if floating else part.dtype
+                check_memory(n * part.size * made.itemsize + 3 * one, str(path))
+                values = np.empty((n, *part.shape), made)
+            values[t] = volume[kept]
         spare = _skip(stream, size + (1 << 26))  # to the end, where gzip compares its checksum
-        return NiftiFile(_scaled(raw.view(kind).reshape(shape), header), grid, spare)
+        whole = values.reshape(-1, *values.shape[2:]) if len(shape) == 3 else values
+        return NiftiFile(whole, grid, spare, kind, float(header["scl_slope"]), None if kept[0] == slice(None) else kept)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the voxels are colours, no numbers."""
+    with _parsing(path) as stream:
+        return bool(_header(stream)[0].get_data_dtype().kind == "V")
 
 
 def nifti_step(path: Path) -> float | None:
     """Seconds between volumes as the header's last spacing and time unit tell; None where it tells no unit."""
     with _parsing(path) as stream:
-        header = _header(stream)
+        header, _ = _header(stream)
         unit = _SECONDS.get(header.get_xyzt_units()[1])
         zooms = [float(zoom) for zoom in header.get_zooms()]
     step = zooms[-1] * unit if unit and len(zooms) > 3 else 0.0
     return step if math.isfinite(step) and step > 0 else None
+
+
+def nifti_shape(path: Path, *, max_unpacked: float | None = None) -> tuple[int, ...]:
+    """``(z, y, x)`` or ``(time, z, y, x)`` as the header tells, held against the size of the file; no voxel is read."""
+    with _parsing(path) as stream:
+        header, _ = _header(stream)
+        shape = _shape(header, path)
+        size = math.prod(shape) * header.get_data_dtype().itemsize + int(header.get_data_offset())
+        _check_size(path, size, unpack_limit(max_unpacked))
+        return shape
 
 
 @contextmanager
@@ -102,8 +155,8 @@ def _is_packed(path: Path) -> bool:
         return stream.read(2) == b"\x1f\x8b"
 
 
-def _header(stream: BinaryIO) -> Any:
-    """The header, checked and where possible mended by nibabel."""
+def _header(stream: BinaryIO) -> tuple[Any, Any]:
+    """The header, checked and where possible mended by nibabel, and its voxel sizes before that."""
     import nibabel
 
     size = stream.read(4)
@@ -114,8 +167,9 @@ def _header(stream: BinaryIO) -> Any:
         raise ValueError("it has no NIfTI header")
     kind = nibabel.Nifti1Header if length == 348 else nibabel.Nifti2Header
     header = kind(block, endianness=order, check=False)
+    pixdim = header["pixdim"].copy()
     header.check_fix(logger=logging.Logger("nifti", logging.CRITICAL + 1), error_level=40)
-    return header
+    return header, pixdim
 
 
 def _shape(header: Any, path: Path) -> tuple[int, ...]:
@@ -137,7 +191,7 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
 
 
 def _check_size(path: Path, declared: int, limit: int) -> None:
-    """Hold the declared size against the file's and against what may be unpacked, before memory is asked for."""
+    """Hold the declared size against the file's and against what may be unpacked, before anything is read."""
     there, packed = path.stat().st_size, _is_packed(path)
     most = there * MOST_SQUEEZED if packed else there
     if most < declared:
@@ -149,7 +203,6 @@ def _check_size(path: Path, declared: int, limit: int) -> None:
             f"{path} unpacks to {declared / 1e9:,.1f} GB, the limit is {limit / 1e9:,.1f} GB; unpack it yourself if you"
             " trust it, or move the limit with --max-unpacked GB"
         )
-    check_memory(2 * declared, str(path))
 
 
 def _skip(stream: BinaryIO, most: int) -> int:
@@ -172,44 +225,3 @@ def _scaled(raw: Any, header: Any) -> Any:
     for index in np.ndindex(raw.shape[:-2]):  # slice by slice: the product is formed in float64
         scaled[index] = raw[index] * np.float64(slope) + shift
     return scaled
-
-
-def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Geometry:
-    """The grid in LPS millimetres; from the quaternion where the matrix beside it is skewed."""
-    import numpy as np
-
-    affine = np.asarray(header.get_best_affine(), "f8")
-    if _skew(affine) > _SKEW and int(header["qform_code"]) > 0:
-        affine = np.asarray(header.get_qform(), "f8")
-    if not _skew(affine) <= _SKEW:  # also where it is no number
-        raise UnreadableFileError(
-            f"{path} has axes that are not at right angles, or no valid ones at all; resample it to a straight grid"
-        )
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine * _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (
-        spacing.min() > _SMALLEST_MM and spacing.max() < _LARGEST_MM and np.abs(affine[:3, 3]).max() < _FARTHEST_MM
-    ):
-        raise UnreadableFileError(
-            f"{path} tells voxels of {' x '.join(f'{s:g}' for s in spacing)} mm at"
-            f" {affine[:3, 3].round(3).tolist()} mm, which no scan has; convert it again"
-        )
-    cosines = affine[:3, :3] / spacing
-    n_z, n_y, n_x = shape
-    return Geometry(
-        (n_z, n_y, n_x),
-        (float(spacing[2]), float(spacing[1]), float(spacing[0])),
-        (float(affine[0, 3]), float(affine[1, 3]), float(affine[2, 3])),
-        tuple(cosines.reshape(-1).tolist()),
-    )
-
-
-def _skew(affine: Any) -> float:
-    """How far the axes are from right angles: the largest product of two cosines; infinite without axes."""
-    import numpy as np
-
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not (spacing > 0).all():
-        return math.inf
-    cosines = affine[:3, :3] / spacing
-    return float(np.abs(cosines.T @ cosines - np.eye(3)).max())

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import named_quantity
 from ctp_torch.errors import CTPError
 from ctp_torch.io.atomic import whole
 from ctp_torch.io.nifti.nifti import write_volume
@@ -88,7 +88,7 @@ def write_bids(folder: Path, output: Output, name: BidsName, *, method: str, fac
         masks |= {"core": lesions.core, "penumbra": lesions.penumbra, "hypoperfusion": lesions.hypoperfusion}
     paths = []
     for quantity, volume in maps.values.items():
-        definition = QUANTITIES[quantity]
+        definition = named_quantity(quantity)
         stem = name.file(description, quantity)
         paths.append(
             write_volume(

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import QUANTITIES, named_quantity
 from ctp_torch.io.dicom.bytes import HeaderTemplate
 from ctp_torch.io.dicom.header import ds, plane_elements
 from ctp_torch.io.dicom.write import CT_IMAGE_STORAGE
@@ -67,8 +67,8 @@ def write_ct_map(
         known = torch.nan_to_num(known, nan=0.0, posinf=0.0, neginf=0.0)
         low, high = (float(v) for v in known.aminmax())
     slope, intercept = precision(low, high)
-    offset = list(QUANTITIES).index(name)
-    common = common_elements(source, derivation, kind=f"ct {name}", offset=offset, what=QUANTITIES[name].label)
+    offset = list(QUANTITIES).index(name) if name in QUANTITIES else len(QUANTITIES)
+    common = common_elements(source, derivation, kind=f"ct {name}", offset=offset, what=named_quantity(name).label)
     constant = _elements(common, name, geometry, derivation, (slope, intercept), display)
     template = HeaderTemplate(constant)
     paths = []
@@ -113,7 +113,7 @@ def _elements(
     """What all slices of one map say."""
     from pydicom import Dataset
 
-    quantity, (slope, intercept) = QUANTITIES[name], scale
+    quantity, (slope, intercept) = named_quantity(name), scale
     elements = common
     elements.update(plane_elements(geometry))
     elements.SOPClassUID = CT_IMAGE_STORAGE

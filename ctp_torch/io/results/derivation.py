@@ -97,5 +97,5 @@ def package_version() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    names = ("ctp-torch", "torch", "gpytorch", "pydicom", "SimpleITK", "nibabel", "numpy", "kornia", "pytorch-msssim")
+    names = ("ctp-torch", "torch", "gpytorch", "pydicom", "SimpleITK", "nibabel", "numpy", "pytorch-msssim")
     return {"python": platform.python_version(), **{name: version(name) for name in (*names, "safetensors")}}

@@ -152,7 +152,10 @@ def _group(
         "algorithm_id": algorithm,
         "measurements": [
             sr.Measurement(
-                sr.CodedConcept(*group.figures[k].name), float(value), sr.CodedConcept(*group.figures[k].unit)
+                sr.CodedConcept(*group.figures[k].name),
+                float(value),
+                sr.CodedConcept(*group.figures[k].unit),
+                properties=_uncertainty(summary, k, float(value)),
             )
             for k, value in numbers.items()
         ],
@@ -166,6 +169,20 @@ def _group(
         source_series=sr.SourceSeriesForSegmentation(source.slices[0][1][0].series),
     )
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **shared)
+
+
+def _uncertainty(summary: Mapping[str, object], name: str, value: float) -> Any | None:
+    """How far both ends of an interval lie from the value (TID 310); None where there is none."""
+    intervals = summary.get("intervals_ml")
+    ends = intervals.get(name) if isinstance(intervals, Mapping) else None
+    if ends is None:
+        return None
+    from highdicom import sr
+
+    low, high = (float(end) for end in ends)
+    return sr.MeasurementProperties(
+        upper_measurement_uncertainty=max(high - value, 0.0), lower_measurement_uncertainty=max(value - low, 0.0)
+    )
 
 
 def _add_evidence(built: Dataset, source: Source, segmentation: Dataset | None) -> None:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import QUANTITIES, named_quantity
 from ctp_torch.io.results.objects import (
     MAKER,
     TECHNIQUE,
@@ -53,7 +53,7 @@ def write_parametric_map(
     from highdicom.pm import ParametricMap, RealWorldValueMapping
     from pydicom.sr.coding import Code as SrCode
 
-    quantity, series = QUANTITIES[name], derivation.uid(source, f"pm {name}")
+    quantity, series = named_quantity(name), derivation.uid(source, f"pm {name}")
     array = values.detach().float().cpu().contiguous().numpy()
     first, last = float(array.min()), float(array.max())
     if not math.isfinite(last - first):
@@ -69,7 +69,7 @@ def write_parametric_map(
         quantity_definition=SrCode(*quantity_code(name)),
     )
     mapping.QuantityDefinitionSequence = quantity_definition(name, derivation)  # type: ignore[assignment]
-    offset = _OFFSET + list(QUANTITIES).index(name)
+    offset = _OFFSET + (list(QUANTITIES).index(name) if name in QUANTITIES else len(QUANTITIES))
     common = common_elements(source, derivation, kind=f"pm {name}", offset=offset, what=quantity.label)
     low, high = display
     built = ParametricMap(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import named_quantity
 from ctp_torch.io.results.derivation import Code
 from ctp_torch.io.results.objects import code_item
 
@@ -21,13 +21,13 @@ _METHOD = Code("370129005", "SCT", "Measurement Method")
 
 def quantity_code(name: str) -> Code:
     """What a map measures (CID 4108, 7180; our own scheme for what these lack)."""
-    value, meaning = QUANTITIES[name].code
-    return Code(value, QUANTITIES[name].scheme, meaning)
+    value, meaning = named_quantity(name).code
+    return Code(value, named_quantity(name).scheme, meaning)
 
 
 def unit_code(name: str) -> Code:
     """The unit of a map (CID 7181, UCUM)."""
-    ucum = QUANTITIES[name].ucum
+    ucum = named_quantity(name).ucum
     return Code(ucum, "UCUM", ucum)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import named_quantity
 from ctp_torch.io.color.captures import SECONDARY_CAPTURE_STORAGE
 from ctp_torch.io.dicom.bytes import HeaderTemplate
 from ctp_torch.io.results.objects import TECHNIQUE, code_item, common_elements, references
@@ -64,7 +64,8 @@ def _elements(
 ) -> Dataset:
     """What all pages say."""
     elements = common
-    legend = ", ".join(f"{QUANTITIES[n].label} {a:g} to {b:g} {QUANTITIES[n].unit}" for n, (a, b) in ranges.items())
+    shown = [(named_quantity(name), ends) for name, ends in ranges.items()]
+    legend = ", ".join(f"{quantity.label} {a:g} to {b:g} {quantity.unit}" for quantity, (a, b) in shown)
     elements.SOPClassUID = SECONDARY_CAPTURE_STORAGE
     elements.Modality = "CT"
     elements.ConversionType = "WSD"

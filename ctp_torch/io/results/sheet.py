@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import named_quantity
 from ctp_torch.io.color.captures import patient_letters
 from ctp_torch.ops.image.colormap import jet_lut, paint
 
@@ -63,10 +63,10 @@ def columns_of(
         plain = level.round().to(torch.uint8)[..., None].expand(shape)
         columns.append(Column("CT", plain, None, f"{low:g} to {high:g} HU"))
     for name, volume in maps.values.items():
-        limits = ranges.get(name, QUANTITIES[name].display)
+        limits = ranges.get(name, named_quantity(name).display)
         known = torch.nan_to_num(volume[slices].cpu().float())
         colors = paint(known, limits, maps.mask[slices].cpu(), jet_lut())
-        columns.append(Column(QUANTITIES[name].label, colors, limits, QUANTITIES[name].unit))
+        columns.append(Column(named_quantity(name).label, colors, limits, named_quantity(name).unit))
     if masks is not None:
         tinted = plain.clone()
         for name, color in (("penumbra", _SLOW), ("core", _CORE)):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import named_quantity
 from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
@@ -215,9 +215,9 @@ def write_masks(folder: Path, lesions: LesionResult, geometry: Geometry) -> list
 
 def _note(name: str) -> str:
     """What a NIfTI header says of its values."""
-    if name in QUANTITIES:
-        return f"{QUANTITIES[name].label} [{QUANTITIES[name].unit}]"
-    return "CT before contrast [HU]" if name == "baseline" else name
+    if name in ("baseline", "mask"):
+        return "CT before contrast [HU]" if name == "baseline" else name
+    return f"{named_quantity(name).label} [{named_quantity(name).unit}]"
 
 
 def _dicom_tasks(
@@ -225,7 +225,7 @@ def _dicom_tasks(
 ) -> list[_Task]:
     """The DICOM objects, a folder for each kind."""
     maps = output.maps
-    ranges = {name: (output.ranges or {}).get(name, QUANTITIES[name].display) for name in maps.values}
+    ranges = {name: (output.ranges or {}).get(name, named_quantity(name).display) for name in maps.values}
     folder.mkdir(exist_ok=True)
     for name in formats:
         (folder / name).mkdir(exist_ok=True)
@@ -261,7 +261,7 @@ def _sheets(
 
     maps, lesions = output.maps, output.lesions
     masks = None if lesions is None else {"core": lesions.core, "penumbra": lesions.penumbra}
-    columns = columns_of(maps, ranges, output.baseline, masks)
+    columns = columns_of(maps.without_ends(), ranges, output.baseline, masks)
     sheets = draw_sheets(columns, maps.mask.cpu(), maps.geometry, lines=_lines(lesions, derivation))
     return write_sheets(sheets, ranges, folder, source, derivation)
 

@@ -82,14 +82,12 @@ def checked_weight(weight: Tensor, X: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        if they are no real tensor
+        if they are complex
     ValueError
         if shape or device don't fit, or one is negative, NaN or infinite, or all are 0
     """
-    if not isinstance(weight, Tensor) or weight.is_complex():
-        raise TypeError(f"sample_weight must be a real torch.Tensor, got {type(weight).__name__}")
-    if not isinstance(X, Tensor):
-        raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: use torch.as_tensor")
+    if weight.is_complex():
+        raise TypeError("sample_weight must be real, got complex numbers")
     if weight.shape != X.shape[:-1] or weight.device != X.device:
         raise ValueError(
             f"sample_weight must be {tuple(X.shape[:-1])} on {X.device}, one for each sample, got "
@@ -98,7 +96,7 @@ def checked_weight(weight: Tensor, X: Tensor) -> Tensor:
     if not bool((torch.isfinite(weight) & (weight >= 0)).all()):
         raise ValueError("sample_weight must be finite and not negative")
     if not bool((weight > 0).any(-1).all()):
-        raise ValueError("sample_weight is 0 everywhere: nothing to fit")
+        raise ValueError("sample_weight is zero everywhere: nothing to fit")
     return weight
 
 

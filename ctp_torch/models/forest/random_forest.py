@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from torch import Tensor
 
+from ctp_torch.models.arrays import Samples, as_samples
 from ctp_torch.models.base import Regressor
 from ctp_torch.models.checks import working_dtype
 from ctp_torch.models.file_checks import check_floats, check_trees
@@ -126,14 +127,14 @@ class RandomForest(Regressor):
         self.max_samples = max_samples
         self.seed = seed
 
-    def fit(self, X: Tensor, Y: Tensor, sample_weight: Tensor | None = None) -> Self:
+    def fit(self, X: Samples, y: Samples, sample_weight: Samples | None = None) -> Self:
         """The forest itself, grown on these samples alone.
 
         Parameters
         ----------
         X
             (..., samples, features); integers and half precision are computed in float32
-        Y
+        y
             (..., samples, targets) or (..., samples)
         sample_weight
             (..., samples), none negative; a weight of 2 counts like the sample twice, 0 like no sample
@@ -146,9 +147,11 @@ class RandomForest(Regressor):
             if an argument is not a real tensor
         """
         check_parameters(self.get_params())
-        self._weight = None if sample_weight is None else checked_weight(sample_weight, X)
+        X = as_samples(X, "X")
+        weight = None if sample_weight is None else as_samples(sample_weight, "sample_weight")
+        self._weight = None if weight is None else checked_weight(weight, X)
         try:
-            return super().fit(X, Y)
+            return super().fit(X, y)
         finally:
             del self._weight
 

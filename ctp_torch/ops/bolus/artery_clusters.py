@@ -11,13 +11,17 @@ from ctp_torch.ops.bolus.concentration import bolus_onset
 
 __all__ = ["earliest_cluster"]
 
+VENOUS_LAG_S = 2.0
+"""A cluster that rises this much after another one is a vein, though it rise before the tissue [s]."""
+
 
 def earliest_cluster(curves: Tensor, tissue: Tensor, dt: float, *, n_highest: int, n_clusters: int = 5) -> Tensor:
     """Which curves belong to the k-means cluster with the smallest first moment that is high and rises early.
 
-    High is at least 0.4 times the highest cluster; early is half way up before the tissue is. Where no cluster is both,
-    the height that counts is that of the highest early one, if it is twice the tissue's: a late one is a vein, or
-    drifted before the contrast came, which makes its first moment small. Where there is none, time is passed over.
+    High is at least 0.4 times the highest cluster; early is half way up before the tissue is, and less than 2 s after
+    the first cluster that is twice as high as the tissue. Where no cluster is both, the height that counts is that of
+    the highest early one, if it is twice the tissue's: a late one is a vein, or drifted before the contrast came, which
+    makes its first moment small. Where there is none, time is passed over.
 
     The highest curves of a cluster tell its height and its rise. Its mean would not do: beside thick veins, a few
     arteries among much tissue would count as low.
@@ -51,10 +55,11 @@ def earliest_cluster(curves: Tensor, tissue: Tensor, dt: float, *, n_highest: in
     rise = bolus_onset(chosen @ curves, dt, fraction=0.5)  # (clusters,) [s], of a sum as of a mean
     enough = count >= max(3.0, 0.05 * n)
     early = enough & (rise < bolus_onset(tissue, dt, fraction=0.5))
-    eligible = early & (height >= 0.4 * height.max())
+    clear = early & (height >= 2.0 * tissue.max())  # the tissue itself is no artery, however early
+    venous = rise > torch.where(clear, rise, torch.inf).min() + VENOUS_LAG_S
+    eligible = early & ~venous & (height >= 0.4 * height.max())
     if not bool(eligible.any()):
-        clear = early & (height >= 2.0 * tissue.max())  # the tissue itself is no artery, however early
-        pool = clear if bool(clear.any()) else enough
+        pool = clear & ~venous if bool(clear.any()) else enough
         eligible = pool & (height >= 0.4 * torch.where(pool, height, 0.0).max())
     mean_moment = torch.where(eligible, (members.T @ moment) / count.clamp_min(1), torch.inf)
     return members[:, mean_moment.argmin()] > 0

@@ -45,7 +45,7 @@ def bayesian(
     passage: Passage,
     *,
     delays: tuple[float, float, float] = (-3.0, 10.0, 0.5),
-    step: float = 1.0,
+    step: float | None = None,
 ) -> Deconvolution:
     """Perfusion averaged over delay and smoothness of the residue, weighted by the evidence of each.
 
@@ -59,7 +59,8 @@ def bayesian(
     delays
         first, last and step of the grid of delays [s]; beforehand they are normal around 0 with 4 s
     step
-        spacing of the lags [s]
+        spacing of the lags [s]; None: that of the frames, 1 s at least. Finer lags than frames are a looser prior, by
+        which noise raises max k: with frames 2 s apart and 1 HU, lags of 1 s make the error of CBF up to a half larger
 
     Returns
     -------
@@ -81,6 +82,7 @@ def bayesian(
         raise ValueError(f"delays must be (first, last, step) with a positive step, got {delays}")
     fine, fine_times = finer_aif(passage)
     grid = torch.arange(first, last + spacing / 2, spacing, dtype=torch.float64, device=fine.device)
+    step = max(1.0, passage.dt) if step is None else step
     lags = extended_lags(passage.times, step)
 
     def solve(curves: Tensor, moments: Tensor) -> tuple[Tensor, ...]:

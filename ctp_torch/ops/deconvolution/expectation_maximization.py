@@ -21,6 +21,9 @@ OFFSET_OF_NOISE = 10.0
 LEAST_OFFSET_HU = 3.0
 """Offset below which clipping at 0 begins to bias."""
 
+UNEXPLAINED = 0.02
+"""Parts of a curve along singular values below this share of the largest are noise: no residue function shows there."""
+
 LEAST_ENERGY = 0.1
 """Lags whose column of the convolution matrix holds less than this part of the largest hold only noise: left out."""
 
@@ -44,8 +47,8 @@ def expectation_maximization(
         updates at most
     noise_hu
         standard deviation of the noise [HU], if known: B is 10 of them (3 HU at least), and a voxel stops when its
-        misfit has come down to the noise. None: it is estimated from each curve's third differences (B is at least
-        a fifth of the peak then), and all updates are made
+        misfit has come down to the noise. None: it is estimated from what no residue explains of each curve (B is at
+        least a fifth of the peak then), and all updates are made
     step
         spacing of the lags [s]
 
@@ -74,22 +77,26 @@ def expectation_maximization(
         energy = matrix.sum(dim=0)
         kept = (energy >= LEAST_ENERGY * energy.max()).nonzero().squeeze(1)
         columns = slice(int(kept[0]), int(kept[-1]) + 1)
+        modes, size, _ = torch.linalg.svd(matrix)
+        first = min(int((size >= UNEXPLAINED * size[0]).sum()), 3 * len(modes) // 4)  # a quarter is left in any case
+        unexplained = modes[:, first:]
         k = curves.new_zeros(len(curves), len(lags))
         for rows in chunks(curves, 4 * len(lags)):
-            k[rows, columns] = _updated(curves[rows], matrix[:, columns], iterations, noise_hu)
+            k[rows, columns] = _updated(curves[rows], matrix[:, columns], iterations, noise_hu, unexplained)
         return (k,)
 
     (k,) = by_timing(passage, solve)
     return read_out(k, lags, passage)
 
 
-def _updated(curves: Tensor, matrix: Tensor, iterations: int, noise_hu: float | None) -> Tensor:
-    """Residues ``(voxels, lags)`` after the updates."""
+def _updated(curves: Tensor, matrix: Tensor, iterations: int, noise_hu: float | None, unexplained: Tensor) -> Tensor:
+    """Residues ``(voxels, lags)`` after the updates; ``unexplained (time, modes)`` are directions of noise alone."""
     forward = matrix.T.to(curves).contiguous()  # (lags, time)
     backward = (matrix / matrix.sum(dim=0)).to(curves)  # (time, lags)
     peak = curves.amax(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)
     if noise_hu is None:
-        offset = torch.maximum(OFFSET_OF_NOISE * _noise(curves), OFFSET_OF_PEAK * peak)
+        noise = (curves @ unexplained.to(curves)).square().mean(dim=1, keepdim=True).sqrt()
+        offset = torch.maximum(OFFSET_OF_NOISE * noise, OFFSET_OF_PEAK * peak)
     else:
         offset = peak.new_tensor(max(OFFSET_OF_NOISE * noise_hu, LEAST_OFFSET_HU))
     lifted = (curves + offset).clamp(min=0)
@@ -103,9 +110,3 @@ def _updated(curves: Tensor, matrix: Tensor, iterations: int, noise_hu: float | 
         ratio = (lifted / (expected + offset)) @ backward
         k = torch.where(moving, k * ratio, k) if noise_hu is not None else k.mul_(ratio)
     return k
-
-
-def _noise(curves: Tensor) -> Tensor:
-    """Standard deviation ``(voxels, 1)`` of white noise, from the median third difference: a bolus is smoother."""
-    third = curves.diff(n=3, dim=1).abs().median(dim=1, keepdim=True).values
-    return third / (0.6745 * 20**0.5)

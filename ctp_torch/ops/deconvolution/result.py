@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.bolus.curve_numbers import parabola_offset
+from ctp_torch.ops.bolus.curve_numbers import half_rise_time, parabola_offset
 from ctp_torch.ops.deconvolution.passage import Passage
 from ctp_torch.ops.deconvolution.units import SECONDS_PER_MINUTE
 
@@ -19,6 +20,7 @@ __all__ = [
     "finish",
     "from_peak",
     "largest_in_window",
+    "longest_time",
     "mean_transit_time",
     "peak_of_residue",
     "read_filtered",
@@ -46,11 +48,11 @@ class Deconvolution:
     cbv: Tensor
     """``(voxels,)`` cerebral blood volume [mL/100 g]."""
     mtt: Tensor
-    """``(voxels,)`` mean transit time [s]."""
+    """``(voxels,)`` mean transit time [s], ``longest`` at the most."""
     tmax: Tensor | None = None
-    """``(voxels,)`` time of the maximum of the residue function [s], never below 0."""
+    """``(voxels,)`` time of the maximum of the residue function [s], never below 0, ``longest`` at the most."""
     delay: Tensor | None = None
-    """``(voxels,)`` arrival of the tissue after the AIF [s]; negative where the tissue is earlier."""
+    """``(voxels,)`` arrival of the tissue after the AIF [s], ``longest`` at the most; negative for earlier tissue."""
     k: Tensor | None = None
     """``(voxels, lags)`` flow-scaled residue function CBF · R [1/s]."""
     lags: Tensor | None = None
@@ -59,6 +61,9 @@ class Deconvolution:
     """``(voxels,)`` standard deviation of ``cbf`` [mL/100 g/min]."""
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     """What else a method maps, ``(voxels,)`` by name of the quantity and in its unit: ``cth`` [s], ``oefmax`` [%]."""
+    longest: float = math.inf
+    """The longest time that the scan can show [s], from the half rise of the AIF to the last frame: where hardly any
+    flow is read, a transit time would be whatever noise makes of it."""
     route: str = "left to the method"
     """How frames that are uneven or far apart were treated, in words."""
 
@@ -69,11 +74,23 @@ class Deconvolution:
 
 
 def finish(result: Deconvolution, passage: Passage) -> Deconvolution:
-    """The result with 0 for flat curves and NaN for those that weren't finite, and the passage's route."""
+    """The result with 0 for flat curves, NaN for those that weren't finite, no overlong times, the passage's route."""
+    longest = longest_time(passage)
+    result = replace(
+        result,
+        mtt=result.mtt.clamp(max=longest),
+        tmax=None if result.tmax is None else result.tmax.clamp(max=longest),
+        delay=None if result.delay is None else result.delay.clamp(max=longest),
+    )
     names = ("cbf", "cbv", "mtt", "tmax", "delay", "k", "sd")
     parts = {name: passage.blank(part) for name in names if (part := getattr(result, name)) is not None}
     extra = {name: passage.blank(part) for name, part in result.extra.items()}
-    return replace(result, **parts, extra=extra, route=passage.route)
+    return replace(result, **parts, extra=extra, longest=longest, route=passage.route)
+
+
+def longest_time(passage: Passage) -> float:
+    """Time from the half rise of the AIF to the last frame [s], a frame at least: the end of longer ones isn't seen."""
+    return max(float(passage.times.max()) - half_rise_time(passage.aif, passage.aif_times), passage.dt)
 
 
 def chunks(like: Tensor, columns: int) -> Iterator[slice]:
@@ -113,6 +130,10 @@ def read_filtered(filters: Tensor, lags: Tensor, passage: Passage, *, residues: 
     if not residues:
         filters = torch.nn.functional.pad(filters, (0, 0, 0, -n_lags % _LANES))  # products of 31 columns are slow
     transposed = filters.to(curves).T.contiguous()  # (time, lags)
+    if torch.is_grad_enabled() and curves.requires_grad:  # gradients need memory that isn't written to again
+        k = curves @ transposed
+        kept = {"k": k, "lags": lags.to(curves)} if residues else {}
+        return from_peak(*peak_of_residue(k[:, :n_lags], lags), passage, **kept)
     slices = list(chunks(curves, len(filters)))
     k = curves.new_empty(len(curves) if residues else slices[0].stop, len(filters))
     for rows in slices:

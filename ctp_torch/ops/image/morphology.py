@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -133,6 +134,12 @@ def connected_components(mask: Tensor, *, per_slice: bool = False, diagonal: boo
        doi:10.1016/0196-6774(82)90008-6
     """
     _check(mask, 0.0)
+    box = _box(mask)
+    if mask[box].shape != mask.shape:  # most of an image is air
+        labels = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
+        if mask[box].numel():
+            labels[box] = connected_components(mask[box], per_slice=per_slice, diagonal=diagonal)
+        return labels
     volumes = mask.reshape(-1, *mask.shape[-3:])  # (batch, z, y, x)
     if per_slice:
         volumes = volumes.reshape(-1, 1, *mask.shape[-2:])  # (batch z, 1, y, x)
@@ -209,6 +216,12 @@ def fill_holes(mask: Tensor, *, per_slice: bool = True, max_voxels: float = math
     -------
         ``(..., z, y, x)`` bool
     """
+    box = _box(mask, margin=1)
+    if mask[box].shape != mask.shape:
+        filled = mask.clone()
+        if mask[box].numel():
+            filled[box] = fill_holes(mask[box], per_slice=per_slice, max_voxels=max_voxels)
+        return filled
     labels = connected_components(~mask, per_slice=per_slice, diagonal=False)
     sizes = torch.bincount(labels.flatten())
     hole = sizes <= max_voxels
@@ -219,6 +232,13 @@ def fill_holes(mask: Tensor, *, per_slice: bool = True, max_voxels: float = math
         hole[rim.flatten()] = False
     hole[0] = False
     return mask | hole[labels]
+
+
+def _box(mask: Tensor, margin: int = 0) -> tuple[slice | EllipsisType, ...]:
+    """The rows and columns that hold a mask ``(..., y, x)``, and a margin as far as there is room; empty for none."""
+    held = [mask.flatten(0, -3).any(dim=0).any(dim=axis).nonzero().flatten() for axis in (1, 0)]
+    ends = [(int(at[0]) - margin, int(at[-1]) + 1 + margin) if at.numel() else (0, 0) for at in held]
+    return (..., *(slice(max(first, 0), last) for first, last in ends))
 
 
 def _check(mask: Tensor, radius_mm: float) -> None:

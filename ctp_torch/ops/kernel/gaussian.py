@@ -32,7 +32,8 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor 
 
     The exponent comes out of one matrix product of augmented samples, ``-gamma |x - z|^2 =
     [2 gamma x, -gamma |x|^2, 1] . [z, 1, -gamma |z|^2]``, taken about the mean of Z so that little cancels; it is
-    scaled by log2 e, because powers of two are up to three times faster on a CPU than powers of e.
+    scaled by log2 e, because powers of two are up to three times faster on a CPU than powers of e. Gradients are
+    followed where X, Z or gamma asks for them.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor 
         gamma = gamma.to(X)[..., None, None]
     shift = Z.mean(-2, keepdim=True)
     left, right = _left(X - shift, gamma), _right(Z - shift, gamma)
+    if _followed(left, right):
+        return torch.matmul(left, right.mT).clamp_max(0.0).exp2()  # in new memory, as gradients need
     if X.ndim > 2 or Z.ndim > 2 or X.device.type != "cpu":
         return torch.matmul(left, right.mT, out=out).clamp_max_(0.0).exp2_()  # rounding must not lift any above 1
     kernel = X.new_empty(len(X), len(Z)) if out is None else out
@@ -83,7 +86,7 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     """The product ``K(X, Z) W``, of shape (n, columns), with K in blocks that are never kept.
 
     On a CPU every core makes blocks of its own that stay in its cache; on a GPU a block takes a quarter of the free
-    memory, and is halved if memory runs out all the same.
+    memory, and is halved if memory runs out all the same. Where a gradient is asked for, K is kept whole.
 
     Parameters
     ----------
@@ -97,6 +100,8 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     gamma
         inverse squared width
     """
+    if _followed(X, Z, W):
+        return gaussian_kernel(X, Z, gamma=gamma).to(W.dtype) @ W
     shift = Z.mean(0)
     z, (n_rows, n_columns) = Z - shift, _product_block(X, len(Z))
     longest = float(_squares(z).max()) ** 0.5
@@ -237,6 +242,11 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
 def _squares(x: Tensor) -> Tensor:
     """The squared norms of the rows, (n, 1) in float64."""
     return x.square().sum(1, keepdim=True, dtype=torch.float64)
+
+
+def _followed(*tensors: Tensor) -> bool:
+    """Whether autograd wants to know what is done with these."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _left(x: Tensor, gamma: float | Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ctp_torch.data.maps import QUANTITIES
+from ctp_torch.data.maps import in_order, named_quantity
+from ctp_torch.report.lesions import conventional_numbers
 from ctp_torch.report.viewer.facts import curves_of, flat, head_box, map_values, motion_of, orientation, quality_of
 from ctp_torch.report.viewer.packing import Chunk
 from ctp_torch.report.viewer.voxels import FLOOR_HU, Voxels, pack_slices
@@ -47,6 +48,8 @@ def patient_view(
     series: CTPSeries,
     maps: Mapping[str, PerfusionMaps],
     lesions: Mapping[str, Lesions] | None = None,
+    conventional: Mapping[str, Lesions] | None = None,
+    no_volumes: Mapping[str, str] | None = None,
     anatomy: Anatomy,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     motion: RigidMotion | None = None,
@@ -70,6 +73,10 @@ def patient_view(
         shown first. Arterial and venous curves come from the first set whose provenance holds them, else they are found
     lesions
         label of the set to what `ctp_torch.lesions.find.find_lesions` found in it; sets may be left out
+    conventional
+        label of the set to the same by conventional thresholds, whose volumes stand beside
+    no_volumes
+        label of the set to why it has no lesions
     anatomy
         of the series
     ranges
@@ -94,7 +101,8 @@ def patient_view(
     """
     lesions = lesions or {}
     _check(series, maps, lesions)
-    limits = {q: (ranges or {}).get(q, QUANTITIES[q].display) for q in QUANTITIES if _holds(maps, q)}
+    names = in_order(name for one in maps.values() for name in one.values)
+    limits = {name: (ranges or {}).get(name, named_quantity(name).display) for name in names}
     turned = orientation(series.geometry.direction)
     voxels = Voxels(series, maps, lesions, anatomy.baseline, limits, turned.axes)
     chunks, slices = pack_slices(voxels, limit_mb * 1e6 * _PAGE_SHARE)
@@ -112,7 +120,10 @@ def patient_view(
         "steps": {key: chunk.step for key, chunk in chunks.items()},
         "lengths": {key: chunk.lengths for key, chunk in chunks.items()},
         "quantities": {q: _quantity(q, limits[q], chunks) for q in limits},
-        "sets": [_described(label, map_set, lesions.get(label)) for label, map_set in maps.items()],
+        "sets": [
+            _described(label, map_set, lesions.get(label), conventional or {}, no_volumes or {})
+            for label, map_set in maps.items()
+        ],
         "n_baseline": anatomy.n_baseline,
         "curves": curves_of(series, maps, anatomy),
         "motion": None if motion is None else motion_of(motion, series.times),
@@ -143,17 +154,12 @@ def _check(series: CTPSeries, maps: Mapping[str, PerfusionMaps], lesions: Mappin
         raise ValueError(f"lesions of {', '.join(unmatched)}, but the maps are called {', '.join(maps)}")
 
 
-def _holds(maps: Mapping[str, PerfusionMaps], quantity: str) -> bool:
-    """Whether any set has that map."""
-    return any(quantity in map_set.values for map_set in maps.values())
-
-
 def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk]) -> dict[str, object]:
     """How a map is labelled, coloured and rounded."""
     step = next(chunk.step for key, chunk in chunks.items() if key.endswith(f"/{name}"))
     return {
-        "label": QUANTITIES[name].label,
-        "unit": QUANTITIES[name].unit,
+        "label": named_quantity(name).label,
+        "unit": named_quantity(name).unit,
         "low": limits[0],
         "high": limits[1],
         "step": step,
@@ -161,11 +167,18 @@ def _quantity(name: str, limits: tuple[float, float], chunks: Mapping[str, Chunk
     }
 
 
-def _described(label: str, maps: PerfusionMaps, lesions: Lesions | None) -> dict[str, object]:
-    """Of one set: its maps, what they measure in the brain, and the lesion's numbers."""
+def _described(
+    label: str,
+    maps: PerfusionMaps,
+    lesions: Lesions | None,
+    conventional: Mapping[str, Lesions],
+    no_volumes: Mapping[str, str],
+) -> dict[str, object]:
+    """Of one set: its maps, what they measure in the brain, and the lesion's numbers, or why there are none."""
     return {
         "label": label,
-        "maps": [q for q in QUANTITIES if q in maps.values],
-        "lesion": None if lesions is None else lesions.summary(),
+        "maps": in_order(maps.values),
+        "lesion": None if lesions is None else {**lesions.summary(), **conventional_numbers(conventional.get(label))},
+        "no_volumes": no_volumes.get(label, "not measured"),
         "values": map_values(maps, lesions),
     }

@@ -21,6 +21,7 @@ from ctp_torch.io.atomic import save_tensors
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.study.design.sources import PatientSource, RawPatient, Truth
+from ctp_torch.study.design.views import keep_views
 
 if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
@@ -74,13 +75,15 @@ def prepare_patient(folder: Path, *, source: PatientSource, name: str, split: st
     file = _patient_file(folder, name, split)
     _save_context(file.with_suffix(".around.safetensors"), scan, aligned, ready, others)
     ready.save(file)
+    keep_views(folder, aligned, ready)
     facts = {} if scan.truth is None else scan.truth.facts
     return {"voxels": len(ready.curves), "baseline_frames": anatomy.n_baseline, "flags": list(ready.flags), **facts}
 
 
 def teacher_indices(aligned: pipeline.Scan, method: Callable[..., Any]) -> Tensor:
     """Colour indices ``(maps, z, y, x)`` int16 of a deconvolution, as read back from its JET maps; -1 outside."""
-    maps = pipeline.deconvolve(aligned, method)
+    # as the console teacher's
+    maps = pipeline.deconvolve(aligned, method, sigma_mm=2.0, smoothing="inside", complete_cbv=False)
     pictures = [ops.paint(maps[name], QUANTITIES[name].display, maps.mask) for name in MAPS]
     return torch.stack([ops.nearest_color_index(picture, ops.jet_lut()) for picture in pictures])
 

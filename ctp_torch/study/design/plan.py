@@ -9,7 +9,7 @@ from ctp_torch.study.design.patients import prepare_patient
 from ctp_torch.study.design.presets import Preset
 from ctp_torch.study.design.sources import Drawn, PatientSource
 from ctp_torch.study.engine.steps import Step
-from ctp_torch.study.work import floors, grids, lesions, models, robustness
+from ctp_torch.study.work import floors, grids, lesions, models, robustness, students
 from ctp_torch.study.work.external import score_external
 from ctp_torch.study.work.scorecard import score_card
 
@@ -92,6 +92,7 @@ def stages(study: Study, calibrated: Mapping[str, Any]) -> list[Stage]:
         Stage("floors and ceilings", [
             *_steps("floors/{name}", floors.score_floor, _named(floors.FLOORS), scoring),
             Step("teachers", floors.score_teachers, scoring),
+            *_steps("students/{name}", students.score_student, _named(students.STUDENTS), scoring),
             Step(CALIBRATION, lesions.calibrate_teacher, {**common, "names": study.train}),
         ]),
         Stage("scorecard", _steps("cards/{name}", score_card, tests, {**scoring, "widths": preset.widths})),

@@ -98,7 +98,9 @@ class FromFolder(NamedTuple):
 
         patient = next(one for one in self._patients() if one.name == name)
         series = read_series(patient.series_path, dt=patient.dt)
-        targets = read_target_indices(patient.maps_path, MAPS, series.geometry, patient.ranges, lut=patient.lut)
+        targets = read_target_indices(
+            patient.maps_path, MAPS, series.geometry, patient.ranges, lut=patient.lut, baseline=series.hu[0]
+        )
         return RawPatient(series, targets, _read_truth(patient.truth_path, series.geometry))
 
     def _patients(self) -> tuple[CohortPatient, ...]:

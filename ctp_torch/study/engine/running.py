@@ -53,7 +53,7 @@ class StudyResults:
     def rows(self) -> ResultRows:
         """Of the study's own patients."""
         lesions = {name: result for name, result in self.under("lesions/").items() if f"lesions/{name}" != CALIBRATION}
-        scored = [self.under(prefix) for prefix in ("scores/", "floors/", "subtracted/", "teachers")]
+        scored = [self.under(prefix) for prefix in ("scores/", "floors/", "students/", "subtracted/", "teachers")]
         return ResultRows(
             [row for results in scored for row in _read(ScoreRow, results.values())],
             _read(ReferenceRow, self.under("cards/").values()),

@@ -28,6 +28,7 @@ from ctp_torch.study.output.words import filtered, label_of
 from ctp_torch.study.work.floors import FLOORS
 from ctp_torch.study.work.models import MODELS
 from ctp_torch.study.work.robustness import VARIANTS
+from ctp_torch.study.work.students import STUDENTS
 
 __all__ = ["all_tables", "in_tissue", "interval_text"]
 
@@ -93,7 +94,7 @@ def _honest_tables(results: StudyResults) -> dict[str, Table]:
     for width in results.study.preset.widths:
         caption = f"Floors and ceilings against the teacher (SSIM [%] and r), {filtered(width)}"
         tables[f"floors_{width:g}px"] = _floor_table(rows.scores, width, caption)
-    for region in ("brain", "tissue", "lesion"):
+    for region in ("brain", "tissue", "grey", "lesion"):
         for width in _WIDTHS:
             for score, label in (("r", "r"), ("ssim", "SSIM [%]")):
                 caption = f"{label} against teacher and truth in the {region}, {filtered(width)}"
@@ -267,13 +268,15 @@ def _spread(rows: Sequence[ScoreRow], score: str) -> str:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    """Floors first, then models without and with the baseline, then teachers."""
+    """Floors first, then models without and with the baseline, then students that see more, then teachers."""
     kind, _, rest = name.partition("_")
     if kind == "floor":
         return 0, list(FLOORS).index(rest), ""
     if kind == "subtracted":
         return 1, MODELS.index(rest), ""
-    return (2, MODELS.index(name), "") if name in MODELS else (3, 0, name)
+    if kind == "student":
+        return 3, list(STUDENTS).index(name), ""
+    return (2, MODELS.index(name), "") if name in MODELS else (4, 0, name)
 
 
 def _is_filled(row: Sequence[str]) -> bool:

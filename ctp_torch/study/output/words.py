@@ -7,6 +7,7 @@ from ctp_torch.study.design.plan import external_source
 from ctp_torch.study.design.sources import Drawn
 from ctp_torch.study.engine.running import StudyResults
 from ctp_torch.study.work.floors import FLOORS
+from ctp_torch.study.work.students import STUDENTS
 
 __all__ = ["LEAD", "facts_of", "filtered", "label_of", "notes_of"]
 
@@ -14,6 +15,7 @@ _LABELS = {
     **MODEL_LABELS,
     **{f"floor_{name}": label for name, label in FLOORS.items()},
     **{f"subtracted_{name}": f"{label}, baseline subtracted" for name, label in MODEL_LABELS.items()},
+    **{name: student.words for name, student in STUDENTS.items()},
     "teacher": "teacher (cSVD 0.1)",
     "teacher_csvd_20": "teacher: cSVD 0.2",
     "teacher_osvd": "teacher: oSVD",

@@ -14,13 +14,14 @@ from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.errors import CTPError, NoNormalTissueError
 from ctp_torch.lesions.calibration import CalibrationCase, calibrate
 from ctp_torch.lesions.find import Survey, delineate, survey
+from ctp_torch.lesions.overlap import dice
 from ctp_torch.lesions.thresholds import Thresholds
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.study.design.patients import PatientContext, load_patient
 from ctp_torch.study.design.rows import LesionRow
 from ctp_torch.study.work.models import MODELS, load_prediction
 
-__all__ = ["calibrate_teacher", "dice", "outline", "physical_maps"]
+__all__ = ["calibrate_teacher", "outline", "physical_maps"]
 
 
 def calibrate_teacher(folder: Path, *, names: Sequence[str], **_: Any) -> dict[str, float]:
@@ -70,12 +71,6 @@ def physical_maps(indices: Tensor, brain: Tensor, context: PatientContext) -> Pe
         low, high = QUANTITIES[name].display
         values[name] = torch.where(brain, low + volume / 255 * (high - low), torch.zeros_like(volume))
     return PerfusionMaps(values, brain, context.geometry)
-
-
-def dice(first: Tensor, second: Tensor) -> float:
-    """Twice the overlap over the sum of the sizes; NaN where both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 2.0 * int((first & second).sum()) / total if total else float("nan")
 
 
 def _parts(surveyed: Survey, limits: Thresholds) -> dict[str, Tensor] | None:

@@ -19,17 +19,19 @@ from ctp_torch.study.design.rows import ReferenceRow, six_digits
 from ctp_torch.study.design.sources import Truth
 from ctp_torch.study.work.floors import FLOORS
 from ctp_torch.study.work.models import MODELS, load_prediction, prediction_file
+from ctp_torch.study.work.students import STUDENTS
 
 __all__ = ["compare", "regions", "score_card", "true_indices"]
 
 Kind = TypeVar("Kind")
+_GREY = LABELS.index("grey")
 _TISSUE = tuple(LABELS.index(name) for name in ("grey", "white", "old infarct"))
 
 
 def score_card(folder: Path, *, name: str, widths: Sequence[float], **_: Any) -> list[ReferenceRow]:
     """Rows of one test patient: students and other teachers against the teacher, and everybody against the truth."""
     patient, context = load_patient(folder, name, "test")
-    predictors = [*MODELS, *(f"floor_{floor}" for floor in FLOORS)]
+    predictors = [*MODELS, *STUDENTS, *(f"floor_{floor}" for floor in FLOORS)]
     students = {one: load_prediction(folder, one, patient).float() for one in predictors
                 if one in MODELS or prediction_file(folder, one, name).is_file()}  # fmt: skip
     others = {f"teacher_{one}": values.clamp_min(0).float() for one, values in context.teachers.items()}
@@ -87,6 +89,7 @@ def regions(brain: Tensor, truth: Truth | None) -> dict[str, Tensor]:
     """The brain; with a truth also its tissue without fluid and large vessels, and the lesion (core and penumbra)."""
     masks = {"brain": brain}
     if truth is not None:
+        masks["grey"] = brain & (truth.labels == _GREY)
         masks["tissue"] = brain & torch.isin(truth.labels, torch.tensor(_TISSUE, dtype=truth.labels.dtype))
         lesion = brain & (truth.core | truth.penumbra)
         if bool(lesion.any()):

@@ -12,6 +12,7 @@ from oracles.analytic_curves import GammaVariate
 from ctp_torch import ops
 from ctp_torch.data.methods import METHODS
 from ctp_torch.ops.deconvolution.passage import FlatCurveWarning
+from ctp_torch.pipeline.methods import method_of
 
 T = torch.arange(40, dtype=torch.float64)
 AIF = torch.tensor(GammaVariate()(T.numpy()))
@@ -39,7 +40,7 @@ def test_a_passage_is_as_good_as_its_curves(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_signature_words_and_maps(name):
     """Mutations seen red: the table without oefmax; the method's own words alone."""
-    method = getattr(ops, name)
+    method = method_of(name)
     parameters = inspect.signature(method).parameters
     assert [*parameters][:7] == ["curves", "aif", "dt", "times", "aif_times", "kh", "rho"]
     assert "passage" not in parameters

@@ -149,30 +149,16 @@ def nystrom_preconditioner(
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(X), generator=generator)[: preconditioner_rank(len(X))].sort().values
     short = len(X) * _ROUNDING < 0.1 * float(alphas.min())  # what float32 loses must be little beside alpha
-    basis = Basis(*spanning(X[chosen.to(X.device)].double(), gamma=gamma), gamma=gamma, single=short)
-    rank = len(basis)
-    n_blocks = -(-len(X) // _ROWS)
-    features = X.new_empty(n_blocks, _ROWS, rank, dtype=torch.float32)
-    features.flatten(0, 1)[len(X) :] = 0.0
-
-    def made(blocks: range) -> Tensor:
-        gram = torch.zeros(rank, rank, dtype=torch.float64, device=X.device)
-        for k in blocks:
-            samples = X[k * _ROWS : (k + 1) * _ROWS]
-            kept = features[k, : len(samples)]
-            rows = basis.rows(samples, kept if basis.dtype == kept.dtype else None)
-            kept.copy_(rows)  # nothing where they are made in place
-            if k % n_ranks() == own_rank():
-                add_gram(gram, rows)
-        return gram
-
-    n = n_grams(X, rank=rank)
-    first, *others = in_threads(made, [range(k, n_blocks, n) for k in range(min(n, n_blocks))], device=X.device)
-    gram = mirrored(sum(others, first))
-    sum_over_ranks(gram)
-    # Woodbury: (phi S^-1 phi' + alpha I)^-1 = (I - phi (phi' phi + alpha S)^-1 phi') / alpha, with features phi of all
-    # samples and the penalty S: a new alpha costs a small factor, and no pass over the samples
-    factors = torch.linalg.cholesky(gram + alphas[:, None, None] * basis.penalty)  # (alphas, rank, rank)
+    centers, triangle = spanning(X[chosen.to(X.device)].double(), gamma=gamma)
+    for white in (False, True):
+        basis = Basis(centers, triangle, gamma=gamma, single=short, white=white)
+        features, gram = _features_and_gram(X, basis)
+        # Woodbury: (phi S^-1 phi' + alpha I)^-1 = (I - phi (phi' phi + alpha S)^-1 phi') / alpha, with features phi of
+        # all samples and the penalty S: a new alpha costs a small factor, and no pass over the samples
+        factors, failed = torch.linalg.cholesky_ex(gram + alphas[:, None, None] * basis.penalty)  # (alphas, rank, rank)
+        if not bool(failed.any()):  # else the first centres see too little, and float32 loses the small penalty
+            break
+    rank, n_blocks = len(basis), len(features)
     # inverted: substitution with a few columns takes ten times as long as products
     identity = torch.eye(rank, dtype=torch.float64, device=X.device)
     inverted = torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
@@ -194,6 +180,30 @@ def nystrom_preconditioner(
         return whole
 
     return apply
+
+
+def _features_and_gram(X: Tensor, basis: Basis) -> tuple[Tensor, Tensor]:
+    """Features ``(blocks, rows, rank)`` of the samples in float32, rows beyond the last 0; and their Gram matrix."""
+    rank, n_blocks = len(basis), -(-len(X) // _ROWS)
+    features = X.new_empty(n_blocks, _ROWS, rank, dtype=torch.float32)
+    features.flatten(0, 1)[len(X) :] = 0.0
+
+    def made(blocks: range) -> Tensor:
+        gram = torch.zeros(rank, rank, dtype=torch.float64, device=X.device)
+        for k in blocks:
+            samples = X[k * _ROWS : (k + 1) * _ROWS]
+            kept = features[k, : len(samples)]
+            rows = basis.rows(samples, kept if basis.dtype == kept.dtype else None)
+            kept.copy_(rows)  # nothing where they are made in place
+            if k % n_ranks() == own_rank():
+                add_gram(gram, rows)
+        return gram
+
+    n = n_grams(X, rank=rank)
+    first, *others = in_threads(made, [range(k, n_blocks, n) for k in range(min(n, n_blocks))], device=X.device)
+    gram = mirrored(sum(others, first))
+    sum_over_ranks(gram)
+    return features, gram
 
 
 def _leading(gram: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:

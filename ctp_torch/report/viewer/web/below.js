@@ -23,6 +23,11 @@ function tableOf(caption, header, rows, words) {
   return box;
 }
 
+function rangeOf(lesion, key) {
+  const ends = (lesion.intervals_ml || {})[key];
+  return ends ? ` (${number(ends[0], 0)}..${number(ends[1], 0)})` : "";
+}
+
 function lesionTable(header) {
   const lines = [["core [mL]", "core_ml", 1], ["penumbra [mL]", "penumbra_ml", 1], ["hypoperfusion [mL]", "hypoperfusion_ml", 1],
     ["severe hypoperfusion [mL]", "severe_hypoperfusion_ml", 1], ["mismatch ratio", "mismatch_ratio", 2],
@@ -30,10 +35,17 @@ function lesionTable(header) {
     ["normal CBF [mL/100 g/min]", "reference_cbf", 1]];
   const sets = header.sets.filter((set) => set.lesion);
   if (!sets.length) return null;
-  const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals))]);
+  const rows = lines.map(([label, key, decimals]) => [label, ...sets.map((set) => number(set.lesion[key], decimals) + rangeOf(set.lesion, key))]);
   rows.push(["side", ...sets.map((set) => set.lesion.side)]);
   rows.push(["core", ...sets.map((set) => set.lesion.core_rule)]);
   rows.push(["hypoperfusion", ...sets.map((set) => set.lesion.late_rule)]);
+  rows.push(["by", ...sets.map((set) => set.lesion.rules)]);
+  if (sets.some((set) => "conventional_core_ml" in set.lesion)) {
+    for (const part of ["core", "penumbra", "hypoperfusion"])
+      rows.push([`${part} by conventional thresholds [mL]`, ...sets.map((set) => number(set.lesion[`conventional_${part}_ml`], 1))]);
+    rows.push(["conventional core", ...sets.map((set) => set.lesion.conventional_core_rule || "-")]);
+    rows.push(["conventional hypoperfusion", ...sets.map((set) => set.lesion.conventional_late_rule || "-")]);
+  }
   return tableOf("Core and penumbra", ["", ...sets.map((set) => set.label)], rows);
 }
 
@@ -56,10 +68,12 @@ function tilesOf(header, set) {
   const lesion = header.sets[set].lesion, checks = header.quality;
   const tile = (kind, title, value, more) => make("div", { className: `tile ${kind}`, data: { tile: kind } },
     make("span", {}, title), make("b", {}, value), make("span", {}, more));
+  const none = header.sets[set].no_volumes;
+  const borrowed = (part) => "conventional_core_ml" in lesion ? ` (${number(lesion[`conventional_${part}_ml`], 1)} mL by conventional thresholds)` : "";
   const raised = (checks || []).filter((check) => check.result === "flagged");
   return [
-    tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)} mL` : "-", lesion ? lesion.core_rule : "not measured"),
-    tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? lesion.late_rule : "not measured"),
+    tile("core", "Core", lesion ? `${number(lesion.core_ml, 1)}${rangeOf(lesion, "core_ml")} mL` : "-", lesion ? lesion.core_rule + borrowed("core") : none),
+    tile("penumbra", "Penumbra", lesion ? `${number(lesion.penumbra_ml, 1)} mL` : "-", lesion ? lesion.late_rule + borrowed("penumbra") : none),
     tile("ratio", "Mismatch", lesion ? number(lesion.mismatch_ratio, 1) : "-", lesion ? `of ${number(lesion.hypoperfusion_ml, 0)} mL late` : "not measured"),
     tile(!checks ? "unseen" : raised.length ? "bad" : "good", "Quality", !checks ? "-" : raised.length ? `${raised.length} flagged` : "passed",
       !checks ? "not looked at" : raised.length ? raised.map((check) => check.flag).join(", ") : "no flags"),

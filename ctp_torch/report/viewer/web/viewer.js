@@ -11,7 +11,7 @@ function panelsOf(header) {
   const set = header.sets[state.set], lesion = (i) => ({ kind: "lesion", set: i, title: "Lesion" });
   const ct = { kind: "ct", set: state.set, title: "CT over time" };
   if (state.view === "maps") {
-    const order = ["cbf", "cbv", "mtt", "tmax", "ttp", "cth", "oefmax"].filter((q) => set.maps.includes(q));
+    const order = ["cbf", "cbv", "mtt", "tmax", "ttp", "cth", "oefmax", "rel_cbf"].filter((q) => set.maps.includes(q));
     return [lesion(state.set), ct, ...order.map((quantity) => ({ kind: "map", set: state.set, quantity, title: header.quantities[quantity].label }))];
   }
   const all = header.sets.map((one, i) => [one, i]);

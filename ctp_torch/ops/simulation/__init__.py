@@ -1,0 +1,1 @@
+"""Voxel curves of known perfusion: what physics students learn from."""

@@ -1,0 +1,124 @@
+"""What a model sees of a scan: the one place where curves become features, for training as for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ctp_torch import ops
+from ctp_torch.data.curves import TissueCurves
+from ctp_torch.data.provenance import MapsProvenance
+from ctp_torch.errors import QualityError
+from ctp_torch.pipeline.deconvolve import NO_VEIN, choose_vessels, smooth_enhancement
+
+if TYPE_CHECKING:
+    from ctp_torch.ops import VesselCurve
+    from ctp_torch.pipeline.recipe import View
+    from ctp_torch.pipeline.scan import Scan
+
+__all__ = ["Seen", "features_of"]
+
+
+class Seen(NamedTuple):
+    """The features of a scan's voxels, and what they rest on."""
+
+    tissue: TissueCurves
+    """``(voxels, features)`` in place of times, inside the mask."""
+    provenance: MapsProvenance
+    """Which artery, unless the curves are raw."""
+    facts: Mapping[str, float]
+    """What a recipe bounds: ``reach_s``, ``bolus_s``, ``dt_s``; empty for raw curves."""
+    artery: Tensor | None = None
+    """``(lags,)`` the arterial input as its own curves are seen; None for raw curves."""
+
+
+def features_of(
+    scan: Scan,
+    view: View,
+    *,
+    aif: VesselCurve | None = None,
+    vof: VesselCurve | None = None,
+    mask: Tensor | None = None,
+    scale_by_vof: bool = True,
+) -> Seen:
+    """The features of a scan as a model sees them.
+
+    Raw curves are HU, clipped to the window. All others know the artery: enhancement over the pre-contrast mean,
+    median filtered, smoothed in the plane at each width, then timed from the onset of the arterial input and divided by
+    its area (`ctp_torch.ops.arterial_curves`), or deconvolved by it (`ctp_torch.ops.residue_features`).
+
+    Parameters
+    ----------
+    scan
+        prepared as the view's ``prepared_median`` says
+    view
+        of the model's recipe
+    aif, vof
+        curves on the frames of the scan; chosen automatically when None
+    mask
+        ``(z, y, x)`` bool; the brain when None
+    scale_by_vof
+        whether the arterial input is scaled to the area of the venous outflow
+
+    Raises
+    ------
+    QualityError
+        if features need an artery and none stands out of the noise, or it is no bolus
+    """
+    series = scan.series
+    inside = scan.anatomy.brain if mask is None else mask.to(series.hu.device)
+    if view.features == "raw":
+        hu = ops.window(series.hu, *view.window)
+        return Seen(TissueCurves.gather(hu, inside, series.geometry, dt=series.dt), MapsProvenance(), {})
+    aif, vof = choose_vessels(scan, aif, vof, scale_by_vof=scale_by_vof)
+    arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
+    times = series.times.to(series.hu.device, torch.float64)
+    where = aif.mask.nonzero()[:, 0].to(times.device)
+    aif_times = times[:, where].mean(dim=1) if len(where) else times.mean(dim=1)
+    own = _own_times(times, inside)
+    parts, mean = [], series.hu.new_zeros(series.n_frames)
+    try:
+        onset_reach = ops.arterial_reach(own, arterial, aif_times) if int(inside.any()) else (0.0, 0.0)
+        moments = ops.artery_moments(arterial, aif_times)
+        shape = ops.arterial_curves(arterial[None], aif_times, arterial, aif_times)[0]
+        for curves in _at_each_width(scan, view, inside):
+            mean = curves.mean(dim=0) if len(curves) else mean
+            make = ops.residue_features if view.features == "residue" else ops.arterial_curves
+            parts.append(make(curves, own, arterial, aif_times))
+    except ValueError as error:
+        raise QualityError(f"the arterial input can't be used: {error}") from error
+    if view.artery_moments:
+        parts.append(moments.to(parts[0]).expand(len(parts[0]), -1))
+    facts = {"reach_s": onset_reach[1], "bolus_s": float(moments[1]), "dt_s": series.dt}
+    provenance = MapsProvenance(
+        aif=aif,
+        vof=vof,
+        vof_to_aif_ratio=ratio,
+        tissue_curve=mean,
+        baseline_frames=scan.anatomy.n_baseline,
+        times="from the artery's onset, every second",
+        warnings=(NO_VEIN,) if vof is None and scale_by_vof else (),
+    )
+    return Seen(TissueCurves(torch.cat(parts, dim=1), series.dt, inside, series.geometry), provenance, facts, shape)
+
+
+def _own_times(times: Tensor, inside: Tensor) -> Tensor:
+    """Times ``(time,)`` of all voxels, or ``(voxels, time)`` where slices were taken at different moments."""
+    if bool((times == times[:, :1]).all()):
+        return times[:, 0]
+    return times.T[inside.nonzero()[:, 0]]
+
+
+def _at_each_width(scan: Scan, view: View, inside: Tensor) -> list[Tensor]:
+    """Enhancement ``(voxels, time)`` [HU] of the masked voxels, smoothed at each width."""
+    volumes = scan.enhancement
+    if view.median_size > 1:
+        volumes = ops.median_filter(volumes, view.median_size)
+    listed = []
+    for width in view.smoothing_mm or (0.0,):
+        smooth = volumes if width == 0 else smooth_enhancement(scan, volumes, inside, width, view.smoothing)[0]
+        listed.append(smooth[:, inside].T.contiguous())
+    return listed
