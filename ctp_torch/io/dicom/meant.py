@@ -21,6 +21,8 @@ _LOWEST_HU, _HIGHEST_HU, _METAL_HU = -1200.0, 4200.0, 20_000.0
 """Below the first nothing is measured (what pads an image has one value); above the last no scale of CT reaches."""
 _SHARE, _DISTINCT = 0.002, 12
 """Of the pixels: from here on, values out of range count. Of their values: fewer are padding, not measurements."""
+_ACROSS = 192
+"""Rows and columns of an image that are enough to see a sign by."""
 _FEWEST = 64
 """Pixels beyond any scale that are no chance."""
 _SMOOTHER, _AS_ROUGH, _APART, _MANY = 0.8, 2.5, 0.5, 0.05
@@ -149,7 +151,9 @@ def _sign_is_wrong(raw: Sequence[tuple[ImageHeader, Any]], layout: _Layout) -> b
     import numpy as np
 
     amiss = False
-    for image, values in raw:
+    for image, whole in raw:
+        every = [1 + n // _ACROSS for n in whole.shape]
+        values = whole[:: every[0], :: every[1]]
         pixels = replace(image.pixels, bits_stored=layout[1], high_bit=layout[2], signed=layout[3])
         told, other = (
             stored_values(values, one).astype(np.float64) * image.slope + image.intercept
