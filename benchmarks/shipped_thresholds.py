@@ -19,7 +19,7 @@ import torch
 
 from ctp_torch import ops, pipeline
 from ctp_torch.data.methods import METHODS
-from ctp_torch.lesions.belonging import MapsOrigin, bind, conventional_thresholds
+from ctp_torch.lesions.belonging import VOLUMES, MapsOrigin, bind, conventional_thresholds
 from ctp_torch.lesions.calibration import CalibrationCase, calibrate, compare
 from ctp_torch.lesions.find import survey
 from ctp_torch.lesions.thresholds import write_thresholds
@@ -91,7 +91,7 @@ def ship(name, chosen, checked, size, folder, *, coarse):
             cases.append(case(scan, truth, f"{seed}:{index}", method, smoothing))
         sets.append(cases)
     calibration = calibrate(sets[0], method=method, **(COARSE if coarse else {}))
-    origin = MapsOrigin(method, smoothing, pipeline.SMOOTHINGS[smoothing], size)
+    origin = MapsOrigin(method, smoothing, pipeline.SMOOTHINGS[smoothing], size, VOLUMES[smoothing == "beside"])
     thresholds = bind(calibration.thresholds, [origin, origin._replace(matrix=2 * size)])
     found = {
         f"{which} {by}": errors(compare(cases, rule))

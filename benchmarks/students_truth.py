@@ -194,6 +194,17 @@ def summary(rows):
     return text
 
 
+def rounded(value):
+    """Five digits are enough; what is unknown is null, for JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.5g}")
+    return value
+
+
 def run_score(arguments):
     """All contenders under the conditions asked for."""
     stack, baseline = second_stages(arguments.kept)
@@ -210,7 +221,7 @@ def run_score(arguments):
             rows.append({"seed": seed, "index": index, "scores": scores})
             print(condition, seed, index, {n: round(one["cbf mae"], 2) for n, one in scores.items()}, flush=True)
         results[condition] = {"patients": rows, "summary": summary(rows)}
-        write(f"students_truth_{arguments.tag}", {"training": TRAINING, "conditions": results})
+        write(f"students_truth_{arguments.tag}", rounded({"training": TRAINING, "conditions": results}))
 
 
 def told(curves, aif, times):

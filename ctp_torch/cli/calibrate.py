@@ -149,7 +149,7 @@ def _by_method(
 ) -> _Source:
     """Maps by deconvolution, as ``ctp-torch maps`` makes them."""
     from ctp_torch import pipeline
-    from ctp_torch.lesions.belonging import MapsOrigin
+    from ctp_torch.lesions.belonging import VOLUMES, MapsOrigin
 
     deconvolution = choices.pick_method(method)
 
@@ -159,7 +159,7 @@ def _by_method(
 
     width = pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm
     facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": registration}
-    return _Source(method, MapsOrigin(method, how, width, 0), mapped, facts)
+    return _Source(method, MapsOrigin(method, how, width, 0, VOLUMES[how == "beside"]), mapped, facts)
 
 
 def _by_model(path: Path, device: torch.device) -> _Source:

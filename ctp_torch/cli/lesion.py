@@ -143,13 +143,14 @@ def _limits(
     CTPError
         none belong to the maps, or those named belong to others
     """
-    from ctp_torch.lesions.belonging import CONVENTIONAL, MapsOrigin, conventional_thresholds
+    from ctp_torch.lesions.belonging import CONVENTIONAL, VOLUMES, MapsOrigin, conventional_thresholds
     from ctp_torch.lesions.thresholds import read_thresholds
     from ctp_torch.pipeline.measure import choose_thresholds
 
     method, width = str(made.get("method", "")), made.get("sigma_mm")
     width_mm = float(width) if isinstance(width, int | float) else 0.0
     smoothing = str(made.get("smoothing", "inside" if method else ""))  # runs that tell no smoothing knew no other
+    volume = VOLUMES[bool(made.get("complete_cbv"))] if method else ""
     rcbf, tmax = own
     given = None
     if thresholds is not None and thresholds != CONVENTIONAL:
@@ -158,7 +159,8 @@ def _limits(
         given = conventional_thresholds(method)
     elif "model" in made:
         given = _kept_thresholds(folder)
-    limits, why = choose_thresholds(given, MapsOrigin(method, smoothing, width_mm, geometry.shape[1]), force=force)
+    origin = MapsOrigin(method, smoothing, width_mm, geometry.shape[1], volume)
+    limits, why = choose_thresholds(given, origin, force=force)
     if limits is None:
         raise CTPError(f"no lesions measured: {why}")
     if rcbf is not None:

@@ -39,7 +39,10 @@ VofOption = Annotated[str, typer.Option(help="Venous outflow, as --aif.", metava
 MaskOption = Annotated[Path | None, typer.Option(help="NIfTI mask of where to make maps [default: the brain].")]
 ScalingOption = Annotated[bool, typer.Option(help="Scale the arterial input to the venous outflow.")]
 CompletionOption = Annotated[
-    bool, typer.Option(help="Complete CBV by what passes after the last frame, where it is read off the areas.")
+    bool | None,
+    typer.Option(
+        help="Complete CBV by what passes after the last frame, where the areas tell it [default: beside vessels]."
+    ),
 ]
 SlabOption = Annotated[
     float | None,
@@ -84,7 +87,7 @@ def maps(
     vof_scaling: ScalingOption = True,
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
-    complete_cbv: CompletionOption = True,
+    complete_cbv: CompletionOption = None,
     slab_mm: SlabOption = None,
     denoise: DenoiseOption = "none",
     registration: RegistrationOption = None,

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from ctp_torch.data.methods import METHODS
 from ctp_torch.lesions.thresholds import THRESHOLDS_KEY, Thresholds, thresholds_from
 
-__all__ = ["CONVENTIONAL", "MapsOrigin", "bind", "conventional_thresholds", "misfit", "shipped_thresholds"]
+__all__ = ["CONVENTIONAL", "VOLUMES", "MapsOrigin", "bind", "conventional_thresholds", "misfit", "shipped_thresholds"]
 
+VOLUMES = {True: "completed", False: "seen"}
+"""What CBV is called with what passes after the last frame, and without."""
 CONVENTIONAL = "conventional"
 """Asks for the thresholds of another product, instead of those that belong to the maps."""
 _WIDTH_SHARE = 0.1
@@ -33,6 +35,8 @@ class MapsOrigin(NamedTuple):
     """Of the Gaussian before deconvolution [mm]; 0 where nobody knows."""
     matrix: int
     """Rows of the images."""
+    volume: str = ""
+    """``completed`` by what passes after the last frame, or as ``seen``; empty where nobody knows."""
 
 
 def conventional_thresholds(method: str = "") -> Thresholds:
@@ -47,7 +51,7 @@ def conventional_thresholds(method: str = "") -> Thresholds:
 
 def bind(thresholds: Thresholds, origins: Sequence[MapsOrigin]) -> Thresholds:
     """Thresholds that say what maps they belong to: made as these, with half to twice their matrix."""
-    method, smoothing, width_mm, _ = origins[0]
+    method, smoothing, width_mm, _, volume = origins[0]
     rows = [origin.matrix for origin in origins]
     return replace(
         thresholds,
@@ -55,6 +59,7 @@ def bind(thresholds: Thresholds, origins: Sequence[MapsOrigin]) -> Thresholds:
         method=method,
         smoothing=smoothing,
         width_mm=width_mm,
+        volume=volume,
         least_matrix=min(rows) // 2,
         most_matrix=2 * max(rows),
     )
@@ -67,6 +72,8 @@ def misfit(thresholds: Thresholds, origin: MapsOrigin) -> str:
         off.append(f"for {thresholds.method}, the maps are {origin.method}'s")
     if thresholds.smoothing and origin.smoothing and thresholds.smoothing != origin.smoothing:
         off.append(f"for smoothing {thresholds.smoothing} vessels, the maps were smoothed {origin.smoothing}")
+    if thresholds.volume and origin.volume and thresholds.volume != origin.volume:
+        off.append(f"for volumes as {thresholds.volume}, the maps' are {origin.volume} (--complete-cbv)")
     widths = thresholds.width_mm, origin.width_mm
     if all(widths) and abs(widths[0] - widths[1]) > _WIDTH_SHARE * widths[0]:
         off.append(f"for a Gaussian of {widths[0]:g} mm, the maps had one of {widths[1]:g} mm")

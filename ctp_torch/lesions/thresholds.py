@@ -14,8 +14,9 @@ __all__ = ["THRESHOLDS_KEY", "Thresholds", "read_thresholds", "thresholds_from",
 
 THRESHOLDS_KEY = "thresholds"
 """Their name in a thresholds file, and among the metadata of a model that was calibrated."""
-_WORDS = ("method", "smoothing", "timing")
+_WORDS = ("method", "smoothing", "timing", "volume")
 """Fields that are no numbers."""
+_KNOWN_WORDS = {"smoothing": ("", "beside", "inside"), "timing": ("Tmax", "delay"), "volume": ("", "completed", "seen")}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Thresholds:
     """How its curves were smoothed, ``beside`` vessels or ``inside``; empty where that isn't told."""
     width_mm: float = 0.0
     """Of that Gaussian [mm]; 0 where it isn't told."""
+    volume: str = ""
+    """Whether CBV was ``completed`` by what passes after the last frame or as ``seen``; empty where that isn't told."""
     least_matrix: int = 0
     """Rows of the images they were calibrated for, from this to ``most_matrix``."""
     most_matrix: int = 0
@@ -99,11 +102,9 @@ class Thresholds:
         """Refuse values that cannot be thresholds."""
         if not isinstance(self.method, str):
             raise CTPError(f"the method of the thresholds is a name, got {self.method!r}")
-        if self.timing not in ("Tmax", "delay") or self.smoothing not in ("", "beside", "inside"):
-            raise CTPError(
-                "thresholds read Tmax or delay, of maps smoothed beside or inside, got "
-                f"{self.timing!r} and {self.smoothing!r}"
-            )
+        for name, known in _KNOWN_WORDS.items():
+            if getattr(self, name) not in known:
+                raise CTPError(f"thresholds know {name} {', '.join(map(repr, known))}, got {getattr(self, name)!r}")
         endless = [name for name, value in asdict(self).items() if name not in _WORDS and not math.isfinite(value)]
         if endless:
             raise CTPError(f"thresholds must be finite numbers, which {', '.join(endless)} isn't; leave it out instead")
@@ -177,7 +178,8 @@ def read_thresholds(path: Path) -> Thresholds:
         raise UnreadableFileError(f'{path} holds no "thresholds" object; ctp-torch calibrate writes such a file')
     if values.get("method") and "smoothing" not in values and "model" not in page:  # told since vessels are left out
         width = page.get("sigma_mm")
-        values = {**values, "smoothing": "inside", "width_mm": width if isinstance(width, int | float) else 2.0}
+        width = width if isinstance(width, int | float) else 2.0
+        values = {**values, "smoothing": "inside", "width_mm": width, "volume": "seen"}
     return thresholds_from(values, str(path))
 
 

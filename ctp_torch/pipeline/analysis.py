@@ -220,7 +220,7 @@ def _mapped(
         return maps, doubts + others
     maps = deconvolve(
         scan, method_of(settings.method or DEFAULT_METHOD), aif=aif, vof=vof, mask=inside, sigma_mm=settings.sigma_mm,
-        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling, complete_cbv=settings.complete_cbv,
+        smoothing=settings.smoothing, scale_by_vof=settings.vof_scaling, complete_cbv=settings.completes_cbv,
     )  # fmt: skip
     return maps, doubts + others
 
@@ -246,7 +246,7 @@ def _used(settings: MapSettings, scan: Scan, thickness: float, model: Regressor 
         smoothing, sigma_mm = recipe.smoothing, recipe.smoothing_mm
     else:
         used["method"] = settings.method or DEFAULT_METHOD
-        used |= {} if settings.complete_cbv else {"complete_cbv": False}
+        used |= {"complete_cbv": settings.completes_cbv}
         smoothing, sigma_mm = settings.smoothing, (settings.width_mm,)
     return {
         **used,

@@ -56,7 +56,7 @@ def deconvolve(
     sigma_mm: float | None = None,
     smoothing: Smoothing = "beside",
     scale_by_vof: bool = True,
-    complete_cbv: bool = True,
+    complete_cbv: bool | None = None,
 ) -> PerfusionMaps:
     """Perfusion maps of a scan by deconvolution.
 
@@ -84,7 +84,8 @@ def deconvolve(
         whether the arterial input is scaled to the area of the venous outflow
     complete_cbv
         whether a volume by the areas under the curves is completed by what passed after the last frame
-        (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it
+        (`ctp_torch.ops.seen_share`), and MTT with it; a method that fits a volume of its own keeps it.
+        Beside vessels when None, not inside
 
     Returns
     -------
@@ -108,6 +109,7 @@ def deconvolve(
     arterial, ratio = (aif.curve, 1.0) if vof is None else ops.scale_aif(aif.curve, vof.curve)
     if smoothing not in SMOOTHINGS:
         raise ValueError(f"unknown smoothing {smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
+    complete = smoothing == "beside" if complete_cbv is None else complete_cbv
     width = SMOOTHINGS[smoothing] if sigma_mm is None else sigma_mm
     in_time = ops.smooth_in_time(scan.enhancement)
     smooth, partly = smooth_enhancement(scan, in_time, inside, width, smoothing)
@@ -115,7 +117,7 @@ def deconvolve(
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
-        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete_cbv)
+        values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete)
     seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
@@ -123,7 +125,7 @@ def deconvolve(
         partial = TissueCurves.gather(in_time, partly, series.geometry, dt=series.dt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
-            maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete_cbv)[0]["cbv"]
+            maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete)[0]["cbv"]
     at_longest: dict[str, float] = {}
     at_longest |= {n: float((values[n] >= longest).float().mean()) for n in ("mtt", "tmax") if n in values and route}
     provenance = MapsProvenance(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.data.methods import METHODS
 from ctp_torch.errors import CTPError
-from ctp_torch.lesions.belonging import CONVENTIONAL, MapsOrigin, conventional_thresholds
+from ctp_torch.lesions.belonging import CONVENTIONAL, VOLUMES, MapsOrigin, conventional_thresholds
 from ctp_torch.lesions.thresholds import Thresholds, read_thresholds
 from ctp_torch.models.load import model_file
 from ctp_torch.pipeline.deconvolve import SMOOTHINGS, Smoothing
@@ -42,8 +42,8 @@ class MapSettings:
     """NIfTI mask of where to make maps; the brain when None."""
     vof_scaling: bool = True
     """Scale the arterial input to the venous outflow."""
-    complete_cbv: bool = True
-    """Complete a volume by the areas with what passes after the last frame."""
+    complete_cbv: bool | None = None
+    """Complete a volume by the areas with what passes after the last frame; beside vessels when None, not inside."""
     sigma_mm: float | None = None
     """Gaussian before deconvolution [mm]; 2.5 beside vessels and 2 inside when None."""
     smoothing: Smoothing = "beside"
@@ -120,7 +120,14 @@ class MapSettings:
         """How the maps are made, of images with ``matrix`` rows."""
         if self.model is not None:
             return MapsOrigin("", "", 0.0, matrix)
-        return MapsOrigin(self.method or DEFAULT_METHOD, self.smoothing, self.width_mm, matrix)
+        return MapsOrigin(
+            self.method or DEFAULT_METHOD, self.smoothing, self.width_mm, matrix, VOLUMES[self.completes_cbv]
+        )
+
+    @property
+    def completes_cbv(self) -> bool:
+        """Whether volumes are completed."""
+        return self.smoothing == "beside" if self.complete_cbv is None else self.complete_cbv
 
     @property
     def files(self) -> tuple[Path, ...]:
