@@ -50,7 +50,10 @@ def conventional_thresholds(method: str = "") -> Thresholds:
 
 
 def bind(thresholds: Thresholds, origins: Sequence[MapsOrigin]) -> Thresholds:
-    """Thresholds that say what maps they belong to: made as these, with half to twice their matrix."""
+    """Thresholds that say what maps they belong to: made as these, with half to eight times their matrix.
+
+    Finer pixels are averaged by the same Gaussian [mm] to the same noise; coarser ones hold more of each vessel.
+    """
     method, smoothing, width_mm, _, volume = origins[0]
     rows = [origin.matrix for origin in origins]
     return replace(
@@ -61,7 +64,7 @@ def bind(thresholds: Thresholds, origins: Sequence[MapsOrigin]) -> Thresholds:
         width_mm=width_mm,
         volume=volume,
         least_matrix=min(rows) // 2,
-        most_matrix=2 * max(rows),
+        most_matrix=8 * max(rows),
     )
 
 

@@ -38,7 +38,7 @@ def test_the_console_like_way_has_its_own():
         ({"method": "ssvd"}, "for csvd, the maps are ssvd's"),
         ({"smoothing": "inside"}, "smoothed inside"),
         ({"width_mm": 4.0}, "2.5 mm"),
-        ({"matrix": 1024}, "64 to 512"),
+        ({"matrix": 4096}, "64 to 2048"),
     ],
 )
 def test_thresholds_of_other_maps_are_refused_unless_forced(other, named):
