@@ -25,7 +25,7 @@ def scene(factor=1.0, side=1.0):
 
 
 def test_each_tissue_is_measured_against_its_own():
-    """Mutations seen red: one class for all; the later side as the normal one."""
+    """Mutation seen red: one class for all."""
     maps, ct, slow, white = scene(0.4)
     found = survey(maps, baseline=ct, tissue_mm=0.0).shares["cbf"]
     for tissue in (white, ~white & maps.mask):

@@ -295,7 +295,7 @@ def test_diagnoses_come_in_the_proportions_of_a_stroke_service():
 def test_continuous_collaterals_fill_the_gap_and_change_nothing_else():
     """The same diagnoses in the same order of collaterals, from .4 to .95 with nothing left out; graded ones stay.
 
-    Mutations seen red: another draw for the grade; a range that ends at .9; "good" up to .7.
+    Mutation seen red: a range that ends at .9.
     """
     graded = [draw_diagnosis(0, index) for index in range(800)]
     continuous = [draw_diagnosis(0, index, collaterals="continuous") for index in range(800)]
