@@ -82,7 +82,8 @@ def normal_share(
     def share(width: float) -> Tensor:
         both = torch.stack((volume, expected)) * tissue
         above, below = ops.smooth_inside(both, tissue, spacing, width) if width else both
-        return above / below.clamp_min(torch.finfo(volume.dtype).tiny)
+        quotient: Tensor = above / below.clamp_min(torch.finfo(volume.dtype).tiny)
+        return quotient
 
     alone, wide = share(sigma_mm), share(_MIRROR_MM)
     held = ops.mirror(tissue.to(volume.dtype), midline, spacing)

@@ -107,7 +107,7 @@ def survey(
     ratios = {n: _ratio(finite[n], tissue, midline, spacing, mirror_mm) for n in ("cbf", "cbv") if n in finite}
     half, usual = _earlier_side(smooth["tmax"], tissue, side, maps.geometry.voxel_volume_ml)
     normal = half & (smooth["tmax"] < usual + _LATE_S)
-    shares = {
+    shares: dict[str, NormalShare] = {
         name: normal_share(finite[name], tissue, normal, midline, spacing, baseline=baseline, sigma_mm=tissue_mm)
         for name in ratios
     }

@@ -86,7 +86,7 @@ def test_a_scan_is_its_parts_put_together(moving):
     assert ready.anatomy.n_baseline == anatomy.n_baseline
     for name in ("baseline", "head", "brain"):
         assert torch.equal(getattr(ready.anatomy, name), getattr(anatomy, name)), name
-    assert ready.series.provenance.preparation == ("torch", 1)
+    assert ready.series.provenance.preparation == ("torch", 1, "none")
 
 
 def test_thin_slices_of_a_scan_are_slabs():

@@ -68,7 +68,7 @@ def score_student(
     pool = load_pool(folder, 0).first(size)
     features, targets = _training_set(folder, student, pool, names)
     view = VIEWS.get(student.sees)
-    scale = _identity
+    scale: Callable[[Tensor], Tensor] = _identity
     if view is not None:
         data = TrainingSet(features, targets, {}, float(pool.dt))
         scale = recipe_for(data, dict.fromkeys(MAPS, (0.0, 1.0)), view=view).scale

@@ -155,6 +155,8 @@ def test_the_numbers_are_those_of_the_objects(case, view):
         "label": "forest",
         "maps": ["cbf"],
         "lesion": None,
+        "conventional": None,
+        "no_volumes": "not measured",
         "values": header["sets"][1]["values"],
     }
     assert header["curves"]["aif"]["curve_hu"] == pytest.approx(maps.provenance.aif.curve.tolist(), abs=1e-3)
