@@ -91,7 +91,7 @@ def test_help_keeps_what_was_written(run, monkeypatch, words, command):
         default = negative.strip("-") if negative and option.default is False else option.opts[0].strip("-")
         if not getattr(option, "is_flag", False):
             default = str(option.default)
-        if negative or option.default not in (None, False, True):
+        if (negative and option.default is not None) or option.default not in (None, False, True):
             assert f"[default: {default}]" in row
         if unit := re.search(r"_mm$|^dt$|^times$", option.name):
             assert {"_mm": "[mm", "dt": "[s", "times": "[s"}[unit[0]] in row

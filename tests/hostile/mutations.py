@@ -72,7 +72,11 @@ class Mutation:
 
 
 def _native(folder, syntax):
-    Scan(n_frames=4, n_slices=2).save(folder, syntax=syntax, name=lambda t, z: f"{t}_{z}.dcm")
+    scan = Scan(n_frames=4, n_slices=2)
+    if syntax == ExplicitVRBigEndian:  # pydicom writes pixels as they are handed to it
+        for d in scan.images.values():
+            d.PixelData = np.frombuffer(d.PixelData, "<u2").byteswap().tobytes()
+    scan.save(folder, syntax=syntax, name=lambda t, z: f"{t}_{z}.dcm")
 
 
 def _rle(folder):

@@ -17,7 +17,7 @@ from ctp_torch.phantom import ScanVariant, render_patient
 LIMITS = Thresholds(
     rcbf=0.65, rcbv=0.7, mirror_mm=6.0, tmax=9.5, reduced_tmax=5.0, reduced_rcbf=0.75, severe_tmax=11.0, usual_tmax=2.9
 )
-"""As calibrated for block-circulant SVD on other patients."""
+"""As calibrated for block-circulant SVD, smoothed inside by 2 mm, on other patients."""
 
 
 def volumes(n_slices, thickness, spacing):
@@ -26,7 +26,7 @@ def volumes(n_slices, thickness, spacing):
     scan, truth = render_patient(7700, 1, size=128, motion="none", slices=n_slices, variant=variant)
     ml = scan.geometry.voxel_volume_ml
     series = slabs(replace(scan, hu=scan.hu.round_()))
-    maps = pipeline.deconvolve(series, ops.csvd)
+    maps = pipeline.deconvolve(series, ops.csvd, smoothing="inside")
     found = find_lesions(maps, baseline=pipeline.locate(series).baseline, thresholds=LIMITS).volumes()
     return (found["core_ml"], found["penumbra_ml"]), (int(truth.core.sum()) * ml, int(truth.penumbra.sum()) * ml)
 

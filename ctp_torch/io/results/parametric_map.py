@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_parametric_map"]
 
-_OFFSET = 10
+_OFFSET = 50
 
 
 def write_parametric_map(

@@ -155,7 +155,6 @@ def test_the_numbers_are_those_of_the_objects(case, view):
         "label": "forest",
         "maps": ["cbf"],
         "lesion": None,
-        "conventional": None,
         "no_volumes": "not measured",
         "values": header["sets"][1]["values"],
     }
