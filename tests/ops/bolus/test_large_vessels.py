@@ -47,11 +47,12 @@ def test_noise_makes_no_vessels(noise, generator):
 
 
 def test_a_wide_region_with_much_blood_is_tissue(generator):
-    """A tumour keeps its flow. Mutation seen red: without the opening, it is all taken for partial volume."""
+    """A tumour keeps its flow but at its corners. Mutation seen red: without the opening it is all partial volume."""
     enhancement = _head(0.05, generator)
     enhancement[:, :, 26:44, 2:16] = 4.0 * 7.0 * _bolus(1.0, 5.0)[:, None, None, None]
     partly = find_large_vessels(enhancement, torch.ones(2, 48, 40, dtype=torch.bool), SPACING).partly
-    assert float(partly[:, 26:44, 2:16].float().mean()) < 0.05
+    assert float(partly[:, 26:44, 2:16].float().mean()) < 0.15
+    assert not bool(partly[:, 30:40, 2:16].any())
     assert bool(partly[:, 30, 20].all())
 
 
