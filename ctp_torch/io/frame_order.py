@@ -18,6 +18,8 @@ _TISSUE_HU = (0.0, 100.0)
 _NOISES = 5.0
 _GAIN = 90.0
 """By how many times the mean squared roughness that is left the sum must fall; heads that moved make it fall by 60."""
+_LEFT = 0.2
+"""Of a slice's roughness, what may be left once two frames are changed back: a head that moves leaves .3 and more."""
 _MOST_PAIRS = 3
 _NAMED = 6
 
@@ -64,7 +66,8 @@ def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
 
     The mean of the soft tissue runs smoothly through a bolus. Where changing two frames back takes more of its
     roughness (the squared distances from the cubic through the frames before and after) away than chance could, both
-    fit where they came from, and they differ by more than 5 times the noise that is left, they were swapped.
+    fit where they came from, they differ by more than 5 times the noise that is left, and every other slice by itself
+    becomes smooth, they were swapped.
 
     Parameters
     ----------
@@ -77,14 +80,15 @@ def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
     if n_frames < _FEWEST:
         return []
     rows, columns = max(1, hu.shape[2] // _SAMPLES), max(1, hu.shape[3] // _SAMPLES)
-    some = hu[:, :, ::rows, ::columns].flatten(1)  # (time, pixels)
+    some = hu[:, :, ::rows, ::columns].flatten(2)  # (time, z, pixels)
     at_rest = some[: max(3, n_frames // 8)].mean(dim=0)
-    tissue = (at_rest > _TISSUE_HU[0]) & (at_rest < _TISSUE_HU[1])
+    tissue = (at_rest > _TISSUE_HU[0]) & (at_rest < _TISSUE_HU[1])  # (z, pixels)
     if int(tissue.sum()) < _SAMPLES:
         return []
     curve = some[:, tissue].double().mean(dim=1).cpu().numpy()
     moments = times.double().median(dim=1).values.cpu().numpy()
-    found = _swaps(curve, moments)
+    slices = [some[:, z, inside].double().mean(dim=1).cpu().numpy() for z, inside in enumerate(tissue) if inside.any()]
+    found = [pair for pair in _swaps(curve, moments) if _smooth_alone(slices, moments, pair)]
     if not found:
         return []
     words = ", ".join(f"time points {a} and {b}" for a, b in found)
@@ -113,6 +117,17 @@ def _swaps(curve: NDArray[np.float64], times: NDArray[np.float64]) -> list[tuple
         found.append((a, b))
         curve = tried[best]
     return found
+
+
+def _smooth_alone(slices: list[NDArray[np.float64]], times: NDArray[np.float64], pair: tuple[int, int]) -> bool:
+    """Whether most slices lose nearly all of their roughness where the pair is changed back."""
+    import numpy as np
+
+    before = np.stack(slices)
+    after = before.copy()
+    after[:, list(pair)] = before[:, list(pair)[::-1]]
+    left, whole = ((_roughness(curves, times) ** 2).sum(axis=1) for curves in (after, before))
+    return float(np.median(left / np.maximum(whole, 1e-12))) <= _LEFT
 
 
 def _roughness(curves: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
