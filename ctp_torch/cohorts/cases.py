@@ -19,7 +19,7 @@ __all__ = ["Case", "Skipped", "find_cases"]
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _NIFTI = (".nii", ".nii.gz")
 _TABLES = (".csv", ".tsv")
-_MOST_FRAMES_RATIO = 4
+_FEWEST_TIMES = 4
 """Images at one position from which on a series shows a bolus."""
 _OPTIONS = ("series", "times", "dt", "aif", "vof", "mask")
 """Columns of a table that are settings of the case."""
@@ -128,7 +128,7 @@ def _volumes(root: Path, files: Iterable[Path]) -> tuple[list[Case], list[Skippe
         except (ImageFileError, *DAMAGE):
             series.append(path)  # a damaged series fails by itself, with its own message
             continue
-        if len(shape) == 4 and shape[3] >= _MOST_FRAMES_RATIO:
+        if len(shape) == 4 and shape[3] >= _FEWEST_TIMES:
             series.append(path)
         else:
             skipped.append(Skipped(path, "one volume", 1))
@@ -181,9 +181,9 @@ def _why_not(files: Sequence[Path], headers: Mapping[Path, Header | None]) -> st
     if all(header.derived for header in own):
         return "derived images"
     if any(header.frames > 1 for header in own):
-        return "" if sum(header.frames for header in own) >= _MOST_FRAMES_RATIO else "too few time points"
+        return "" if sum(header.frames for header in own) >= _FEWEST_TIMES else "too few time points"
     positions = {header.position for header in own}
-    return "" if len(own) >= _MOST_FRAMES_RATIO * len(positions) else "too few time points"
+    return "" if len(own) >= _FEWEST_TIMES * len(positions) else "too few time points"
 
 
 def _home(root: Path, files: Sequence[Path]) -> Path:

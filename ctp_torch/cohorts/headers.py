@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ctp_torch.io.limits import DAMAGE
+from ctp_torch.io.limits import DAMAGE, available_cores
 
 __all__ = ["Header", "digest", "read_headers"]
 
@@ -88,7 +88,7 @@ def _read_all(files: Sequence[Path]) -> Iterable[Header | None]:
     chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
     if len(files) < _FEW:
         return [header for chunk in chunks for header in _read_some(chunk)]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(available_cores(), mp_context=get_context("spawn")) as pool:
         return [header for part in pool.map(_read_some, chunks) for header in part]
 
 

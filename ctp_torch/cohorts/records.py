@@ -38,13 +38,20 @@ class Record:
 
 def fingerprint(case: Case) -> tuple[str, str]:
     """Hashes of the sizes and times of a case's files, and of their bytes."""
-    stamp, content = hashlib.sha256(), hashlib.sha256()
+    content = hashlib.sha256()
+    for path in case.files:
+        with path.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return _stamp(case), content.hexdigest()
+
+
+def _stamp(case: Case) -> str:
+    """Hash of the names, sizes and times of a case's files."""
+    stamp = hashlib.sha256()
     for path in case.files:
         facts = path.stat()
         stamp.update(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        with path.open("rb") as stream:
-            content.update(hashlib.file_digest(stream, "sha256").digest())
-    return stamp.hexdigest(), content.hexdigest()
+    return stamp.hexdigest()
 
 
 def of_settings(settings: MapSettings, formats: Sequence[str], *, report: bool) -> str:
@@ -74,11 +81,7 @@ def stands(record: Record | None, case: Case, settings: str, folder: Path, *, re
 def _same_files(record: Record, case: Case) -> bool:
     """Whether the case consists of the bytes it consisted of; times alone may have changed."""
     try:
-        stamp = hashlib.sha256()
-        for path in case.files:
-            facts = path.stat()
-            stamp.update(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        return record.stamp == stamp.hexdigest() or record.content == fingerprint(case)[1]
+        return record.stamp == _stamp(case) or record.content == fingerprint(case)[1]
     except OSError:
         return False
 

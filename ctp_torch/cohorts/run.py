@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from ctp_torch.cohorts.records import Record, fingerprint, of_settings, read_rec
 from ctp_torch.cohorts.table import write_tables
 from ctp_torch.cohorts.work import Job, run_job
 from ctp_torch.errors import OptionError
-from ctp_torch.io.limits import free_memory
+from ctp_torch.io.limits import available_cores, free_memory
 from ctp_torch.io.workplace import PREFIX, HeldError, Workplace
 from ctp_torch.pipeline.analysis import MapSettings
 from ctp_torch.pipeline.worker import Outcome
@@ -102,8 +101,8 @@ def run_cohort(
     todo = queue.SimpleQueue[Case]()
     for case in own:
         todo.put(case)
-    n_workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
-    threads = max(1, len(os.sched_getaffinity(0)) // n_workers)
+    n_workers = workers or max(1, available_cores() // 2)
+    threads = max(1, available_cores() // n_workers)
     budget = _Budget(memory_gb * 1e9 if memory_gb else 0.8 * free_memory())
     failure: list[BaseException] = []
 

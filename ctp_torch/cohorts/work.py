@@ -68,7 +68,19 @@ def _again(first: Analysis | None, settings: MapSettings) -> Analysis | None:
 
 def _prepared_alike(one: MapSettings, other: MapSettings) -> bool:
     """Whether both make the same scan of a series, and read nothing that is counted on the series as it was read."""
-    names = ("registration", "slab_mm", "times", "dt", "series", "drop_incomplete", "duplicates", "strict", "device")
+    names = (
+        "registration",
+        "slab_mm",
+        "denoise",
+        "join",
+        "times",
+        "dt",
+        "series",
+        "drop_incomplete",
+        "duplicates",
+        "strict",
+        "device",
+    )
     by_model = one.model is not None or other.model is not None
     chosen = any(choice != "auto" for choice in (other.aif, other.vof)) or other.mask is not None
     return not by_model and not chosen and all(getattr(one, name) == getattr(other, name) for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import tempfile
@@ -25,6 +26,7 @@ __all__ = [
     "DAMAGE",
     "MOST_SQUEEZED",
     "BoundedReader",
+    "available_cores",
     "check_memory",
     "check_regular",
     "dicom_damage",
@@ -85,6 +87,13 @@ def parsing(path: Path) -> Iterator[None]:
             raise
         reason = str(error).strip() or type(error).__name__
         raise UnreadableFileError(f"{path} is damaged or no such file ({reason}); copy it again") from error
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def free_memory() -> int:

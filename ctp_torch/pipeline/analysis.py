@@ -137,7 +137,8 @@ def analyse(
         slab_mm=thickness,
         progress=watch.lap,
     )  # fmt: skip
-    if settings.denoise != "none" and not isinstance(source, Scan):
+    done = scan.series.provenance.preparation
+    if settings.denoise != "none" and (done is None or done.denoise == "none"):
         scan = denoise(scan, settings.denoise)
         watch.lap("denoising")
     if settings.aif == settings.vof == "auto":

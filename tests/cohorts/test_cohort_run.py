@@ -152,6 +152,18 @@ def test_parts_side_by_side_make_the_same_tables(dump, tmp_path):
         assert one.read_bytes() == (tmp_path / "whole" / "cases" / cases[4].key / "ssvd" / name).read_bytes()
 
 
+def test_variants_share_a_scan_only_where_it_is_made_alike():
+    """Mutation seen red: denoising left out of what is compared."""
+    from ctp_torch.cohorts.work import _prepared_alike
+
+    assert _prepared_alike(QUICK, MapSettings(method="osvd", registration="none"))
+    for other in (
+        MapSettings(registration="none", denoise="low-rank"), MapSettings(registration="none", slab_mm=0.0),
+        MapSettings(registration="none", aif="1,2,3"), MapSettings(registration="none", model="physics"),
+    ):  # fmt: skip
+        assert not _prepared_alike(QUICK, other)
+
+
 def test_a_killed_worker_is_tried_again_then_told(dump, tmp_path, monkeypatch):
     from ctp_torch.cohorts import run as running
     from ctp_torch.pipeline.worker import Outcome

@@ -46,6 +46,14 @@ def test_analyse_denoises_and_a_model_of_raw_curves_refuses(ready):
         pipeline.predict(denoise(ready, "low-rank"), model)
 
 
+def test_a_scan_made_ready_is_denoised_too_but_once(ready):
+    """Mutation seen red: scans passed over, so that the maps were those without, and nothing said so."""
+    settings = MapSettings(registration="none", denoise="low-rank", lesions=False)
+    once = analyse(ready, settings)
+    assert once.used["denoise"] == "low-rank"
+    assert torch.equal(once.maps["cbf"], analyse(denoise(ready, "low-rank"), settings).maps["cbf"])
+
+
 def test_another_name_is_refused(ready):
     with pytest.raises(ValueError, match="bilateral, low-rank"):
         denoise(ready, "magic")

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from ctp_torch.io.limits import available_cores
 from ctp_torch.study.engine.steps import Step, load_step, perform
 
 __all__ = ["share_out"]
@@ -38,7 +39,7 @@ def share_out(folder: Path, steps: Sequence[Step], *, processes: int = 1) -> Ite
             perform(folder, step)
             yield step.name
         return
-    threads = max(1, len(os.sched_getaffinity(0)) // processes) if hasattr(os, "sched_getaffinity") else 1
+    threads = max(1, available_cores() // processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_settle, initargs=(threads,)) as pool:
         try:
