@@ -50,7 +50,7 @@ def test_smoothing_and_noise_move_volumes_little():
 
 
 def test_noise_of_a_voxel_makes_neither_core_nor_hole():
-    """Mutations seen red: the share of the whole brain; a vote that also leaves the hypoperfusion."""
+    """Mutation seen red: every voxel by itself."""
     maps, core, slow = drawn(128, white=False)
     noisy = torch.rand(core.shape, generator=torch.Generator().manual_seed(2)) < 0.25
     flow = torch.where(noisy & slow, torch.where(core, 20.0, 8.0), maps["cbf"])
