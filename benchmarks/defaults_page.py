@@ -270,14 +270,16 @@ def frames():
         cells += [f"{one[key]:.1f}" for key in ("core_error_ml", "hypoperfusion_error_ml")]
         rows.append([one["dt_s"], f"{one['last_s']:g}", one["way"], *cells])
     head += ["Tmax mean error [s]", "core error [mL]", "hypoperfusion error [mL]"]
-    return (
-        f"\n## Frames further apart\n\nDevelopment patients {', '.join(result['patients'])} of {result['size']} pixels,"
-        " csvd. As scanned, curves are smoothed over three frames and csvd interpolates; else the missing seconds are "
-        "filled in before that. The small network that learned them from simulated curves has the best volumes and loses "
-        "flow, and with it cores: `maps` doesn't do it. Plain cubics before smoothing gain a little flow and volume at 2 "
-        "and 3 s, because three frames then last 2 s as elsewhere; four patients are few, and thresholds belong to what "
-        "is done now, so it isn't done yet.\n\n" + table(head, rows)
-    )
+    names = ", ".join(result["patients"])
+    about = f"Development patients {names} of {result['size']} pixels, csvd.\n"
+    return f"\n## Frames further apart\n\n{about}{FRAMES}\n" + table(head, rows)
+
+
+FRAMES = """As scanned, curves are smoothed over three frames and csvd interpolates; else the missing seconds are filled
+in before that. The small network that learned them from simulated curves has the best volumes and loses flow, and cores
+with it: `maps` doesn't do it. Plain cubics before smoothing gain a little flow and volume at 2 and 3 s, because three
+frames then last 2 s as elsewhere; four patients are few, and thresholds belong to what is done now: it isn't done yet.
+"""
 
 
 def main():
