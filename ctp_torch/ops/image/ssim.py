@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -37,14 +39,18 @@ def ssim(prediction: Tensor, target: Tensor, *, data_range: float) -> Tensor:
 
     References
     ----------
-    Wang et al. 2004, IEEE TIP 13:600, doi:10.1109/TIP.2003.819861; computed by pytorch-msssim.
+    Wang et al. 2004, IEEE TIP 13:600, doi:10.1109/TIP.2003.819861. Where a gradient is asked for, pytorch-msssim's.
     """
     first, second = _images(prediction, target, data_range)
-    from pytorch_msssim import ssim as msssim
+    if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+        from pytorch_msssim import ssim as msssim
 
-    values: Tensor = msssim(
-        first, second, data_range=data_range, size_average=False, win_size=_WINDOW, win_sigma=_SIGMA, K=_K
-    )
+        values: Tensor = msssim(
+            first, second, data_range=data_range, size_average=False, win_size=_WINDOW, win_sigma=_SIGMA, K=_K
+        )
+    else:
+        similarity = _similarity(first.flatten(0, 1), second.flatten(0, 1), data_range)
+        values = similarity.mean(dim=(1, 2)).view(first.shape[:2]).mean(dim=1)
     return values.reshape(()) if prediction.ndim == 2 else values
 
 
@@ -70,13 +76,9 @@ def ssim_map(prediction: Tensor, target: Tensor, *, data_range: float) -> Tensor
     first, second = _images(prediction, target, data_range)
     if prediction.ndim == 4:
         raise ValueError(f"ssim_map takes (y, x) or (n, y, x), got {tuple(prediction.shape)}")
-    c1, c2 = ((k * data_range) ** 2 for k in _K)
-    moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)  # (n, 5, y, x)
-    mean_x, mean_y, xx, yy, xy = _local_means(moments).unbind(dim=1)  # each (n, y, x)
-    spread = (xx - mean_x**2) + (yy - mean_y**2)
-    likeness = (2 * mean_x * mean_y + c1) * (2 * (xy - mean_x * mean_y) + c2)
-    values = likeness / ((mean_x**2 + mean_y**2 + c1) * (spread + c2))
-    return values.reshape(target.shape)
+    border = [_WINDOW // 2] * 4
+    first, second = (torch.nn.functional.pad(images, border, mode="reflect")[:, 0] for images in (first, second))
+    return _similarity(first, second, data_range).reshape(target.shape)
 
 
 def _images(prediction: Tensor, target: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
@@ -94,13 +96,42 @@ def _images(prediction: Tensor, target: Tensor, data_range: float) -> tuple[Tens
     return prediction.to(dtype).reshape(shape), target.to(dtype).reshape(shape)
 
 
-def _local_means(images: Tensor) -> Tensor:
-    """Means under the Gaussian window at every pixel of ``(n, c, y, x)``, edges reflected."""
-    offsets = torch.arange(_WINDOW, device=images.device, dtype=images.dtype) - _WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
-    weights = weights / weights.sum()
-    n, c, height, width = images.shape
-    padded = torch.nn.functional.pad(images, [_WINDOW // 2] * 4, mode="reflect")
-    flat = padded.reshape(n * c, 1, *padded.shape[-2:])
-    rows = torch.nn.functional.conv2d(flat, weights.view(1, 1, -1, 1))
-    return torch.nn.functional.conv2d(rows, weights.view(1, 1, 1, -1)).reshape(n, c, height, width)
+def _similarity(first: Tensor, second: Tensor, data_range: float) -> Tensor:
+    """Of ``(n, y, x)``, at the ``(n, y - 10, x - 10)`` places where the window lies inside."""
+    n, height, width = first.shape
+    similarity = first.new_empty((n, height - _WINDOW + 1, width - _WINDOW + 1))
+    # on a CPU image by image, so that what is summed stays in the cache
+    block = 1 if first.device.type == "cpu" else max(1, n)
+    for start in range(0, n, block):
+        span = slice(start, start + block)
+        similarity[span] = _similarity_of_block(first[span], second[span], data_range)
+    return similarity
+
+
+def _similarity_of_block(first: Tensor, second: Tensor, data_range: float) -> Tensor:
+    c1, c2 = ((k * data_range) ** 2 for k in _K)
+    centre = second.mean(dim=(1, 2), keepdim=True)  # variances of float32 drown in a large offset
+    x, y = first - centre, second - centre
+    mean_x, mean_y = _window_means(x), _window_means(y)
+    mean_product = mean_x * mean_y
+    covariance = _window_means(x * y).sub_(mean_product)
+    spread = (
+        _window_means(x.square_().addcmul_(y, y)).addcmul_(mean_x, mean_x, value=-1).addcmul_(mean_y, mean_y, value=-1)
+    )  # both variances
+    mean_x += centre
+    mean_y += centre
+    numerator = torch.mul(mean_x, mean_y, out=mean_product).mul_(2).add_(c1).mul_(covariance.mul_(2).add_(c2))
+    return numerator.div_(mean_x.square_().addcmul_(mean_y, mean_y).add_(c1).mul_(spread.add_(c2)))
+
+
+def _window_means(images: Tensor) -> Tensor:
+    """Gaussian means of ``(n, y, x)`` where the window lies inside: along y, then along x, by shifting and adding."""
+    offsets = [i - _WINDOW // 2 for i in range(_WINDOW)]
+    weights = [math.exp(-(offset**2) / (2 * _SIGMA**2)) for offset in offsets]
+    for dim in (1, 2):
+        size = images.shape[dim] - _WINDOW + 1
+        means = images.narrow(dim, 0, size) * (weights[0] / sum(weights))
+        for shift, weight in enumerate(weights[1:], start=1):
+            means.add_(images.narrow(dim, shift, size), alpha=weight / sum(weights))
+        images = means
+    return images
