@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["NO_VEIN", "SMOOTHINGS", "Method", "Smoothing", "choose_vessels", "deconvolve", "smooth_enhancement"]
 
 Method = Callable[..., "Deconvolution"]
-"""``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
+"""``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial.
+
+One that learns from a scan has an attribute ``for_scan``: called once with all curves, it gives the method to apply."""
 
 Smoothing = Literal["beside", "inside"]
 """Ways to smooth before deconvolution: vessels left out of the Gaussian, or part of it."""
@@ -120,6 +122,8 @@ def deconvolve(
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
+        if len(tissue.values) and (for_scan := getattr(method, "for_scan", None)):
+            method = for_scan(tissue.values, arterial, series.dt, **_moments(series, tissue.mask.nonzero()[:, 0], aif))
         values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete, permeability)
     seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
@@ -194,17 +198,12 @@ def _in_chunks(
 
     Negative values are noise and become 0; without a voxel, nothing is said of the frames.
     """
-    times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
-    slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
-    artery = aif.mask.nonzero()[:, 0].to(times.device)
+    times, slices = series.times.to(tissue.values.device), tissue.mask.nonzero()[:, 0]  # (voxels,)
     parts: dict[str, list[Tensor]] = {}
     route, longest = "", math.inf
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        moments: dict[str, Any] = {}
-        if uneven:
-            moments["times"] = times.T[slices[rows]]  # (voxels, time)
-            moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
+        moments = _moments(series, slices[rows], aif)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
         route, longest = result.route, result.longest  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
@@ -217,6 +216,18 @@ def _in_chunks(
         for name, quantity in values.items():
             parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(listed) for name, listed in parts.items()}, route, longest
+
+
+def _moments(series: CTPSeries, slices: Tensor, aif: VesselCurve) -> dict[str, Any]:
+    """When the curves of voxels in these slices ``(voxels,)`` and the artery were taken, where that isn't one grid."""
+    if not _is_uneven(series):
+        return {}
+    times = series.times.to(slices.device)
+    artery = aif.mask.nonzero()[:, 0].to(times.device)
+    return {
+        "times": times.T[slices],  # (voxels, time)
+        "aif_times": times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1),
+    }
 
 
 def _too_long(at_longest: Mapping[str, float], longest: float) -> list[str]:
