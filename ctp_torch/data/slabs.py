@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.provenance import SlabRecord
-
-if TYPE_CHECKING:
-    from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.series import TO_SERIES, CTPSeries
+from ctp_torch.errors import check_type
 
 __all__ = ["SLAB_MM", "Slabs", "on_slabs", "slabs"]
 
@@ -51,6 +50,7 @@ def slabs(series: CTPSeries, mm: float = SLAB_MM) -> CTPSeries:
     >>> ctp_torch.slabs(thin).geometry.spacing
     (5.0, 2.0, 2.0)
     """
+    check_type(series, CTPSeries, "slabs: series", TO_SERIES)
     thick = Slabs.of(series.geometry, mm)
     return series if thick.n == 1 else on_slabs(series, thick, thick.average(series.hu))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ctp_torch.errors import OptionError
+from ctp_torch.errors import OptionError, check_type
 from ctp_torch.io.dicom.image import Join
 from ctp_torch.io.dicom.read import read_dicom
 from ctp_torch.io.nifti.frame_times import read_times
@@ -82,6 +83,7 @@ def read_series(
     >>> series.hu.shape, series.dt  # doctest: +SKIP
     (torch.Size([60, 6, 512, 512]), 1.0)
     """
+    check_type(path, (str, os.PathLike), "read_series: path", "from_numpy makes a series of an array")
     place = Path(path)
     _check_options(times, dt, duplicates, join, max_unpacked)
     clock = None if times is None else read_times(times)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch.data.provenance import Preparation
-from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.series import TO_SERIES, CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs
-from ctp_torch.errors import NoSeriesError, QualityError
+from ctp_torch.errors import NoSeriesError, QualityError, check_type
 from ctp_torch.io import read_series
 from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions
@@ -27,6 +29,7 @@ from ctp_torch.pipeline.stopwatch import Stopwatch
 from ctp_torch.pipeline.vessel_choice import name_of, read_mask, read_vessel
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ctp_torch.data.maps import PerfusionMaps
@@ -38,7 +41,7 @@ __all__ = ["Analysis", "MapSettings", "analyse"]
 _REGISTRATION = "torch"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """What came of a scan."""
 
@@ -62,6 +65,23 @@ class Analysis:
     """What was read; None for a series in memory."""
     watch: Stopwatch
     """Runs on while results are written."""
+
+    def to(self, device: torch.device | str) -> Analysis:
+        """The same results on another device."""
+        lesions = None if self.lesions is None else self.lesions.to(device)
+        conventional = None if self.conventional is None else self.conventional.to(device)
+        scan, maps = self.scan.to(device), self.maps.to(device)
+        return replace(self, scan=scan, maps=maps, lesions=lesions, conventional=conventional)
+
+    def __repr__(self) -> str:
+        lesions = self.lesions or self.no_volumes or "no lesions asked for"
+        return f"Analysis({self.scan.series!r}, {self.maps!r}, {lesions}, {len(self.warnings)} warnings)"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the maps, the lesions, and what is doubtful."""
+        lesions = html.escape(self.no_volumes) if self.lesions is None else self.lesions._repr_html_()
+        doubts = "".join(f"<li>{html.escape(warning)}</li>" for warning in self.warnings)
+        return f"{self.maps._repr_html_()}{lesions}<ul>{doubts}</ul>"
 
     @property
     def timings(self) -> dict[str, float]:
@@ -112,7 +132,9 @@ def analyse(
     >>> analysis = ctp_torch.analyse("DICOM_FOLDER")  # doctest: +SKIP
     >>> analysis.maps["cbf"], analysis.lesions.summary()["core_ml"]  # doctest: +SKIP
     """
+    check_type(source, (str, os.PathLike, CTPSeries, Scan), "analyse: source", TO_SERIES)
     settings = settings or MapSettings()
+    check_type(settings, MapSettings, "analyse: settings", 'such as MapSettings(method="osvd")')
     settings.check()
     settings = settings.resolved()
     given = settings.given_thresholds()

@@ -14,13 +14,13 @@ from ctp_torch import ops
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.data.provenance import MapsProvenance
-from ctp_torch.errors import QualityError
+from ctp_torch.data.series import TO_SERIES, CTPSeries
+from ctp_torch.errors import QualityError, check_type
 from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning
 from ctp_torch.pipeline.scan import Scan, locate
 from ctp_torch.pipeline.vessels import find_large, find_vein
 
 if TYPE_CHECKING:
-    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops.bolus.vessels import VesselCurve
     from ctp_torch.ops.deconvolution.result import Deconvolution
 
@@ -107,6 +107,9 @@ def deconvolve(
     ----------
     Fieselmann et al. 2011, IJBI 467563, doi:10.1155/2011/467563
     """
+    check_type(scan, (Scan, CTPSeries), "deconvolve: scan", TO_SERIES)
+    if not callable(method):
+        raise TypeError(f"deconvolve: method must be a function such as ctp_torch.ops.osvd, got {method!r}")
     scan = scan if isinstance(scan, Scan) else Scan(scan, None, locate(scan))
     series, brain = scan.series, scan.anatomy.brain
     inside = brain if mask is None else mask.to(brain)

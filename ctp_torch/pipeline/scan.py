@@ -11,16 +11,19 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.anatomy import Anatomy
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.provenance import MotionRecord, Preparation
+from ctp_torch.data.series import TO_SERIES, CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs, on_slabs, slabs
-from ctp_torch.errors import NoSeriesError
+from ctp_torch.errors import NoSeriesError, check_type
 from ctp_torch.ops.motion.rigid import RigidMotion
 from ctp_torch.pipeline.vessels import Vessels, find_large, find_vessels
 from ctp_torch.quality import Bolus, Quality, assess
 
 if TYPE_CHECKING:
+    import torch
+
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import LargeVessels
 
 __all__ = ["REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "locate", "prepare", "preprocess"]
@@ -38,7 +41,7 @@ _RIM_MM = 2.0
 _MIN_FRAMES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scan:
     """A series that maps can be made of, with what everything downstream asks of it; each is computed once."""
 
@@ -48,6 +51,21 @@ class Scan:
     """As estimated, in the axes of the grid; None where nothing was."""
     anatomy: Anatomy
     """Head, brain and baseline of ``series``."""
+
+    def to(self, device: torch.device | str) -> Scan:
+        """The same scan on another device; what was located is kept, what follows from it is computed there."""
+        baseline, head, brain, n_baseline = self.anatomy
+        anatomy = Anatomy(baseline.to(device), head.to(device), brain.to(device), n_baseline)
+        motion = self.motion and RigidMotion(*(one.to(device) for one in self.motion))
+        return Scan(self.series.to(device), motion, anatomy)
+
+    def __repr__(self) -> str:
+        moved = "not aligned" if self.motion is None else "aligned"
+        return f"Scan({self.series!r}, {moved}, {int(self.anatomy.brain.sum())} voxels of brain)"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts and the mean before contrast, 0 to 80 HU."""
+        return as_html(repr(self), grey_png([(self.anatomy.baseline, (0.0, 80.0))]))
 
     @cached_property
     def enhancement(self) -> Tensor:
@@ -137,6 +155,7 @@ def prepare(
     >>> scan = ctp_torch.prepare(ctp_torch.read_series("DICOM_FOLDER"))  # doctest: +SKIP
     >>> ctp_torch.deconvolve(scan)["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
     """
+    check_type(series, CTPSeries, "prepare: series", TO_SERIES)
     done = progress or _no_progress
     name, estimate = _named(registration)
     ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
@@ -168,6 +187,7 @@ def preprocess(series: CTPSeries, *, registration: Registration | None = None, m
     -------
         the series, on the same grid; ``provenance.motion`` holds the rotations [degree] and translations [mm] per frame
     """
+    check_type(series, CTPSeries, "preprocess: series", TO_SERIES)
     filtered = replace(series, hu=ops.median_filter(series.hu, median_size))
     aligned = filtered if registration is None else align(filtered, estimate_motion(series, registration))
     preparation = Preparation(_named(registration)[0], median_size)

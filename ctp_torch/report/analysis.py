@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ctp_torch.data.maps import ENDS, named_quantity
 from ctp_torch.data.methods import METHODS
+from ctp_torch.errors import check_type
 from ctp_torch.io.claims import claim_folder
 from ctp_torch.io.delivery import Claim
 from ctp_torch.io.results.bids import BidsName, describe_dataset, write_bids
@@ -18,6 +19,7 @@ from ctp_torch.io.results.identity import identity_record
 from ctp_torch.io.results.source import Source, find_source
 from ctp_torch.io.results.write_maps import OF_LESIONS, Output, check_formats, write_formats
 from ctp_torch.ops import patient_axes
+from ctp_torch.pipeline.analysis import Analysis
 from ctp_torch.quality.flags import NAMES
 from ctp_torch.report.figures import montage_figure, to_png
 from ctp_torch.report.lesions import write_lesions
@@ -27,7 +29,6 @@ from ctp_torch.report.viewer.payload import PatientView, patient_view
 
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.pipeline.analysis import Analysis
 
 __all__ = ["derivation_of", "results_folder", "write_analysis", "write_results"]
 
@@ -75,6 +76,7 @@ def write_analysis(
     --------
     >>> ctp_torch.write_analysis(ctp_torch.analyse("DICOM"), "OUT", formats=("nifti", "ct"))  # doctest: +SKIP
     """
+    check_type(analysis, Analysis, "write_analysis: analysis", "ctp_torch.analyse(FOLDER) gives one")
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     check_formats(formats, lesions=analysis.settings.lesions)
     name = None if bids is None else BidsName.parse(bids)

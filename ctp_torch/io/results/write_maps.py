@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ctp_torch.data.maps import named_quantity
+from ctp_torch.data.maps import PerfusionMaps, named_quantity
+from ctp_torch.errors import check_type
 from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.data.maps import PerfusionMaps
 
 __all__ = [
     "FORMATS",
@@ -134,6 +134,8 @@ def write_maps(
     --------
     >>> ctp_torch.write_maps(maps, "out", formats=("nifti", "ct", "pm"), source="DICOM_FOLDER")  # doctest: +SKIP
     """
+    check_type(maps, PerfusionMaps, "write_maps: maps", "ctp_torch.deconvolve and predict make them")
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     output = Output(maps, lesions, baseline)
     check_formats(formats, lesions=lesions is not None)
     origin = read_source(source) if isinstance(source, str | Path) else source
