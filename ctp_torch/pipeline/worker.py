@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -158,10 +160,19 @@ def in_process(task: Callable[[], Any], *, threads: int | None = None, limit_s: 
 
 
 def _child(pipe: Connection, task: Callable[[], Any], threads: int | None) -> None:
-    """The life of the process."""
+    """The life of the process, which ends with that of its parent: nobody would hear the answer."""
+    threading.Thread(target=_follow_parent, daemon=True).start()
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     pipe.send(task())
     pipe.close()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent has died, by whatever cause."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
