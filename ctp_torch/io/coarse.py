@@ -20,7 +20,7 @@ __all__ = ["LARGE_BYTES", "Kept", "keep", "stays_on_disk"]
 
 LARGE_BYTES = 2 << 30
 """Series that take more in float32 are not read whole: cropped to the head, or frame by frame."""
-_ACROSS_MM, _IN_PLANE_MM = 1.0, 2.0
+_ACROSS_MM, _IN_PLANE_MM = 1.0, 1.5
 """Blocks are at most this large along z, and along y and x; motion is found on pixels of 2 mm to 0.05 mm."""
 _SCATTERED = 64  # rows and columns
 

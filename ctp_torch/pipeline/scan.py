@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import LargeVessels
 
-__all__ = ["REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "locate", "prepare", "preprocess"]
+__all__ = [
+    "REGISTRATIONS",
+    "Registration",
+    "Scan",
+    "align",
+    "estimate_motion",
+    "held_still",
+    "locate",
+    "prepare",
+    "preprocess",
+]
 
 Registration = Callable[[Tensor, tuple[float, float, float], int], RigidMotion]
 """``(hu (time, z, y, x), spacing mm, pre-contrast frames) -> motion``."""
@@ -236,13 +246,17 @@ def _aligned_slabs(series: CTPSeries, motion: RigidMotion, slab_mm: float) -> CT
 def _averaged(series: StoredSeries, motion: RigidMotion | None, median_size: int, slab_mm: float) -> CTPSeries:
     """The slabs of a series that stays on disk: each frame read, filtered, moved and averaged when its turn comes."""
     thick = Slabs.of(series.geometry, slab_mm)
+    frames = held_still(series, motion, median_size=median_size)
+    ready = on_slabs(series, thick, _gathered(frames, series, thick))
+    return ready if motion is None else _with_motion(ready, motion)
+
+
+def held_still(series: StoredSeries, motion: RigidMotion | None, *, median_size: int = 1) -> Iterator[Tensor]:
+    """The frames ``(z, y, x)`` [HU] of a series that stays on disk, filtered, their motion undone."""
     frames = series.frames()
     if median_size > 1:
         frames = (ops.median_filter(frame[None], median_size)[0] for frame in frames)
-    if motion is not None:
-        frames = _moved(frames, motion, series.geometry.spacing)
-    ready = on_slabs(series, thick, _gathered(frames, series, thick))
-    return ready if motion is None else _with_motion(ready, motion)
+    return frames if motion is None else _moved(frames, motion, series.geometry.spacing)
 
 
 def _moved(frames: Iterable[Tensor], motion: RigidMotion, spacing: tuple[float, float, float]) -> Iterator[Tensor]:
