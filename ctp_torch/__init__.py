@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ctp_torch.io import to_nibabel as to_nibabel
     from ctp_torch.io import to_sitk as to_sitk
     from ctp_torch.io import write_maps as write_maps
+    from ctp_torch.io.read_series import open_series as open_series
     from ctp_torch.io.read_series import read_series as read_series
     from ctp_torch.learning.evaluate import score_patient as score_patient
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
@@ -76,6 +77,7 @@ _HOMES = {
     "from_numpy": "io",
     "from_sitk": "io",
     "load_model": "models.load",
+    "open_series": "io",
     "predict": "pipeline",
     "prepare": "pipeline",
     "preprocess": "pipeline",
@@ -114,6 +116,7 @@ __all__ = [
     "from_sitk",
     "load_model",
     "models",
+    "open_series",
     "ops",
     "predict",
     "prepare",

@@ -110,8 +110,8 @@ def open_series(
     """A series for `ctp_torch.prepare`, which may be too large to hold: open for as long as the block runs.
 
     Thin slices that are averaged to slabs later, and would take more than 2 GiB in float32, stay on disk. All frames
-    are read once to be looked at, and again whenever the ``frames`` of the series are asked for; a copy of blocks of
-    up to 1 x 2 x 2 mm is in memory. Other series are read as `read_series` does.
+    are read once to be looked at, and again whenever the ``frames`` of the series are asked for; a copy in
+    blocks of about 1 x 1.5 x 1.5 mm is in memory. Other series are read as `read_series` does.
 
     Parameters
     ----------
