@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,23 @@ from ctp_torch.models.base import Regressor
 from ctp_torch.models.file_checks import check_floats
 from ctp_torch.models.network.training import Loss, initial_weights, named_parameters, train_weights
 
-__all__ = ["NeuralNetwork"]
+__all__ = ["NeuralNetwork", "TrainingOptions"]
 
 _BLOCK = 16_384
 """Samples predicted together: their activations stay in a processor's cache."""
+
+
+class TrainingOptions(TypedDict, total=False):
+    """How a network is trained; every network's constructor takes these, with the meanings and defaults of
+    `NeuralNetwork`."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    loss: Loss
+    held_out: float
+    seed: int
 
 
 class NeuralNetwork(Regressor):
@@ -72,6 +85,12 @@ class NeuralNetwork(Regressor):
         self.loss = loss
         self.held_out = held_out
         self.seed = seed
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        """The constructor's own arguments, and those of the training."""
+        own = [name for name in super()._parameter_names() if name not in TrainingOptions.__annotations__]
+        return [name for name in own if name != "training"] + list(TrainingOptions.__annotations__)
 
     def _module(self, n_features: int, n_targets: int) -> nn.Module:
         """The untrained module, ``(samples, features) -> (samples, targets)``; a subclass's hook."""
