@@ -21,8 +21,8 @@ from ctp_torch.io.results.write_maps import OF_LESIONS, Output, check_formats, w
 from ctp_torch.ops import patient_axes
 from ctp_torch.pipeline.analysis import Analysis
 from ctp_torch.quality.flags import NAMES
-from ctp_torch.report.figures import montage_figure, to_png
 from ctp_torch.report.lesions import write_lesions
+from ctp_torch.report.montage import montage
 from ctp_torch.report.motion import write_motion
 from ctp_torch.report.viewer.files import write_report
 from ctp_torch.report.viewer.payload import PatientView, patient_view
@@ -197,12 +197,13 @@ def _shown(analysis: Analysis) -> Mapping[str, tuple[float, float]]:
 def _write_pictures(folder: Path, analysis: Analysis) -> None:
     """The montage, the lesions, the motion."""
     scan, maps, baseline = analysis.scan, analysis.maps, analysis.scan.anatomy.baseline
-    (folder / "montage.png").write_bytes(to_png(montage_figure(baseline, maps, _shown(analysis))))
+    times = scan.series.times.median(dim=1).values.tolist()
+    (folder / "montage.png").write_bytes(montage(baseline, maps, _shown(analysis), times).png())
     if analysis.lesions is not None:
         write_lesions(folder, analysis.lesions, maps, baseline=baseline, conventional=analysis.conventional)
     if scan.motion is not None:
         motion = patient_axes(scan.motion, scan.series.geometry.direction)
-        write_motion(folder, motion, scan.series.times.median(dim=1).values.tolist())
+        write_motion(folder, motion, times)
 
 
 def _view(analysis: Analysis) -> PatientView:
