@@ -34,6 +34,7 @@ _P, _N = ctypes.c_void_p, ctypes.c_long
 _BLOCK = (_P, _N, _P, _N, _N)  # x, its rows; z, its rows; their columns
 _PRODUCTS = (*_BLOCK, _P, _P, _N, _P, _P, _N, _N, _P)
 _MEDIAN = (_P, _N, _N, _N, _P, _P)  # images, their number and size; medians; memory
+_GAUSSIAN = (_P, _N, _N, _N, _P, _N, _P, _N, _P, _P)
 _SIMILARITY = (_P, _P, _P, _N, _N, _N, _P, _P, _P, _P)
 _ARGUMENTS = {
     "products_growth": _PRODUCTS,
@@ -48,6 +49,8 @@ _ARGUMENTS = {
     "median_double": _MEDIAN,
     "median_int16": _MEDIAN,
     "median_uint8": _MEDIAN,
+    "gaussian_float": _GAUSSIAN,
+    "gaussian_double": _GAUSSIAN,
     "similarity_float": _SIMILARITY,
     "similarity_double": _SIMILARITY,
 }

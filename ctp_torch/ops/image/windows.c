@@ -1,6 +1,6 @@
-/* Running windows over images: the 3 x 3 median, and structural similarity under a Gaussian of 11 x 11, a row at a time,
- * so that what a row needs stays in the first cache. Called by median.py and ssim.py; images are row-major, one after
- * the other. The loops over a row are plain, and written so that compilers turn them into vectors. */
+/* Running windows over images: the 3 x 3 median, a Gaussian, and structural similarity under one of 11 x 11, a row at a
+ * time, so that what a row needs stays in the first cache. Called by median.py, smoothing.py and ssim.py; images are
+ * row-major, one after the other. The loops over a row are plain, and written so that compilers turn them into vectors. */
 
 #include <stdint.h>
 
@@ -49,6 +49,36 @@ MEDIAN(median_float, float)
 MEDIAN(median_double, double)
 MEDIAN(median_int16, int16_t)
 MEDIAN(median_uint8, uint8_t)
+
+/* out = n images (h, w) convolved along y with 2 y_reach + 1 symmetric weights, of which the half from the centre on is
+ * given, and along x with 2 x_reach + 1; ends are mirrored. memory holds w + 2 x_reach values. */
+#define GAUSSIAN(name, type)                                                                                           \
+    static void name##_scaled(const type *restrict in, long w, type weight, type *restrict out) {                      \
+        for (long j = 0; j < w; j++) out[j] = weight * in[j];                                                          \
+    }                                                                                                                  \
+    static void name##_pair(const type *restrict a, const type *restrict b, long w, type weight, type *restrict out) { \
+        for (long j = 0; j < w; j++) out[j] += weight * (a[j] + b[j]);                                                 \
+    }                                                                                                                  \
+    void name(                                                                                                         \
+        const type *in, long n, long h, long w, const type *y_weights, long y_reach, const type *x_weights,            \
+        long x_reach, type *out, type *memory                                                                          \
+    ) {                                                                                                                \
+        type *row = memory + x_reach;                                                                                  \
+        for (long image = 0; image < n; image++, in += h * w)                                                          \
+            for (long i = 0; i < h; i++, out += w) {                                                                   \
+                name##_scaled(in + i * w, w, y_weights[0], row);                                                       \
+                for (long k = 1; k <= y_reach; k++) {                                                                  \
+                    const long above = i >= k ? i - k : k - i, below = i + k < h ? i + k : 2 * (h - 1) - i - k;        \
+                    name##_pair(in + above * w, in + below * w, w, y_weights[k], row);                                 \
+                }                                                                                                      \
+                for (long k = 1; k <= x_reach; k++) row[-k] = row[k], row[w - 1 + k] = row[w - 1 - k];                 \
+                name##_scaled(row, w, x_weights[0], out);                                                              \
+                for (long k = 1; k <= x_reach; k++) name##_pair(row - k, row + k, w, x_weights[k], out);               \
+            }                                                                                                          \
+    }
+
+GAUSSIAN(gaussian_float, float)
+GAUSSIAN(gaussian_double, double)
 
 enum { WINDOW = 11 };
 
