@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["fused_library", "library_state"]
 
 _OPS = Path(__file__).parents[1]
-_SOURCES = (_OPS / "kernel" / "fused.c", _OPS / "image" / "windows.c")
-_INCLUDED = tuple(_OPS / "kernel" / name for name in ("fused_kernel.h", "fused_products.h"))
+_SOURCES = (_OPS / "kernel" / "fused.c", _OPS / "image" / "windows.c", _OPS / "deconvolution" / "posterior.c")
+_INCLUDED = tuple(_OPS / name for name in ("compute/vectors.h", "kernel/fused_kernel.h", "kernel/fused_products.h"))
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
 _PATIENCE_S = 60.0
 _OFF = ("0", "no", "off", "false")
@@ -53,8 +53,9 @@ _ARGUMENTS = {
     "gaussian_double": _GAUSSIAN,
     "similarity_float": _SIMILARITY,
     "similarity_double": _SIMILARITY,
+    "posterior_means": (_P, _N, _N, _P, _P, _P, _P, _P),
 }
-"""Of the functions in fused.c and windows.c; those of memory return a number."""
+"""Of the functions in those files; those of memory return a number."""
 
 _TRIAL = """
 import ctypes, sys
