@@ -142,20 +142,7 @@ def from_sitk(image: Any, *, dt: float | None = None, times: Any = None) -> CTPS
 
 
 def to_sitk(source: CTPSeries | PerfusionMaps, quantity: str | None = None) -> Any:
-    """A series (4-D), or one of the maps (3-D), as a SimpleITK image.
-
-    Parameters
-    ----------
-    source
-        a series, or maps
-    quantity
-        which map
-
-    Raises
-    ------
-    ValueError
-        if maps are given without a quantity that they hold
-    """
+    """As `to_nibabel`, a SimpleITK image in LPS."""
     from ctp_torch.io.nifti.nifti import to_image
 
     values, geometry, dt = _values(source, quantity)
@@ -175,18 +162,17 @@ def to_nibabel(source: CTPSeries | PerfusionMaps, quantity: str | None = None) -
     Raises
     ------
     ValueError
-        as `to_sitk`
+        if maps are given without a quantity that they hold
     """
     import nibabel
     import numpy as np
 
     values, geometry, dt = _values(source, quantity)
     array = values.detach().cpu().numpy()
-    cosines = np.asarray(geometry.direction).reshape(3, 3)
     affine = np.eye(4)
-    affine[:3, :3] = cosines * np.asarray(geometry.spacing[::-1])
+    affine[:3, :3] = np.reshape(geometry.direction, (3, 3)) * np.asarray(geometry.spacing[::-1])
     affine[:3, 3] = geometry.origin
-    image = nibabel.Nifti1Image(array.transpose(range(array.ndim)[::-1]), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+    image = nibabel.Nifti1Image(array.T, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
     image.header.set_xyzt_units("mm", "sec")
     if array.ndim == 4 and dt:
         image.header.set_zooms((*geometry.spacing[::-1], dt))
