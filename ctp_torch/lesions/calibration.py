@@ -212,11 +212,17 @@ def _search_hypoperfusion(
         best, before = start, float("inf")
         while error(best) < before:
             before = error(best)
-            best = min((_Late(best.tmax, best.less, flow) for flow in reduced_grid), key=error)
-            best = min((best, *(_Late(best.tmax, t, best.flow) for t in tmax_grid[::2] if t <= best.tmax)), key=error)
-            best = min((best, *(_Late(t, best.less, best.flow) for t in tmax_grid[::3] if t >= best.less)), key=error)
+            for name, grid in (("flow", reduced_grid), ("less", tmax_grid), ("tmax", tmax_grid)):
+                moved = [best._replace(**{name: value}) for value in _steps(grid, getattr(best, name))]
+                best = min((best, *(one for one in moved if one.less <= one.tmax)), key=error)
     best = min(tried, key=lambda one: tried[one])
     return best.applied(limits) if tried[best] < min(by_delay.values()) else limits
+
+
+def _steps(grid: Sequence[float], value: float) -> list[float]:
+    """What lies one and three steps beside a value of a grid."""
+    at = grid.index(value)
+    return [grid[at + step] for step in (-3, -1, 1, 3) if 0 <= at + step < len(grid)]
 
 
 class _Late(NamedTuple):
