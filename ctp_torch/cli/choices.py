@@ -267,6 +267,7 @@ def make_model(
     kernel_param: str = "gamma",
     trees: int = 90,
     depth: int = 55,
+    centers: int | None = None,
     channels: int = 1,
     seed: int = 0,
 ) -> Regressor:
@@ -275,10 +276,14 @@ def make_model(
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
     name = find_name("model", name, MODELS)
+    if centers is not None and name != "krr":
+        raise CTPError("--centers is of kernel ridge: give --model krr, or leave it out")
     gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
     from ctp_torch.learning.training import paper_model
 
-    return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, channels=channels, seed=seed)
+    return paper_model(
+        name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, centers=centers, channels=channels, seed=seed
+    )
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:

@@ -26,8 +26,8 @@ from ctp_torch.errors import CTPError, OptionError
 if TYPE_CHECKING:
     from ctp_torch.cohorts import Case
     from ctp_torch.cohorts.cases import Skipped
-    from ctp_torch.cohorts.engine import Engine
     from ctp_torch.pipeline.analysis import MapSettings
+    from ctp_torch.pipeline.engine import Engine
 
 __all__ = ["app"]
 
@@ -200,7 +200,7 @@ def _finish(output: Path, rows: list[dict[str, object]]) -> None:
 
 def _engine(name: str, address: str | None, workers: int | None, memory_gb: float | None, device: str) -> Engine:
     """The engine of that name."""
-    from ctp_torch.cohorts.engine import LocalEngine
+    from ctp_torch.pipeline.engine import LocalEngine
 
     if choices.find_name("engine", name, ("local", "ray")) == "local":
         if address is not None:
@@ -209,7 +209,7 @@ def _engine(name: str, address: str | None, workers: int | None, memory_gb: floa
         return LocalEngine(workers or (2 if on_gpu else None), memory_gb)
     if workers is not None or memory_gb is not None:
         raise OptionError("--workers and --memory-gb are of --engine local: Ray knows its nodes")
-    from ctp_torch.cohorts.ray_engine import RayEngine
+    from ctp_torch.pipeline.ray_engine import RayEngine
 
     return RayEngine(address, gpu=device.startswith("cuda"))
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli.folds import fold_words, save_folds
 from ctp_torch.cli.intervals import IntervalsOption, promise
+from ctp_torch.cli.kept import CacheOption, desk_of
 from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
@@ -83,11 +85,15 @@ def train(
     feature_scale: Annotated[
         str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
     ] = "unit",
+    centers: Annotated[
+        int | None, typer.Option(min=1, help="Pixels that span kernel ridge, for a small, quick model [default: all].")
+    ] = None,
     trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
     intervals: IntervalsOption = None,
+    cache: CacheOption = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -113,7 +119,8 @@ def train(
     from ctp_torch.ops.compute.ranks import rank_device
 
     unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
-                       trees=trees, depth=depth, channels=_channels(named, view), seed=seed)  # fmt: skip
+                       trees=trees, depth=depth, centers=centers, channels=_channels(named, view),
+                       seed=seed)  # fmt: skip
     regressor, align = unfitted(), choices.pick_registration(registration)
     place = console.pick_device(device)
     if output.suffix != ".safetensors":
@@ -130,8 +137,8 @@ def train(
                         stacked=named == "stack")  # fmt: skip
     with console.scratch(output) as folder:
         ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, target=target,
-                            late=balanced == "late", lesions=intervals is not None, check=not keep_all,
-                            device=place)  # fmt: skip
+                            late=balanced == "late", lesions=intervals is not None, device=place,
+                            desk=desk_of(cache, cohort, place, check=not keep_all))  # fmt: skip
         files = _prune(list(console.track(ready, "reading patients", total=len(patients))))
         data = draw(files, samples, seed=seed, balance=balanced)
         place, recipe = rank_device(place), recipe_of(data)
@@ -248,11 +255,11 @@ def _write(
         _save_pixels(folder / pixels, data.pixels)
         drawn = recipe.features == "raw" and _plot_importance(folder / importance, regressor, data.dt)
         if tested is not None:
-            _save_folds(folder / folds, tested)
+            save_folds(folder / folds, tested)
     if drawn:
         console.say(f"wrote {importance}: which moments of the bolus matter")
     if tested is not None:
-        for line in _fold_words(tested):
+        for line in fold_words(tested):
             console.say(line)
 
 
@@ -288,34 +295,6 @@ def _prune(files: list[Path]) -> list[Path]:
     if PreparedPatient.load(kept[0]).view.artery_moments and len(kept) < _FEW_ARTERIES:
         console.warn(f"{len(kept)} patients have too few arteries to learn their moments: leave --artery-moments out")
     return kept
-
-
-def _save_folds(path: Path, tested: list[FoldScore]) -> None:
-    """A line for each patient left out."""
-    import csv
-
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(tested[0]._fields)
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in tested)
-
-
-def _fold_words(tested: list[FoldScore]) -> list[str]:
-    """How patients left out were predicted, in the mean."""
-
-    def mean(name: str) -> float:
-        known = [value for row in tested if (value := getattr(row, name)) == value]
-        return sum(known) / len(known) if known else float("nan")
-
-    n = len(tested)
-    if tested[0].brier != tested[0].brier:
-        return [f"{n} patients left out in turn: r {mean('r'):.3f}, mean absolute error {mean('mae'):.4g}"]
-    off = sum(abs(row.predicted_ml - row.volume_ml) for row in tested) / n
-    return [
-        f"{n} patients left out in turn: Brier score {mean('brier'):.4f}, Dice {mean('dice'):.3f} above one half",
-        f"above a threshold that the others choose ({mean('threshold'):.2f} in the mean): "
-        f"Dice {mean('dice_at_threshold'):.3f}, volume off by {off:.1f} mL of {mean('volume_ml'):.1f}",
-    ]
 
 
 def _save_pixels(path: Path, pixels: dict[str, Tensor]) -> None:
