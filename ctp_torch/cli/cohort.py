@@ -15,6 +15,7 @@ from ctp_torch.cli.group import CommandGroup
 from ctp_torch.cli.lesion import ThresholdsOption
 from ctp_torch.cli.maps import (
     LesionsOption,
+    RegionsOption,
     RegistrationOption,
     ReportOption,
     ScalingOption,
@@ -101,6 +102,7 @@ def run(
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
     thresholds: ThresholdsOption = None,
+    regions: RegionsOption = False,
     report: ReportOption = True,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
@@ -149,8 +151,8 @@ def run(
 
     common = MapSettings(
         vof_scaling=vof_scaling, sigma_mm=sigma_mm, smoothing=choices.pick_smoothing(smoothing), slab_mm=slab_mm,
-        registration=registration, lesions=lesions, thresholds=thresholds, drop_incomplete=drop_incomplete,
-        duplicates=repeated, strict=strict, device=str(console.pick_device(device)),
+        registration=registration, lesions=lesions, thresholds=thresholds, regions=regions,
+        drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, device=str(console.pick_device(device)),
     )  # fmt: skip
     variants = _variants(common, methods, model or [])
     output.mkdir(parents=True, exist_ok=True)

@@ -75,9 +75,9 @@ def compare(
         write_comparison(folder, patients, (str(first), str(second)), notes)
     for note in notes:
         console.warn(f"not compared: {note}")
-    for what, one in over_patients(patients).items():
-        ends = "" if one.n < 2 else f", limits {one.low:.3g} to {one.high:.3g}, r {one.r:.3f}, ICC {one.icc:.3f}"
-        console.say(f"{what:<28} A {one.first:.3g}, B {one.second:.3g}, B - A {one.bias:.3g}{ends}")
+    for what, row in over_patients(patients).items():
+        ends = "" if row.n < 2 else f", limits {row.low:.3g} to {row.high:.3g}, r {row.r:.3f}, ICC {row.icc:.3f}"
+        console.say(f"{what:<28} A {row.first:.3g}, B {row.second:.3g}, B - A {row.bias:.3g}{ends}")
     console.say(f"wrote {output / 'compare.html'}")
 
 

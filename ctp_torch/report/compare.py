@@ -66,7 +66,7 @@ def write_comparison(folder: Path, patients: Sequence[Compared], names: tuple[st
     maps = [(one.case, row.map, row.place, *row.agreement, row.ssim) for one in patients for row in one.maps]
     lesions = [(one.case, *row) for one in patients for row in one.lesions]
     overall = over_patients(patients)
-    tables = {
+    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[object]]]] = {
         "maps.csv": (_MAP_COLUMNS, maps),
         "lesions.csv": (_LESION_COLUMNS, lesions),
         "patients.csv": (("what", *Agreement._fields), [(name, *one) for name, one in overall.items()]),
@@ -94,7 +94,7 @@ def _page(
     figures = [base64.b64encode(to_png(one)).decode() for one in _figures(patients)]
     shown = [
         {"name": name, "columns": columns, "rows": [_short(row) for row in rows[:_MOST_SHOWN]], "n": len(rows)}
-        for name, (columns, rows) in reversed(tables.items())
+        for name, (columns, rows) in list(tables.items())[::-1]
         if rows
     ]
     return environment.get_template("compare.html.j2").render(

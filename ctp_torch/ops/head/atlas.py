@@ -118,8 +118,8 @@ def fit_head(points: Tensor, hu: Tensor, brain: Tensor, template: TemplateHead, 
     centre = (points * weight[:, None]).sum(0) / weight.sum()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(points), generator=generator).to(points.device)
-    scan = _Scan(*(part[order[:_MOST_POINTS]] for part in (points, values, weight)), centre)
-    few = _Scan(*(part[:_FEW_POINTS] for part in scan[:3]), centre)
+    whole = _Scan(points, values, weight, centre)
+    scan, few = whole.some(order[:_MOST_POINTS]), whole.some(order[:_FEW_POINTS])
     volume = torch.stack([template.hu.clamp(*target.tolist()), torch.sigmoid(-template.table / _SOFT_MM * 1.7)])
     look = _Template(volume, points.new_tensor(template.origin), template.step)
     starts = []
@@ -144,9 +144,17 @@ def fit_head(points: Tensor, hu: Tensor, brain: Tensor, template: TemplateHead, 
         there = look.at(_moved(scan.points, matrix, centre, shift, lattice, corner))[1] > 0.5
         here = scan.brain > 0.5
         overlap = 2.0 * float((there & here).sum()) / max(float(there.sum() + here.sum()), 1.0)
-    stretch = max(float((lattice.diff(dim=k).abs().amax() if lattice.shape[k] > 1 else 0.0)) for k in (1, 2, 3))
+    stretch = max(float(lattice.diff(dim=k).abs().amax() if lattice.shape[k] > 1 else 0.0) for k in (1, 2, 3))
     return HeadFit(
-        matrix, centre, shift, lattice, corner, float(r), overlap, float(torch.linalg.det(matrix)), stretch / _LATTICE_MM
+        matrix,
+        centre,
+        shift,
+        lattice,
+        corner,
+        float(r),
+        overlap,
+        float(torch.linalg.det(matrix)),
+        stretch / _LATTICE_MM,
     )
 
 
@@ -161,6 +169,10 @@ class _Scan(NamedTuple):
     values: Tensor
     brain: Tensor
     centre: Tensor
+
+    def some(self, chosen: Tensor) -> _Scan:
+        """A part of them."""
+        return _Scan(self.points[chosen], self.values[chosen], self.brain[chosen], self.centre)
 
 
 class _Template(NamedTuple):
@@ -194,9 +206,7 @@ def _affine(parameters: Tensor) -> tuple[Tensor, Tensor]:
     """A and t of three angles [rad], three log sizes, three shears and a shift."""
     turn, sizes, shears = parameters[:3], parameters[3:6], parameters[6:9]
     zero = torch.zeros_like(turn[0])
-    cross = torch.stack(
-        [zero, -turn[2], turn[1], turn[2], zero, -turn[0], -turn[1], turn[0], zero]
-    ).view(3, 3)
+    cross = torch.stack([zero, -turn[2], turn[1], turn[2], zero, -turn[0], -turn[1], turn[0], zero]).view(3, 3)
     one = zero + 1.0
     slant = torch.stack([one, shears[0], shears[1], zero, one, shears[2], zero, zero, one]).view(3, 3)
     return torch.linalg.matrix_exp(cross) @ slant @ torch.diag(sizes.exp()), parameters[9:] * _UNIT_MM
@@ -265,7 +275,7 @@ def _descend(loss: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rat
 def _lattice_for(points: Tensor) -> tuple[Tensor, Tensor]:
     """A lattice of zeros that covers the points, and where it begins."""
     low, high = points.amin(0), points.amax(0)
-    n = [int(math.ceil(float(extent) / _LATTICE_MM)) + 1 for extent in (high - low).tolist()]
+    n = [math.ceil(float(extent) / _LATTICE_MM) + 1 for extent in (high - low).tolist()]
     middle = (low + high) / 2
     corner = middle - points.new_tensor([(k - 1) / 2 * _LATTICE_MM for k in n])
     return points.new_zeros(3, n[2], n[1], n[0]), corner
