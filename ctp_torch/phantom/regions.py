@@ -24,7 +24,7 @@ SCHEMES: Mapping[str, tuple[str, ...]] = {
 
 _GANGLIONIC_MM = (-8.0, 21.0)
 """Heights of the ASPECTS regions of the basal ganglia; the supraganglionic ones reach 40 mm further up."""
-_THIRDS_MM = ((-13.0, 20.0), (-6.0, 25.0))
+_THIRDS_MM = ((-13.0, 20.0), (-4.0, 28.0))
 """Positions between which the middle third of the MCA's cortex lies, at the ganglia and above (back is positive)."""
 
 
