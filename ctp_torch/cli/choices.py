@@ -276,6 +276,7 @@ def make_model(
     kernel_param: str = "gamma",
     trees: int = 90,
     depth: int = 55,
+    centers: int | None = None,
     channels: int = 1,
     with_hu: bool = False,
     seed: int = 0,
@@ -285,12 +286,15 @@ def make_model(
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
     name = find_name("model", name, MODELS)
+    if centers is not None and name != "krr":
+        raise CTPError("--centers is of kernel ridge: give --model krr, or leave it out")
     gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
     from ctp_torch.learning.training import paper_model
 
     return paper_model(
-        name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, channels=channels, with_hu=with_hu, seed=seed
-    )
+        name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, centers=centers, channels=channels,
+        with_hu=with_hu, seed=seed,
+    )  # fmt: skip
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:

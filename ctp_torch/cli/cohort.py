@@ -15,6 +15,7 @@ from ctp_torch.cli.group import CommandGroup
 from ctp_torch.cli.lesion import ThresholdsOption
 from ctp_torch.cli.maps import (
     LesionsOption,
+    RegionsOption,
     RegistrationOption,
     ReportOption,
     ScalingOption,
@@ -26,8 +27,8 @@ from ctp_torch.errors import CTPError, OptionError
 if TYPE_CHECKING:
     from ctp_torch.cohorts import Case
     from ctp_torch.cohorts.cases import Skipped
-    from ctp_torch.cohorts.engine import Engine
     from ctp_torch.pipeline.analysis import MapSettings
+    from ctp_torch.pipeline.engine import Engine
 
 __all__ = ["app"]
 
@@ -101,6 +102,7 @@ def run(
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
     thresholds: ThresholdsOption = None,
+    regions: RegionsOption = False,
     report: ReportOption = True,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
@@ -149,8 +151,8 @@ def run(
 
     common = MapSettings(
         vof_scaling=vof_scaling, sigma_mm=sigma_mm, smoothing=choices.pick_smoothing(smoothing), slab_mm=slab_mm,
-        registration=registration, lesions=lesions, thresholds=thresholds, drop_incomplete=drop_incomplete,
-        duplicates=repeated, strict=strict, device=str(console.pick_device(device)),
+        registration=registration, lesions=lesions, thresholds=thresholds, regions=regions,
+        drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, device=str(console.pick_device(device)),
     )  # fmt: skip
     variants = _variants(common, methods, model or [])
     output.mkdir(parents=True, exist_ok=True)
@@ -200,7 +202,7 @@ def _finish(output: Path, rows: list[dict[str, object]]) -> None:
 
 def _engine(name: str, address: str | None, workers: int | None, memory_gb: float | None, device: str) -> Engine:
     """The engine of that name."""
-    from ctp_torch.cohorts.engine import LocalEngine
+    from ctp_torch.pipeline.engine import LocalEngine
 
     if choices.find_name("engine", name, ("local", "ray")) == "local":
         if address is not None:
@@ -209,7 +211,7 @@ def _engine(name: str, address: str | None, workers: int | None, memory_gb: floa
         return LocalEngine(workers or (2 if on_gpu else None), memory_gb)
     if workers is not None or memory_gb is not None:
         raise OptionError("--workers and --memory-gb are of --engine local: Ray knows its nodes")
-    from ctp_torch.cohorts.ray_engine import RayEngine
+    from ctp_torch.pipeline.ray_engine import RayEngine
 
     return RayEngine(address, gpu=device.startswith("cuda"))
 

@@ -11,6 +11,7 @@ import typer
 
 from ctp_torch.cli import choices, console, reading
 from ctp_torch.cli.intervals import IntervalsOption, promise
+from ctp_torch.cli.kept import CacheOption, desk_of
 from ctp_torch.cli.trained import ENDINGS, describe, write_model
 from ctp_torch.errors import CTPError, QualityError
 
@@ -92,11 +93,15 @@ def train(
     feature_scale: Annotated[
         str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
     ] = "unit",
+    centers: Annotated[
+        int | None, typer.Option(min=1, help="Pixels that span kernel ridge, for a small, quick model [default: all].")
+    ] = None,
     trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
     intervals: IntervalsOption = None,
+    cache: CacheOption = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -123,7 +128,7 @@ def train(
                              artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
     view = _stack_view(view, with_hu) if named == "stack" else view
     unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
-                       trees=trees, depth=depth, channels=_channels(named, view), with_hu=with_hu,
+                       trees=trees, depth=depth, centers=centers, channels=_channels(named, view), with_hu=with_hu,
                        seed=seed)  # fmt: skip
     regressor, align, place = unfitted(), choices.pick_registration(registration), console.pick_device(device)
     _check_places(output, cohort, target)
@@ -135,7 +140,8 @@ def train(
     recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling,
                         stacked=named == "stack")  # fmt: skip
     made = partial(prepare_all, quantities=quantities, registration=align, view=view, target=target,
-                   late=balanced == "late", lesions=intervals is not None, check=not keep_all)  # fmt: skip
+                   late=balanced == "late", lesions=intervals is not None,
+                   desk=desk_of(cache, cohort, place, check=not keep_all))  # fmt: skip
     with console.scratch(output) as folder:
         ready = console.track(made(patients, folder, device=place), "reading patients", total=len(patients))
         files = _prune(list(ready))

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ctp_torch.cohorts.amount import unpacked_size
 from ctp_torch.cohorts.cases import Case
-from ctp_torch.cohorts.engine import Engine, LocalEngine, Task, memory_of
 from ctp_torch.cohorts.records import of_settings
 from ctp_torch.cohorts.table import write_plan, write_tables
 from ctp_torch.cohorts.work import Job, do, give_up, is_held, missing
 from ctp_torch.errors import OptionError
+from ctp_torch.io.unpacked import unpacked_size
 from ctp_torch.io.workplace import sweep
 from ctp_torch.pipeline.analysis import MapSettings
+from ctp_torch.pipeline.engine import Engine, LocalEngine, Task, memory_of
 from ctp_torch.pipeline.worker import Outcome, WorkerLostError
 
 __all__ = ["Progress", "Shard", "run_cohort"]
@@ -130,7 +130,7 @@ def _round(jobs: Sequence[Job], engine: Engine, progress: Progress | None) -> It
 def _memory(case: Case) -> float:
     """Bytes that a case takes; one whose files are gone fails by itself."""
     try:
-        return memory_of(unpacked_size(case))
+        return memory_of(unpacked_size(case.files))
     except OSError:
         return memory_of(0.0)
 

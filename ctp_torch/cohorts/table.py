@@ -19,7 +19,7 @@ from ctp_torch.io.atomic import private_file, whole
 from ctp_torch.io.limits import DAMAGE, read_text
 from ctp_torch.report.spreadsheet import csv_text, unquoted
 
-__all__ = ["COLUMNS", "read_plan", "rows_of", "write_plan", "write_tables"]
+__all__ = ["COLUMNS", "is_run", "read_plan", "rows_of", "write_plan", "write_tables"]
 
 _NUMBERS = (
     "core_ml", "hypoperfusion_ml", "penumbra_ml", "severe_hypoperfusion_ml", "mismatch_ratio",
@@ -73,6 +73,11 @@ def write_plan(out: Path, cases: Sequence[Case], variants: Sequence[str]) -> Non
     key = [[n, case.key, str(case.source), str(case.example or "")] for n, case in enumerate(cases, start=1)]
     with private_file(out / _KEY) as stream:
         stream.write(csv_text([("number", "case", "source", "example"), *key]))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a cohort run left its tables there."""
+    return (folder / _VARIANTS).is_file()
 
 
 def read_plan(out: Path) -> tuple[list[Case], list[str]]:

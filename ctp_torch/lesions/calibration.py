@@ -100,8 +100,8 @@ def calibrate(
         name of the deconvolution, kept with the thresholds
     start
         everything that isn't calibrated: sizes of regions, smoothing, reference; conventional when None, but for flow
-        and volume measured against tissue of the same density, a core in most of the tissue around, and Tmax against that of normal tissue
-        (``usual_tmax``, the median over the patients), where the hypoperfusion is known
+        and volume measured against tissue of the same density, a core in most of the tissue around, and Tmax against
+        that of normal tissue (``usual_tmax``, the median over the patients), where the hypoperfusion is known
     tmax_grid
         tried [s]
     reduced_grid

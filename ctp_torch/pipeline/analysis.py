@@ -18,6 +18,7 @@ from ctp_torch.errors import NoSeriesError, QualityError, check_type
 from ctp_torch.io.read_series import open_series
 from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions
+from ctp_torch.lesions.regions import Regions, find_regions
 from ctp_torch.models import load_model
 from ctp_torch.pipeline.deconvolve import deconvolve
 from ctp_torch.pipeline.denoise import denoise
@@ -54,6 +55,8 @@ class Analysis:
     """None where none were asked for, or can't be told: ``no_volumes`` and a warning say why."""
     conventional: Lesions | None
     """By conventional thresholds, to hold beside; None where there are no others, or they can't be told."""
+    regions: Regions | None
+    """None where none were asked for."""
     no_volumes: str
     """Why there are no lesions, in words; empty where there are, or none were asked for."""
     settings: MapSettings
@@ -175,11 +178,16 @@ def analyse(
         watch.lap("maps")
     measured = measure_lesions(maps, scan.anatomy.baseline, limits, origin.method, model=model, why_none=no_volumes)
     watch.lap("lesions")
+    regions = find_regions(scan.anatomy, maps.geometry) if settings.regions else None
+    if regions is not None:
+        doubts += regions.warnings
+        watch.lap("regions")
     return Analysis(
         scan=scan,
         maps=maps,
         lesions=measured.lesions,
         conventional=measured.conventional,
+        regions=regions,
         no_volumes=measured.why_none,
         settings=settings,
         used=_used(settings, scan, thickness, model),

@@ -47,9 +47,9 @@ def write_world(root, n_good, *, n=48, two_series=1, others=1, broken=None):
             (folder / f"s{k}").rmdir()
     for i in range(others):
         write_scan(root / f"none{i}", n=n, n_slices=2, frames=2, seed=800 + i)
-    for name in BROKEN if broken is None else broken:
+    for i, name in enumerate(BROKEN if broken is None else broken):
         home = root / f"broken-{name.replace(' ', '-')}"
-        write_scan(home, **small, seed=900)
+        write_scan(home, **small, seed=900 + i)
         BROKEN[name](home)
 
 

@@ -15,12 +15,12 @@ import pytest
 from scenes import write_scan
 
 from ctp_torch.cohorts import LocalEngine, find_cases, run_cohort
-from ctp_torch.cohorts.amount import unpacked_size
-from ctp_torch.cohorts.engine import ATTEMPTS, Task, _Budget
 from ctp_torch.cohorts.run import Shard
 from ctp_torch.errors import CTPError, NoSeriesError, OptionError
 from ctp_torch.io import StudyHeader, write_ct_series, write_nifti_series
+from ctp_torch.io.unpacked import unpacked_size
 from ctp_torch.pipeline.analysis import MapSettings
+from ctp_torch.pipeline.engine import ATTEMPTS, Task, _Budget
 
 SMALL = {"n": 48, "n_slices": 2, "frames": 30}
 QUICK = MapSettings(registration="none", lesions=False)
@@ -220,12 +220,12 @@ def test_a_stopped_engine_leaves_no_process():
 def test_compressed_scans_are_reckoned_unpacked(dump, tmp_path):
     """Mutation seen red: the size on the disk."""
     (nifti,) = find_cases(dump / "nifti")[0]
-    assert unpacked_size(nifti) == 48 * 48 * 2 * 30 * 2
+    assert unpacked_size(nifti.files) == 48 * 48 * 2 * 30 * 2
     (folder,) = find_cases(dump / "p0")[0]
-    assert 48 * 48 * 2 * 60 <= unpacked_size(folder) < 2 * 48 * 48 * 2 * 60
+    assert 48 * 48 * 2 * 60 <= unpacked_size(folder.files) < 2 * 48 * 48 * 2 * 60
     shutil.make_archive(str(tmp_path / "in" / "p0"), "zip", dump / "p0")
     (packed,) = find_cases(tmp_path / "in")[0]
-    assert unpacked_size(packed) == pytest.approx(unpacked_size(folder), rel=0.1)
+    assert unpacked_size(packed.files) == pytest.approx(unpacked_size(folder.files), rel=0.1)
 
 
 @pytest.mark.parametrize("shard", [(0, 3), (4, 3)])
@@ -241,7 +241,7 @@ def test_a_variant_that_names_no_folder_is_refused(tmp_path):
 
 
 def test_without_ray_a_cohort_says_what_to_install(monkeypatch):
-    from ctp_torch.cohorts.ray_engine import RayEngine
+    from ctp_torch.pipeline.ray_engine import RayEngine
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CTPError, match=r"pip install .*ctp-torch\[ray\]"):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ctp_torch.cohorts.engine import ATTEMPTS, Task
 from ctp_torch.errors import CTPError
+from ctp_torch.pipeline.engine import ATTEMPTS, Task
 from ctp_torch.pipeline.worker import WorkerLostError
 
 __all__ = ["RayEngine"]

@@ -1,13 +1,13 @@
-"""How many bytes of images a case unpacks to, from its headers: what its memory is reckoned by."""
+"""How many bytes of images a scan unpacks to, from its headers: what its memory is reckoned by."""
 
 from __future__ import annotations
 
 import math
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from ctp_torch.cohorts.cases import Case
 from ctp_torch.io.limits import DAMAGE
 
 __all__ = ["unpacked_size"]
@@ -18,26 +18,26 @@ _SQUEEZED = 8
 """Times that a tar's images grow, whose members aren't told without unpacking it."""
 
 
-def unpacked_size(case: Case) -> float:
-    """Bytes of its images in 16 bits; those of a compressed file as its header tells, not as it lies on the disk.
+def unpacked_size(files: Sequence[Path]) -> float:
+    """Bytes of images in 16 bits; those of a compressed file as its header tells, not as it lies on the disk.
 
     Parameters
     ----------
-    case
-        from `ctp_torch.cohorts.find_cases`
+    files
+        of one scan
 
     Raises
     ------
     OSError
-        when its files are gone
+        when they are gone
     """
-    sizes = {path: path.stat().st_size for path in case.files}
+    sizes = {path: path.stat().st_size for path in files}
     try:
-        if len(case.files) == 1 and (packed := _of_file(case.files[0])):
-            return max(packed, sizes[case.files[0]])
-        image = _of_images(case.files[0]) if case.files else 0.0
+        if len(files) == 1 and (packed := _of_file(files[0])):
+            return max(packed, sizes[files[0]])
+        image = _of_images(files[0]) if files else 0.0
         return sum(max(size, image) for size in sizes.values())
-    except (*DAMAGE, tarfile.TarError):  # a damaged case fails by itself, with its own message
+    except (*DAMAGE, tarfile.TarError):  # a damaged scan fails by itself, with its own message
         return float(sum(sizes.values()))
 
 

@@ -1,4 +1,4 @@
-"""Who does the work of many cases: processes of this machine, within its cores and memory."""
+"""Who does the work of many scans: processes of this machine, within its cores and memory."""
 
 from __future__ import annotations
 
