@@ -78,8 +78,10 @@ def train(
     balance: _BalanceOption = "even",
     folds: Annotated[int, typer.Option(min=0, help="Tests of a file as target, patients left out; 0 for none.")] = 5,
     alpha: Annotated[float, typer.Option(min=0.0, help="Regularisation of ridge and kernel ridge.")] = 0.1,
-    kernel_value: Annotated[float, typer.Option(min=1e-9, help="The paper's kernel parameter.")] = 8.0,
-    kernel_param: Annotated[str, typer.Option(help="Read --kernel-value as gamma or as sigma.")] = "gamma",
+    gamma: Annotated[
+        float | None, typer.Option(min=1e-9, help="Kernel exp(-gamma d²), d² the squared distance [default: 8].")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(min=1e-9, help="The same as a width: gamma is 1 / (2 sigma²).")] = None,
     feature_scale: Annotated[
         str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
     ] = "unit",
@@ -112,7 +114,7 @@ def train(
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
+    unfitted = partial(choices.make_model, named, alpha=alpha, gamma=gamma, sigma=sigma,
                        trees=trees, depth=depth, channels=_channels(named, view), seed=seed)  # fmt: skip
     regressor, align = unfitted(), choices.pick_registration(registration)
     place = console.pick_device(device)
