@@ -62,7 +62,11 @@ def section(words, command):
         if p.name == "help":
             continue
         is_option = p.opts[0].startswith("-")
-        names = ", ".join(f"`{n}`" for n in [*p.opts, *p.secondary_opts]) if is_option else f"`{p.metavar or p.name.upper()}`"
+        names = (
+            ", ".join(f"`{n}`" for n in [*p.opts, *p.secondary_opts])
+            if is_option
+            else f"`{p.metavar or p.name.upper()}`"
+        )
         flag = getattr(p, "is_flag", False)
         if not is_option or (p.required and p.default is None):
             default = "needed" if p.required else ""
