@@ -50,9 +50,7 @@ def find_series(root: Path, labels: list[str]) -> list[tuple[str, Path]]:
             if len(nifti_shape(path)) == 4:
                 found.append((f"{subject.name}/{session}", path))
     if not found:
-        raise NoSeriesError(
-            f"{root} has no perfusion series; sought are sub-X/**/*_ctp.nii.gz of 4 dimensions"
-        )
+        raise NoSeriesError(f"{root} has no perfusion series; sought are sub-X/**/*_ctp.nii.gz of 4 dimensions")
     twice = {name for name, _ in found if sum(name == other for other, _ in found) > 1}
     if twice:
         raise NoSeriesError(f"{', '.join(sorted(twice))} hold several perfusion series; leave one for each session")

@@ -39,7 +39,7 @@ def render(script):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(text, str(script), "exec"), namespace)
-        parts.append(f"```{{.python .example}}\n{text}\n```")
+        parts.append(f"```python\n{text}\n```")
         if said := printed.getvalue().strip():
             parts.append(f"```text\n{said}\n```")
         for number in plt.get_fignums():

@@ -13,6 +13,6 @@ import benchmarks
 
 if __name__ == "__main__":
     shutil.copy(RESULTS / "kernel_growth.png", DOCS / "pictures" / "kernel_growth.png")
-    for page, text in (("reference/commands", commands.page()), ("accuracy", accuracy.text()),
+    for page, text in (("reference/commands", commands.text()), ("accuracy", accuracy.text()),
                        ("benchmarks", benchmarks.text())):  # fmt: skip
         (DOCS / f"{page}.md").write_text(text, encoding="utf-8")
