@@ -272,8 +272,8 @@ def make_model(
     name: str,
     *,
     alpha: float = 0.1,
-    kernel_value: float = 8.0,
-    kernel_param: str = "gamma",
+    gamma: float | None = None,
+    sigma: float | None = None,
     trees: int = 90,
     depth: int = 55,
     centers: int | None = None,
@@ -288,7 +288,10 @@ def make_model(
     name = find_name("model", name, MODELS)
     if centers is not None and name != "krr":
         raise CTPError("--centers is of kernel ridge: give --model krr, or leave it out")
-    gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
+    if gamma is not None and sigma is not None:
+        raise CTPError("--gamma and --sigma say the same thing twice: give one of them")
+    if gamma is None:
+        gamma = 8.0 if sigma is None else 0.5 / sigma**2
     from ctp_torch.learning.training import paper_model
 
     return paper_model(

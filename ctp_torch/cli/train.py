@@ -88,8 +88,10 @@ def train(
     balance: _BalanceOption = "even",
     folds: Annotated[int, typer.Option(min=0, help="Tests of a file as target, patients left out; 0 for none.")] = 5,
     alpha: Annotated[float, typer.Option(min=0.0, help="Regularisation of ridge and kernel ridge.")] = 0.1,
-    kernel_value: Annotated[float, typer.Option(min=1e-9, help="The paper's kernel parameter.")] = 8.0,
-    kernel_param: Annotated[str, typer.Option(help="Read --kernel-value as gamma or as sigma.")] = "gamma",
+    gamma: Annotated[
+        float | None, typer.Option(min=1e-9, help="Kernel exp(-gamma d²), d² the squared distance [default: 8].")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(min=1e-9, help="The same as a width: gamma is 1 / (2 sigma²).")] = None,
     feature_scale: Annotated[
         str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
     ] = "unit",
@@ -127,7 +129,7 @@ def train(
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments,
                              artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
     view = _stack_view(view, with_hu) if named == "stack" else view
-    unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
+    unfitted = partial(choices.make_model, named, alpha=alpha, gamma=gamma, sigma=sigma,
                        trees=trees, depth=depth, centers=centers, channels=_channels(named, view), with_hu=with_hu,
                        seed=seed)  # fmt: skip
     regressor, align, place = unfitted(), choices.pick_registration(registration), console.pick_device(device)

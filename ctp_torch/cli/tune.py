@@ -107,10 +107,10 @@ def tune(
          f"{len(curves):,} pixels")  # fmt: skip
     g, a = divmod(int(mean.argmax()), len(penalties))
     seen = choices.view_words(view)
-    best = f"{seen}--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
+    best = f"{seen}--alpha {penalties[a]:g} --gamma {widths[g]:g}"
     if found is not None and found.r2 > float(mean.max()):
         scales = f"--feature-scale {output / 'evidence.json'}"
-        best = f"{seen}--alpha {found.evidence.alpha:.6g} --kernel-value {found.evidence.gamma:.6g} {scales}"
+        best = f"{seen}--alpha {found.evidence.alpha:.6g} --gamma {found.evidence.gamma:.6g} {scales}"
     console.say(f"best: ctp-torch train {cohort} -o MODEL.safetensors --model krr {best}")
 
 

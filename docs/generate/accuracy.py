@@ -118,7 +118,9 @@ def the_study():
     """The paper's tables on digital patients."""
     tables = study()
     names = ("table2_ssim_frame_0px", "table2_ssim_frame_2px", "table2_r_2px", "floors_2px", "truth_tissue_r_2px")
-    shown = [f"{tables[n]['caption']}:\n\n{table(tables[n]['header'], tables[n]['rows'])}" for n in names if n in tables]
+    shown = [
+        f"{tables[n]['caption']}:\n\n{table(tables[n]['header'], tables[n]['rows'])}" for n in names if n in tables
+    ]
     differences = result("models")
     more = ""
     if differences is not None:

@@ -90,9 +90,7 @@ def kernel_ridge():
 
 {table(["solver", "fit", "memory above the data [GB]", "R2 on new patients"], rows)}""")
     if (one := result("kernel_streamed")) is not None:
-        rows = [
-            [f"{int(n):,}", seconds(r["fit_s"]), f"{r['above_data_gb']:.2f}"] for n, r in one["rows"].items()
-        ]
+        rows = [[f"{int(n):,}", seconds(r["fit_s"]), f"{r['above_data_gb']:.2f}"] for n, r in one["rows"].items()]
         parts.append(f"""{one["centres"]:,} centres, samples streamed (`python benchmarks/kernel.py streamed`):
 
 {table(["samples", "fit", "memory above the data [GB]"], rows)}""")

@@ -4,7 +4,6 @@ python docs/generate/commands.py
 """
 
 import re
-import shlex
 from pathlib import Path
 
 import typer
@@ -41,7 +40,7 @@ def text_of(item):
 
 def cell(text):
     """Text that stands in one cell of a table."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 
 def section(words, command):
@@ -62,7 +61,11 @@ def section(words, command):
         if p.name == "help":
             continue
         is_option = p.opts[0].startswith("-")
-        names = ", ".join(f"`{n}`" for n in [*p.opts, *p.secondary_opts]) if is_option else f"`{p.metavar or p.name.upper()}`"
+        names = (
+            ", ".join(f"`{n}`" for n in [*p.opts, *p.secondary_opts])
+            if is_option
+            else f"`{p.metavar or p.name.upper()}`"
+        )
         flag = getattr(p, "is_flag", False)
         if not is_option or (p.required and p.default is None):
             default = "needed" if p.required else ""
@@ -76,7 +79,7 @@ def section(words, command):
     return [*lines, ""]
 
 
-def page():
+def text():
     """The whole page."""
     lines = [TOP]
     for words, command in leaves(typer.main.get_command(app)):
@@ -84,13 +87,6 @@ def page():
     return "\n".join(lines).rstrip() + "\n"
 
 
-def examples():
-    """Every example of the help texts, in words of a shell."""
-    for _, command in leaves(typer.main.get_command(app)):
-        for line in re.findall(r"Example: (.*)", text_of(command)):
-            yield shlex.split(line)
-
-
 if __name__ == "__main__":
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(text(), encoding="utf-8")

@@ -32,7 +32,9 @@ def seconds(value):
 def machine(one):
     """What a result was measured on."""
     told = one.get("machine", {})
-    return f"{told.get('cpu', 'unknown')}, {told.get('threads', '?')} threads, load before {told.get('load_before', '?')}"
+    return (
+        f"{told.get('cpu', 'unknown')}, {told.get('threads', '?')} threads, load before {told.get('load_before', '?')}"
+    )
 
 
 def page(title, parts):
