@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.slabs import Slabs
+from ctp_torch.errors import check_type
 from ctp_torch.lesions.reference import late_tissue, low_flow, reference_tissue, tmax_moved
 from ctp_torch.lesions.survey import Survey, survey, uneven_ml
 from ctp_torch.lesions.thresholds import Thresholds
@@ -34,7 +36,7 @@ _VESSEL_REACH_MM = 2.0
 """Gaussian in which the tissue around a vessel votes on what it hides [mm]; nothing further than twice this counts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lesions:
     """Masks ``(z, y, x)`` bool and the numbers that a stroke team reads."""
 
@@ -64,6 +66,20 @@ class Lesions:
     """What suffers, in sentences."""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Of ``core_ml``, ``hypoperfusion_ml``, ``mismatch_ml``: lower and upper end [mL], where a model promises them."""
+
+    def to(self, device: torch.device | str) -> Lesions:
+        """The same masks on another device."""
+        names = ("core", "hypoperfusion", "severe", "reference")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def __repr__(self) -> str:
+        volumes = self.volumes()
+        shown = ", ".join(f"{name} {volumes[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "penumbra"))
+        return f"Lesions({shown}; side {self.side}; core {self.thresholds.core_rule})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the volumes and the masks, core white and penumbra grey."""
+        return as_html(repr(self), grey_png([(self.core.float() + 0.5 * self.penumbra.float(), (0.0, 1.0))]))
 
     @property
     def penumbra(self) -> Tensor:
@@ -165,7 +181,9 @@ def find_lesions(
     Olivot JM et al. Hypoperfusion intensity ratio predicts infarct progression and functional outcome in the DEFUSE 2
     cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
     """
+    check_type(maps, PerfusionMaps, "find_lesions: maps", "ctp_torch.deconvolve and predict make them")
     limits = thresholds or Thresholds()
+    check_type(limits, Thresholds, "find_lesions: thresholds", "ctp_torch.read_thresholds(FILE) gives them")
     widths = {n: w for n in ("sigma_mm", "mirror_mm", "tissue_mm") if (w := getattr(limits, n)) or n == "sigma_mm"}
     thick, depth = Slabs.of(maps.geometry), maps.geometry.shape[0]
     if thick.n == 1:
