@@ -115,9 +115,9 @@ def methods():
 CHOICE = """
 **csvd stays the default, and isn't the nearest to the truth.** `delay_corrected_ssvd` has the better flow, MTT and
 Tmax on patients and on tiles; but what it reads later than 6 s overlaps the truth less, and its thresholds, chosen on
-22 patients, are off by 7.1 mL of core on 13 others, where csvd's, chosen on these too, are off by 5.4: a default is used
-for volumes first. It is the first candidate. csvd's flow reads low and its MTT long, the more so the wider the bolus. Who
-needs absolute numbers takes `--method vascular_model` (or `bayesian`):
+22 patients, are off by 7.1 mL of core on 13 others, where csvd's, chosen on these too, are off by 5.4: a default is
+used for volumes first. It is the first candidate. csvd's flow reads low and its MTT long, the more so the wider the
+bolus. Who needs absolute numbers takes `--method vascular_model` (or `bayesian`):
 on patients and on tiles they alone come within a quarter of the true slope of CBF and within 1.5 s of the true median
 MTT. They are not the default because their Tmax is the arrival of the blood (no map of theirs shows "Tmax > 6 s"),
 because they rank the tissue of a head worse (r), because even the best thresholds of `vascular_model` read a large core
