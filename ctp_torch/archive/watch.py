@@ -45,6 +45,7 @@ def keep_watching(source: Source, store: Store, journal: Journal, stop: threadin
     }[source.kind]  # fmt: skip
     errors = _unreachable()
     name, pause, down = source.name or source.kind, source.every_s, False
+    new = 0
     while not stop.is_set():
         try:
             taken = look(source, store, stop)
@@ -60,8 +61,11 @@ def keep_watching(source: Source, store: Store, journal: Journal, stop: threadin
             pause, down = source.every_s, False
             if taken:
                 store.queue.count("objects received, new", taken)
-                journal.say("images taken in", place=name, images=taken)
+                new += taken
                 continue
+            if new:
+                journal.say("images taken in", place=name, images=new)
+                new = 0
         stop.wait(pause)
 
 
