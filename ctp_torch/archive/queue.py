@@ -145,9 +145,14 @@ class Queue:
             )
 
     def add_case(self, case: Row, *, parked: str = "") -> int | None:
-        """A case to be done, or parked with a message; None where it was there for the same images and settings."""
+        """A case to be done, or parked; None where it is there already, or more came since its study was looked at."""
         now = time.time()
         with self.change() as db:
+            if (
+                db.execute("SELECT 1 FROM studies WHERE study=? AND last=?", (case["study"], case["last"])).fetchone()
+                is None
+            ):
+                return None
             before = db.execute(
                 "SELECT id FROM cases WHERE study=? AND series=? ORDER BY id DESC", (case["study"], case["series"])
             ).fetchone()

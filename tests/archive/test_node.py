@@ -5,8 +5,10 @@ import subprocess
 import time
 from collections import Counter
 
+import httpx
 import pydicom
 import pytest
+from hostile.test_identity import DATES, MARKERS, TEXTS
 
 from ctp_torch.archive.journal import digest
 
@@ -50,11 +52,18 @@ def second(one):
     one.SeriesNumber = 7
 
 
+def marked(one):
+    """Who the patient is, in every place that may name one."""
+    for name in (*TEXTS, *DATES):
+        setattr(one, name, MARKERS[name])
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Patients A to E, and what is none."""
     home = tmp_path_factory.mktemp("scans")
-    made = {name: patient(home / name, name, seed=i) for i, name in enumerate("ABCDE")}
+    changes = {"B": marked, "E": marked}
+    made = {name: patient(home / name, name, seed=i, change=changes.get(name)) for i, name in enumerate("ABCDE")}
     made["C2"] = patient(home / "C2", "C", seed=2, change=second)
     made["plain"] = patient(home / "plain", "P", frames=1, change=plain)
     return made
@@ -179,6 +188,23 @@ def test_own_results_and_other_objects_coming_in_are_no_cases(hospital):
     assert counts["objects received, own"] >= 10
     wait_for(lambda: _quiet(node.queue), 60)
     assert len(node.cases()) == before
+
+
+def test_nobody_is_named(hospital):
+    """In the log, on the page, in metrics, reports and names of files: of 50 markers none, and no UID of a study."""
+    _, node, scans = hospital
+    base = f"http://127.0.0.1:{node.http}"
+    pages = [httpx.get(f"{base}{place}").text for place in ("/", "/health", "/metrics", "/cases.json")]
+    names = "\n".join(str(path.relative_to(node.folder)) for path in node.folder.rglob("*"))
+    told = [node.log.read_text(), (node.folder / "stderr").read_text(), *pages, names]
+    told += [path.read_text(errors="replace") for path in (node.folder / "node" / "cases").glob("*/maps/report.html")]
+    assert len(told) > 10
+    assert "done" in pages[0]
+    assert "NO PERFUSION MAPS" not in pages[0]
+    secrets = [MARKERS[name] for name in (*TEXTS, *DATES)] + [study_of(scan) for scan in scans.values()]
+    assert len(secrets) > 40
+    found = [(word, k) for word in secrets for k, text in enumerate(told) if word in text]
+    assert not found
 
 
 def test_dicomweb_in_and_three_doors_out_over_an_outage(hospital, nodes, tmp_path):
