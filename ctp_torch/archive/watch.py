@@ -142,7 +142,7 @@ def _from_orthanc(client: Any, instance: str, series: dict[str, bool], store: St
         series[parent] = tags.get("Modality") == "CT" and tags.get("Manufacturer") != MAKER
         if tags.get("Modality") == "CT" and tags.get("Manufacturer") == MAKER:
             series[parent] = _is_original(client, instance)
-    if not series[parent] or store.queue.has(sop) or store.queue.is_result(sop):
+    if not series[parent] or store.queue.is_result(sop):
         return 0
     with client.stream("GET", f"/instances/{instance}/file") as stream:
         if stream.status_code == 404:
@@ -175,7 +175,7 @@ def _look_at_dicomweb(source: Source, store: Store, stop: threading.Event) -> in
                 sop = _value(instance, "00080018")
                 if stop.is_set():
                     return taken
-                if not store.queue.has(sop) and not store.queue.is_result(sop):
+                if not store.queue.has(sop, uid) and not store.queue.is_result(sop):
                     taken += _from_dicomweb(client, (uid, series, sop), store)
             store.queue.set_mark(mark, number)
     return taken

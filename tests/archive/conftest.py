@@ -113,7 +113,8 @@ class Node:
         self.folder, self.port, self.http = folder, port or free_port(), free_port()
         folder.mkdir(exist_ok=True)
         parts = [
-            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\n{node}',
+            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\nnice = 0',
+            node,
             f'[maps]\nregistration = "none"\n{maps}',
             f'[dicom]\naet = "CTPTORCH"\nport = {self.port}\n{dicom}',
             f"[page]\nport = {self.http}\n{page}",
