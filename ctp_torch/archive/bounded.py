@@ -110,6 +110,8 @@ def _bound(connection: Any, door: DicomDoor) -> None:
     plain: socket.socket = connection.socket
     dimse, most, patience = connection.assoc.dimse, door.max_pdu + 1024, door.timeout_s
 
+    quick = getattr(socket, "TCP_QUICKACK", None)  # Linux alone
+
     def receive(n_bytes: int) -> bytearray:
         """So many bytes, fewer where the peer ends."""
         if n_bytes > most:
@@ -122,6 +124,8 @@ def _bound(connection: Any, door: DicomDoor) -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError("a protocol data unit that takes too long")
             got = plain.recv_into(view[view_at:])
+            if quick is not None:  # peers send a command, wait for its acknowledgement, and then send the image
+                plain.setsockopt(socket.IPPROTO_TCP, quick, 1)
             if not got:
                 break
             view_at += got
