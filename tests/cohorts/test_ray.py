@@ -15,9 +15,7 @@ from ctp_torch.pipeline.ray_engine import RayEngine
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-ONCE = (
-    "import os, pathlib; p = pathlib.Path({!r}); first = not p.exists(); p.touch(); first and os.kill(os.getpid(), 9)"
-)
+ONCE = "import os, pathlib; p = pathlib.Path({!r}); old = p.exists(); p.touch(); old or os.kill(os.getpid(), 9)"
 ALWAYS = "import os; open({!r}, 'a').write('x'); os.kill(os.getpid(), 9)"
 
 
@@ -50,7 +48,7 @@ def test_lost_workers_and_nodes_lose_nothing(cluster, tmp_path):
     for number, answer in RayEngine(cluster.address).run(tasks):
         told[number] = answer
         if len(told) == 2:
-            cluster.remove_node(list(cluster.worker_nodes)[0], allow_graceful=False)
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     assert sorted(told) == list(range(len(tasks)))
     assert told[1] is None
     assert told[2].exit_code == -9
