@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
+    from ctp_torch.io.results.region_report import RegionNumbers
 
 __all__ = [
     "FORMATS",
@@ -65,34 +66,6 @@ class LesionResult(Protocol):
 
     def summary(self) -> dict[str, object]:
         """Volumes [mL], ratios, thresholds."""
-
-
-class RegionNumbers(Protocol):
-    """What a region's maps and lesions are, as `ctp_torch.lesions.regions.RegionRow` has them."""
-
-    @property
-    def scheme(self) -> str:
-        """Kind of region."""
-
-    @property
-    def region(self) -> str:
-        """Its name, side included."""
-
-    @property
-    def volume_ml(self) -> float:
-        """Of its scanned part."""
-
-    @property
-    def means(self) -> Mapping[str, float]:
-        """Map to its mean."""
-
-    @property
-    def medians(self) -> Mapping[str, float]:
-        """Map to its median."""
-
-    @property
-    def lesions(self) -> Mapping[str, float]:
-        """Lesion to its volume [mL]."""
 
 
 @dataclass(frozen=True)
