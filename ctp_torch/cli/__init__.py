@@ -23,6 +23,7 @@ from ctp_torch.cli.info import info
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
+from ctp_torch.cli.node import app as node
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
 from ctp_torch.cli.reproduce import reproduce
@@ -72,6 +73,7 @@ for command in (
     app.command()(command)
 app.add_typer(cohort, name="cohort")
 app.add_typer(phantom, name="phantom")
+app.add_typer(node, name="node")
 
 
 def _print_version(asked: bool) -> None:

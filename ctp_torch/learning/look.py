@@ -44,8 +44,8 @@ class Look:
     """``(z, y, x)`` the first frame as read [HU]."""
     baseline: Tensor
     """``(z, y, x)`` CT before contrast [HU]."""
-    artery: Tensor | None
-    """``(lags,)`` as `ctp_torch.pipeline.features.Seen` holds it."""
+    bolus: Tensor | None
+    """As `ctp_torch.pipeline.features.Seen` holds it."""
     geometry: Geometry
     dt: float
     """Time between frames [s]."""
@@ -73,7 +73,7 @@ class Look:
                 facts = json.loads(file.metadata()["look"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             geometry = Geometry(**{name: tuple(values) for name, values in facts.pop("geometry").items()})
-            return cls(**{"artery": None, **facts, "flags": tuple(facts["flags"]), "geometry": geometry, **tensors})
+            return cls(**{"bolus": None, **facts, "flags": tuple(facts["flags"]), "geometry": geometry, **tensors})
         except (SafetensorError, OSError, *DAMAGE):
             return None
 
@@ -117,7 +117,7 @@ def look_at(
         head=scan.anatomy.head.cpu(),
         first=first,
         baseline=scan.anatomy.baseline.cpu(),
-        artery=None if seen.artery is None else seen.artery.cpu(),
+        bolus=None if seen.bolus is None else seen.bolus.cpu(),
         geometry=series.geometry,
         dt=series.dt,
         facts=seen.facts,

@@ -18,9 +18,12 @@ from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.scale import ColorScale
 from ctp_torch.learning.look import look_at
 from ctp_torch.pipeline.recipe import View
+from ctp_torch.pipeline.slices import PIXEL_MM, answers
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
+    from ctp_torch.models.base import Regressor
+    from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = ["LATE_S", "PreparedPatient", "prepare"]
 
@@ -59,8 +62,8 @@ class PreparedPatient:
     """Of the scan, as a recipe's ``bounds`` have it; empty for raw curves."""
     voxel_ml: float = 0.0
     """Volume of a voxel [mL]; 0 where nobody told."""
-    artery: Tensor | None = None
-    """``(lags,)`` as `ctp_torch.pipeline.features.Seen` holds it."""
+    bolus: Tensor | None = None
+    """As `ctp_torch.pipeline.features.Seen` holds it."""
     geometry: Geometry | None = None
     """The grid."""
     baseline: Tensor | None = None
@@ -82,6 +85,12 @@ class PreparedPatient:
         row = self.brain.flatten().cumsum(0) - 1  # flat index -> row of curves, inside the brain
         return self.curves[row[pixels]], self.targets.flatten(1)[:, pixels].T.to(self.curves.dtype)
 
+    def answers(self, model: Regressor, recipe: Recipe) -> Tensor:
+        """What a model says of the brain's voxels ``(voxels, targets)``, on the CPU."""
+        features = recipe.scale(self.curves.to(model.device))
+        spacing = (1.0, PIXEL_MM, PIXEL_MM) if self.geometry is None else self.geometry.spacing
+        return answers(model, features, self.brain.to(model.device), spacing).cpu()
+
     def save(self, path: Path) -> None:
         """Write to a safetensors file."""
         from ctp_torch.io.atomic import save_tensors
@@ -89,7 +98,7 @@ class PreparedPatient:
         facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
         facts |= {"view": asdict(self.view), "facts": dict(self.facts), "voxel_ml": self.voxel_ml}
         facts["geometry"] = None if self.geometry is None else asdict(self.geometry)
-        names = ("curves", "brain", "head", "targets", "late", "artery", "baseline", "lesions")
+        names = ("curves", "brain", "head", "targets", "late", "bolus", "baseline", "lesions")
         tensors = {n: getattr(self, n) for n in names}
         kept = {n: tensor.cpu().contiguous() for n, tensor in tensors.items() if tensor is not None}
         save_tensors(kept, path, metadata={"patient": json.dumps(facts)})
@@ -192,7 +201,7 @@ def prepare(
         view=view,
         facts=look.facts,
         voxel_ml=math.prod(grid.spacing) / 1000.0,
-        artery=look.artery,
+        bolus=look.bolus,
         geometry=grid,
         baseline=look.baseline if lesions else None,
         lesions=_true_lesions(patient, grid) if lesions else None,

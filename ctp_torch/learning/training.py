@@ -17,6 +17,7 @@ from ctp_torch.errors import CTPError
 from ctp_torch.learning.desk import Desk
 from ctp_torch.learning.prepared import PreparedPatient, prepare
 from ctp_torch.learning.sampling import sample_pixels
+from ctp_torch.ops import ARTERIAL_LAGS
 from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe, View
 
 if TYPE_CHECKING:
@@ -25,13 +26,24 @@ if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Registration
 
-__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "recipe_for", "rescaled", "standardise"]
+__all__ = [
+    "TrainingSet",
+    "draw",
+    "fingerprint",
+    "paper_model",
+    "prepare_all",
+    "recipe_for",
+    "rescaled",
+    "shared_bounds",
+    "standardise",
+]
 
 _N_COMPONENTS = 12
 """Principal components that ``pca`` keeps: of smoothed curves, more than 99.9 % of the variance."""
 _SPREAD, _MOMENTS_SPREAD = 0.0625, 0.01
-"""Sum of the variances that the curves at all widths have together, once scaled, and that of the artery's moments: what
-suits the paper's kernel (gamma 8) and penalty (0.1), chosen on digital patients."""
+"""Sum of the variances that the curves at all widths have together, once scaled, and that of the artery's moments, of
+its curve, and of the CT before contrast: what suits the paper's kernel (gamma 8) and penalty (0.1), chosen on digital
+patients."""
 
 
 class TrainingSet(NamedTuple):
@@ -49,6 +61,16 @@ class TrainingSet(NamedTuple):
     """Names of the maps, in order."""
     bounds: Mapping[str, tuple[float, float]] = MappingProxyType({})
     """Lowest and highest of what the scans had, as a recipe has it."""
+
+    @property
+    def samples(self) -> Tensor:
+        """``(samples, features)``: of whole slices, the pixels inside, which have a feature that isn't 0."""
+        return self.curves if self.curves.ndim == 2 else self.curves[(self.curves != 0).any(dim=-1)]
+
+    def scaled(self, recipe: Recipe) -> Tensor:
+        """The curves as a recipe's model sees them; outside, slices stay 0."""
+        values = recipe.scale(self.curves)
+        return values if values.ndim == 2 else values * (self.curves != 0).any(dim=-1, keepdim=True)
 
 
 def prepare_all(
@@ -153,8 +175,13 @@ def draw(
         targets.append(values)
         pixels[patient.name] = where
         facts.append(patient.facts)
-    bounds = {name: (min(one[name] for one in facts), max(one[name] for one in facts)) for name in facts[0]}
+    bounds = shared_bounds(facts)
     return TrainingSet(torch.cat(curves), torch.cat(targets), pixels, patient.dt, patient.quantities, bounds)
+
+
+def shared_bounds(facts: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Lowest and highest of what scans have, by name."""
+    return {name: (min(one[name] for one in facts), max(one[name] for one in facts)) for name in facts[0]}
 
 
 def recipe_for(
@@ -186,7 +213,7 @@ def recipe_for(
     view = view or View()
     ends = {name: PHYSICAL_RANGES.get(name, limits) for name, limits in targets.items()} if physical else dict(targets)
     recipe = Recipe(
-        frames=data.curves.shape[1],
+        frames=data.curves.shape[-1],
         dt=data.dt,
         targets=ends,
         registration=registration,
@@ -196,14 +223,16 @@ def recipe_for(
         smoothing_mm=view.smoothing_mm,
         smoothing=view.smoothing,
         artery_moments=view.artery_moments,
+        artery_curve=view.artery_curve,
+        baseline_hu=view.baseline_hu,
         units="physical" if physical else "display",
         bounds=dict(data.bounds),
     )
     if each:
-        recipe = standardise(recipe, data.curves)
+        recipe = standardise(recipe, data.samples)
     elif view.features != "raw":
-        recipe = _scaled(recipe, data.curves)
-    return _projected(recipe, data.curves) if view.features == "pca" else recipe
+        recipe = _scaled(recipe, data.samples)
+    return _projected(recipe, data.samples) if view.features == "pca" else recipe
 
 
 def paper_model(
@@ -215,6 +244,7 @@ def paper_model(
     depth: int = 55,
     centers: int | None = None,
     channels: int = 1,
+    with_hu: bool = False,
     seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless others are given.
@@ -222,7 +252,7 @@ def paper_model(
     Parameters
     ----------
     name
-        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, which aren't the paper's
+        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, unet, which aren't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
@@ -233,6 +263,8 @@ def paper_model(
         pixels that span kernel ridge (`ctp_torch.models.KernelRidge`); all when None
     channels
         curves that the features hold side by side, for conv, gru and lstm
+    with_hu
+        whether the last feature is the CT before contrast, for stack
     seed
         of the forest and the networks
 
@@ -250,10 +282,11 @@ def paper_model(
         "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma, n_centers=centers),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
         "mlp": lambda: models.Network(seed=seed),
-        "stack": lambda: stack_model(seed),
+        "stack": lambda: stack_model(seed, with_hu=with_hu),
         "conv": lambda: models.Convolution(channels, seed=seed),
         "gru": lambda: models.Recurrent(channels, cell="gru", seed=seed),
         "lstm": lambda: models.Recurrent(channels, cell="lstm", seed=seed),
+        "unet": lambda: models.UNet(seed=seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
@@ -284,12 +317,16 @@ def rescaled(recipe: Recipe, evidence: Evidence) -> Recipe:
 
 
 def _scaled(recipe: Recipe, features: Tensor) -> Recipe:
-    """The recipe with means, one scale for all curves and one for the moments: weak lags stay weak."""
+    """The recipe with means, one scale for all curves and one for each thing else: weak lags stay weak."""
     mean, variance = features.double().mean(dim=0), features.double().var(dim=0)
-    n_moments = 4 if recipe.artery_moments else 0
-    n_curves = len(mean) - n_moments
-    groups = [(variance[:n_curves], _SPREAD)] + ([(variance[n_curves:], _MOMENTS_SPREAD)] if n_moments else [])
-    scales = [(group.sum() / spread).sqrt().clamp_min(1e-12).expand(len(group)) for group, spread in groups]
+    n_artery = len(ARTERIAL_LAGS) * recipe.artery_curve
+    others = [size for size in (n_artery, 4 * recipe.artery_moments, int(recipe.baseline_hu)) if size]
+    groups = variance.split([len(mean) - sum(others), *others])
+    spreads = [_SPREAD, *(_MOMENTS_SPREAD for _ in others)]
+    scales = [
+        (group.sum() / spread).sqrt().clamp_min(1e-12).expand(len(group))
+        for group, spread in zip(groups, spreads, strict=True)
+    ]
     return replace(recipe, feature_mean=tuple(mean.tolist()), feature_sd=tuple(torch.cat(scales).tolist()))
 
 

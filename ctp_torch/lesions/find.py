@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.slabs import Slabs
+from ctp_torch.errors import check_type
 from ctp_torch.lesions.reference import late_tissue, low_flow, reference_tissue, tmax_moved
 from ctp_torch.lesions.survey import Survey, survey, uneven_ml
 from ctp_torch.lesions.thresholds import Thresholds
@@ -30,7 +32,7 @@ _VESSEL_REACH_MM = 2.0
 """Gaussian in which the tissue around a vessel votes on what it hides [mm]; nothing further than twice this counts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lesions:
     """Masks ``(z, y, x)`` bool and the numbers that a stroke team reads."""
 
@@ -60,6 +62,20 @@ class Lesions:
     """What suffers, in sentences."""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Of ``core_ml``, ``hypoperfusion_ml``, ``mismatch_ml``: lower and upper end [mL], where a model promises them."""
+
+    def to(self, device: torch.device | str) -> Lesions:
+        """The same masks on another device."""
+        names = ("core", "hypoperfusion", "severe", "reference")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def __repr__(self) -> str:
+        volumes = self.volumes()
+        shown = ", ".join(f"{name} {volumes[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "penumbra"))
+        return f"Lesions({shown}; side {self.side}; core {self.thresholds.core_rule})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the volumes and the masks, core white and penumbra grey."""
+        return as_html(repr(self), grey_png([(self.core.float() + 0.5 * self.penumbra.float(), (0.0, 1.0))]))
 
     @property
     def penumbra(self) -> Tensor:
@@ -128,7 +144,8 @@ def find_lesions(
     4. Flow is low where CBF lies below its fraction of the reference (and CBV, with ``rcbv`` above 0).
     5. Hypoperfusion is what is late, and regions of low flow of which a quarter is late: where hardly any contrast
        arrives, Tmax is noise, and the deepest part of a core would be missing.
-    6. Core is low flow within the hypoperfusion.
+    6. Core is low flow within the hypoperfusion. With ``core_mm`` above 0, that of which most of the tissue around is:
+       noise of a voxel neither makes a core nor a hole in one.
     7. A large vessel counts as most of the tissue within 4 mm of it does: a tenth of a lesion lies under its vessels.
 
     Parameters
@@ -160,7 +177,9 @@ def find_lesions(
     Olivot JM et al. Hypoperfusion intensity ratio predicts infarct progression and functional outcome in the DEFUSE 2
     cohort. Stroke 2014;45:1018-1023. doi:10.1161/STROKEAHA.113.003857
     """
+    check_type(maps, PerfusionMaps, "find_lesions: maps", "ctp_torch.deconvolve and predict make them")
     limits = thresholds or Thresholds()
+    check_type(limits, Thresholds, "find_lesions: thresholds", "ctp_torch.read_thresholds(FILE) gives them")
     widths = {n: w for n in ("sigma_mm", "mirror_mm", "tissue_mm") if (w := getattr(limits, n)) or n == "sigma_mm"}
     thick, depth = Slabs.of(maps.geometry), maps.geometry.shape[0]
     if thick.n == 1:
@@ -220,6 +239,9 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
     low = low_flow(surveyed, limits, reference, positive_side)
     slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
     core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
+    if limits.core_mm and bool(core.any()):
+        share = ops.smooth_inside(core.to(torch.float32), tissue, geometry.spacing, limits.core_mm)
+        core = ops.remove_small(slow & (share > 0.5), limits.min_core_ml / voxel_ml)
     reference = reference & ~slow
     slow, core = (mask | _under_vessels(mask, surveyed) for mask in (slow, core))
     return Lesions(

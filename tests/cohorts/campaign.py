@@ -1,4 +1,4 @@
-"""Whole cohorts run, killed and run again, against a loop of single runs. ``python tests/cohorts/campaign.py``.
+"""Whole cohorts run, killed and run again, against a loop of single runs: ``python tests/cohorts/campaign.py``.
 
 Prints how many rows agree with ``ctp-torch maps`` scan by scan, and whether a run killed at random moments, parent and
 processes alike, ends with the same files and tables, and leaves nothing else.

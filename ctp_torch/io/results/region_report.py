@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ctp_torch.data.maps import OWN_SCHEME
 from ctp_torch.io.results.derivation import Code, package_version
@@ -18,43 +18,16 @@ from ctp_torch.io.results.segmentation import tracking
 if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.io.results.derivation import Derivation
+    from ctp_torch.io.results.protocols import RegionNumbers
     from ctp_torch.io.results.source import Source
 
-__all__ = ["RegionNumbers", "write_region_report"]
+__all__ = ["write_region_report"]
 
 _OFFSET = 42
 """Of the series' number, beside that of the lesions' report."""
 _MEAN, _MEDIAN = Code("373098007", "SCT", "Mean"), Code("373099004", "SCT", "Median")
 _SIDES = {"right": Code("24028007", "SCT", "Right"), "left": Code("7771000", "SCT", "Left")}
 _FINDING = Code("REGION", OWN_SCHEME, "Region of the brain")
-
-
-class RegionNumbers(Protocol):
-    """What a region's maps and lesions are, as `ctp_torch.lesions.regions.RegionRow` has them."""
-
-    @property
-    def scheme(self) -> str:
-        """Kind of region."""
-
-    @property
-    def region(self) -> str:
-        """Its name, side included."""
-
-    @property
-    def volume_ml(self) -> float:
-        """Of its scanned part."""
-
-    @property
-    def means(self) -> Mapping[str, float]:
-        """Map to its mean."""
-
-    @property
-    def medians(self) -> Mapping[str, float]:
-        """Map to its median."""
-
-    @property
-    def lesions(self) -> Mapping[str, float]:
-        """Lesion to its volume [mL]."""
 
 
 def write_region_report(

@@ -8,20 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import named_quantity
+from ctp_torch.data.maps import PerfusionMaps, named_quantity
+from ctp_torch.errors import check_type
 from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
+from ctp_torch.io.results.protocols import LesionResult, RegionNumbers
 from ctp_torch.io.results.source import Source, anonymous_source, read_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.io.results.region_report import RegionNumbers
 
 __all__ = [
     "FORMATS",
@@ -47,25 +47,6 @@ OF_LESIONS = ("seg", "sr")
 """Formats of lesions."""
 _Task = Callable[[], list[Path]]
 """Writes something, and tells which files."""
-
-
-class LesionResult(Protocol):
-    """Core, penumbra and their numbers, as `ctp_torch.lesions.find.Lesions` holds them."""
-
-    @property
-    def core(self) -> Tensor:
-        """``(z, y, x)`` bool."""
-
-    @property
-    def penumbra(self) -> Tensor:
-        """``(z, y, x)`` bool."""
-
-    @property
-    def hypoperfusion(self) -> Tensor:
-        """``(z, y, x)`` bool: core and penumbra."""
-
-    def summary(self) -> dict[str, object]:
-        """Volumes [mL], ratios, thresholds."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +118,8 @@ def write_maps(
     --------
     >>> ctp_torch.write_maps(maps, "out", formats=("nifti", "ct", "pm"), source="DICOM_FOLDER")  # doctest: +SKIP
     """
+    check_type(maps, PerfusionMaps, "write_maps: maps", "ctp_torch.deconvolve and predict make them")
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     output = Output(maps, lesions, baseline)
     check_formats(formats, lesions=lesions is not None)
     origin = read_source(source) if isinstance(source, str | Path) else source
