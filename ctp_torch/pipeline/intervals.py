@@ -63,7 +63,7 @@ class Neighbourhood:
     variances: tuple[float, ...]
     rest: float
     limit: float
-    """No training scan lies further from all others, by this signature or, for its own spread, by another."""
+    """The largest distance of a training scan from all others."""
 
     def distance(self, signature: Tensor) -> float:
         """In limits: above 1 lies outside."""
