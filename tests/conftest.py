@@ -15,6 +15,7 @@ torch.backends.cuda.matmul.allow_tf32 = False
 
 def pytest_addoption(parser):
     parser.addoption("--hostile-kills", type=int, default=40, help="processes to kill in tests/hostile")
+    parser.addoption("--all-blocks", action="store_true", help="run every command of the pages, not their Python alone")
     parser.addoption("--hostile-examples", type=int, default=300, help="random damages that tests/hostile tries")
 
 
