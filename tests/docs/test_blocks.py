@@ -8,6 +8,7 @@ still checked, ``<!-- parsed only: reason -->``.
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -92,7 +93,7 @@ def test_blocks_run(page, data, tmp_path, monkeypatch, capsys, request):
     if not everything and page.name not in QUICK:
         pytest.skip("runs with --all-blocks")
     for entry in data.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
+        (shutil.copytree if entry.is_dir() else shutil.copy)(entry, tmp_path / entry.name)
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}
     for block in runnable(page):
