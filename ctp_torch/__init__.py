@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ctp_torch.io import to_sitk as to_sitk
     from ctp_torch.io import to_torchio as to_torchio
     from ctp_torch.io import write_maps as write_maps
+    from ctp_torch.io.read_series import open_series as open_series
     from ctp_torch.io.read_series import read_series as read_series
     from ctp_torch.learning.datasets import Curves as Curves
     from ctp_torch.learning.datasets import Scans as Scans
@@ -82,6 +83,7 @@ _HOMES = {
     "from_numpy": "io",
     "from_sitk": "io",
     "load_model": "models.load",
+    "open_series": "io",
     "predict": "pipeline",
     "prepare": "pipeline",
     "preprocess": "pipeline",
@@ -124,6 +126,7 @@ __all__ = [
     "from_sitk",
     "load_model",
     "models",
+    "open_series",
     "ops",
     "predict",
     "prepare",

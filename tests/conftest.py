@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctp_torch.ops.kernel import compiled
+from ctp_torch.ops.compute import compiled
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)

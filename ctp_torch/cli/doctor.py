@@ -32,7 +32,7 @@ def doctor(
 
     import torch
 
-    from ctp_torch.ops.kernel.compiled import library_state
+    from ctp_torch.ops.compute.compiled import library_state
 
     target = console.pick_device(device)
     facts: dict[str, object] = {

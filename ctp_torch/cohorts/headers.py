@@ -5,25 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ctp_torch.io.limits import DAMAGE, available_cores
+from ctp_torch.cohorts.plain import plain_elements
+from ctp_torch.io.atomic import private_file
+from ctp_torch.io.limits import DAMAGE
 
 __all__ = ["Header", "digest", "read_headers"]
 
 _CHUNK = 500
-"""Files that a process reads before it answers."""
-_FEW = 2_000
-"""Files from which on starting processes pays."""
-_TAGS = (
-    "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "ImagePositionPatient",
-    "SliceLocation", "NumberOfFrames",
-)  # fmt: skip
+"""Files between two words of how far it is."""
+_TAGS = {
+    0x00080008: "ImageType",
+    0x00080060: "Modality",
+    0x00100020: "PatientID",
+    0x0020000D: "StudyInstanceUID",
+    0x0020000E: "SeriesInstanceUID",
+    0x00200032: "ImagePositionPatient",
+    0x00201041: "SliceLocation",
+    0x00280008: "NumberOfFrames",
+}
+
+
+class _NoDicomError(Exception):
+    """A file is none."""
 
 
 @dataclass(frozen=True)
@@ -83,44 +91,53 @@ def read_headers(
     return found
 
 
-def _read_all(files: Sequence[Path]) -> Iterable[Header | None]:
-    """The headers, by several processes where there are many."""
-    chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
-    if len(files) < _FEW:
-        return [header for chunk in chunks for header in _read_some(chunk)]
-    with ProcessPoolExecutor(available_cores(), mp_context=get_context("spawn")) as pool:
-        return [header for part in pool.map(_read_some, chunks) for header in part]
+def _read_all(files: Iterable[Path]) -> Iterator[Header | None]:
+    """The headers, one after another."""
+    for path in files:
+        try:
+            texts = plain_elements(path, _TAGS)
+            yield _header(_parsed(path) if texts is None else texts)
+        except (_NoDicomError, *DAMAGE, OSError):
+            yield None
 
 
-def _read_some(files: Sequence[Path]) -> list[Header | None]:
-    """The headers of a chunk of files."""
+def _parsed(path: Path) -> dict[int, str]:
+    """The same elements by pydicom, which reads whatever is DICOM."""
     import warnings
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [_read(path) for path in files]
-
-
-def _read(path: Path) -> Header | None:
-    """One header; None for what is none."""
     import pydicom
 
     try:
-        one = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        place = one.get("ImagePositionPatient")
-        position = ",".join(f"{float(v):.1f}" for v in place) if place else str(one.get("SliceLocation") or "")
-        kinds = [str(kind).upper() for kind in one.get("ImageType") or []]
-        return Header(
-            digest(str(one.get("PatientID", ""))),
-            digest(str(one.get("StudyInstanceUID", ""))),
-            digest(str(one.get("SeriesInstanceUID", ""))),
-            position,
-            max(1, int(one.get("NumberOfFrames") or 1)),
-            str(one.get("Modality", "")) == "CT",
-            "DERIVED" in kinds,
-        )
-    except (pydicom.errors.InvalidDicomError, *DAMAGE):
-        return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+            values = {tag: one[tag].value for tag in _TAGS if tag in one}
+    except pydicom.errors.InvalidDicomError as error:
+        raise _NoDicomError from error
+    return {tag: _text(value) for tag, value in values.items()}
+
+
+def _text(value: object) -> str:
+    """A value as it stands in a file, several by backslashes."""
+    if value is None:
+        return ""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return "\\".join(map(str, value)) if several else str(value)  # type: ignore[call-overload]
+
+
+def _header(texts: Mapping[int, str]) -> Header:
+    """What the elements say."""
+    told = {name: texts.get(tag, "") for tag, name in _TAGS.items()}
+    place = told["ImagePositionPatient"]
+    return Header(
+        digest(told["PatientID"]),
+        digest(told["StudyInstanceUID"]),
+        digest(told["SeriesInstanceUID"]),
+        ",".join(f"{float(v):.1f}" for v in place.split("\\")) if place else told["SliceLocation"].strip(),
+        max(1, int(told["NumberOfFrames"] or 1)),
+        told["Modality"].strip() == "CT",
+        "DERIVED" in (kind.strip().upper() for kind in told["ImageType"].split("\\")),
+    )
 
 
 def _stamp(path: Path) -> list[int]:
@@ -145,9 +162,6 @@ def _read_index(index: Path | None) -> Mapping[str, tuple[list[int], list[Any] |
 
 def _write_index(index: Path, rows: Mapping[str, object]) -> None:
     """The index, whole, for this user alone: names of files may be names of people."""
-    partial = index.with_name(f"{index.name}.{os.getpid()}")
     index.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+    with private_file(index) as stream:
         json.dump(rows, stream)
-    partial.replace(index)

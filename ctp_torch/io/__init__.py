@@ -24,6 +24,7 @@ from ctp_torch.io.exchange import to_torchio as to_torchio
 from ctp_torch.io.nifti.nifti import read_volume as read_volume
 from ctp_torch.io.nifti.nifti import write_nifti_series as write_nifti_series
 from ctp_torch.io.nifti.nifti import write_volume as write_volume
+from ctp_torch.io.read_series import open_series as open_series
 from ctp_torch.io.read_series import read_series as read_series
 from ctp_torch.io.results.derivation import Derivation as Derivation
 from ctp_torch.io.results.source import read_source as read_source

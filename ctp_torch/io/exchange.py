@@ -146,20 +146,7 @@ def from_sitk(image: Any, *, dt: float | None = None, times: Any = None) -> CTPS
 
 
 def to_sitk(source: CTPSeries | PerfusionMaps, quantity: str | None = None) -> Any:
-    """A series (4-D), or one of the maps (3-D), as a SimpleITK image.
-
-    Parameters
-    ----------
-    source
-        a series, or maps
-    quantity
-        which map
-
-    Raises
-    ------
-    ValueError
-        if maps are given without a quantity that they hold
-    """
+    """As `to_nibabel`, a SimpleITK image in LPS."""
     from ctp_torch.io.nifti.nifti import to_image
 
     values, geometry, dt = _values(source, quantity)
@@ -179,13 +166,13 @@ def to_nibabel(source: CTPSeries | PerfusionMaps, quantity: str | None = None) -
     Raises
     ------
     ValueError
-        as `to_sitk`
+        if maps are given without a quantity that they hold
     """
     import nibabel
 
     values, geometry, dt = _values(source, quantity)
     array = values.detach().cpu().numpy()
-    image = nibabel.Nifti1Image(array.transpose(range(array.ndim)[::-1]), _ras_affine(geometry))
+    image = nibabel.Nifti1Image(array.T, _ras_affine(geometry))
     image.header.set_xyzt_units("mm", "sec")
     if array.ndim == 4 and dt:
         image.header.set_zooms((*geometry.spacing[::-1], dt))

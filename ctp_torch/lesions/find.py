@@ -144,7 +144,8 @@ def find_lesions(
     4. Flow is low where CBF lies below its fraction of the reference (and CBV, with ``rcbv`` above 0).
     5. Hypoperfusion is what is late, and regions of low flow of which a quarter is late: where hardly any contrast
        arrives, Tmax is noise, and the deepest part of a core would be missing.
-    6. Core is low flow within the hypoperfusion.
+    6. Core is low flow within the hypoperfusion. With ``core_mm`` above 0, that of which most of the tissue around is:
+       noise of a voxel neither makes a core nor a hole in one.
     7. A large vessel counts as most of the tissue within 4 mm of it does: a tenth of a lesion lies under its vessels.
 
     Parameters
@@ -238,6 +239,9 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
     low = low_flow(surveyed, limits, reference, positive_side)
     slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
     core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
+    if limits.core_mm and bool(core.any()):
+        share = ops.smooth_inside(core.to(torch.float32), tissue, geometry.spacing, limits.core_mm)
+        core = ops.remove_small(slow & (share > 0.5), limits.min_core_ml / voxel_ml)
     reference = reference & ~slow
     slow, core = (mask | _under_vessels(mask, surveyed) for mask in (slow, core))
     return Lesions(

@@ -33,6 +33,8 @@ class Thresholds:
     tissue_mm: float = 0.0
     """Normal is what tissue of the same density holds, and half of it what the mirrored place holds, all smoothed by a
     Gaussian of this [mm]; 0 takes ``mirror_mm``'s word."""
+    core_mm: float = 0.0
+    """Core: more than half of the tissue around must be, in a Gaussian of this [mm]; 0 takes every voxel by itself."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
     reduced_rcbf: float = 0.0
@@ -146,6 +148,7 @@ class Thresholds:
             self.sigma_mm,
             self.mirror_mm,
             self.tissue_mm,
+            self.core_mm,
         )
         if min(sizes) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")

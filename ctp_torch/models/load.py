@@ -29,6 +29,7 @@ HOMES = {
     "Recurrent": "ctp_torch.models.network.recurrent",
     "Ridge": "ctp_torch.models.linear",
     "Stack": "ctp_torch.models.stack",
+    "UNet": "ctp_torch.models.network.unet",
 }
 """Where the class of a model file is."""
 

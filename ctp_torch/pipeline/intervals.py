@@ -31,7 +31,7 @@ _ENOUGH = 1_000_000
 """Voxels that tell a quantile."""
 _LEAST = 0.1
 """Answers count as this at the least, before their logarithm [their unit]."""
-_WORDS = {"artery": "the shape of its bolus", "answers": "what the model answers over the brain"}
+_WORDS = {"bolus": "the shape of its bolus", "answers": "what the model answers over the brain"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Neighbourhood:
     variances: tuple[float, ...]
     rest: float
     limit: float
-    """The largest distance of a training scan from all others."""
+    """No training scan lies further from all others, by this signature or, for its own spread, by another."""
 
     def distance(self, signature: Tensor) -> float:
         """In limits: above 1 lies outside."""
@@ -88,7 +88,7 @@ class Intervals:
     thresholds: Mapping[str, object] = field(default_factory=dict)
     """With which ``volumes`` holds."""
     known: Mapping[str, Neighbourhood] = field(default_factory=dict)
-    """By signature: ``artery``, ``answers``."""
+    """By signature: ``bolus``, ``answers``."""
 
     @classmethod
     def of(cls, model: Regressor) -> Intervals | None:

@@ -18,6 +18,7 @@ from ctp_torch.pipeline.features import Seen, features_of
 from ctp_torch.pipeline.intervals import Intervals, answers_signature, relative_flow
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, locate, prepare
+from ctp_torch.pipeline.slices import answers
 
 if TYPE_CHECKING:
     from ctp_torch.ops import VesselCurve
@@ -83,7 +84,8 @@ def predict(
     recipe.check_preparation(series.provenance.preparation, series.provenance.slabs)
     seen = features_of(scan, recipe.view, aif=aif, vof=vof, mask=mask, scale_by_vof=scale_by_vof)
     doubts = recipe.check_scan(seen.facts)
-    outputs = model.predict(recipe.scale(seen.tissue.values))  # (voxels, targets)
+    features = recipe.scale(seen.tissue.values)
+    outputs = answers(model, features, seen.tissue.mask, series.geometry.spacing)  # (voxels, targets)
     columns = recipe.values(outputs)
     if (intervals := Intervals.of(model)) is not None and len(outputs):
         bounds, strange = _bounded(intervals, columns, seen)
@@ -97,7 +99,7 @@ def _bounded(intervals: Intervals, values: Mapping[str, Tensor], seen: Seen) -> 
     """Relative flow and both ends of all intervals; of a stranger's scan no ends, and why."""
     flow = relative_flow(values)
     more = {} if flow is None else {"rel_cbf": flow}
-    strange = intervals.outside({"answers": answers_signature(values), "artery": seen.artery})
+    strange = intervals.outside({"answers": answers_signature(values), "bolus": seen.bolus})
     return (more, strange) if strange else ({**more, **intervals.ends({**values, **more})}, [])
 
 

@@ -67,6 +67,34 @@ class LesionResult(Protocol):
         """Volumes [mL], ratios, thresholds."""
 
 
+class RegionNumbers(Protocol):
+    """What a region's maps and lesions are, as `ctp_torch.lesions.regions.RegionRow` has them."""
+
+    @property
+    def scheme(self) -> str:
+        """Kind of region."""
+
+    @property
+    def region(self) -> str:
+        """Its name, side included."""
+
+    @property
+    def volume_ml(self) -> float:
+        """Of its scanned part."""
+
+    @property
+    def means(self) -> Mapping[str, float]:
+        """Map to its mean."""
+
+    @property
+    def medians(self) -> Mapping[str, float]:
+        """Map to its median."""
+
+    @property
+    def lesions(self) -> Mapping[str, float]:
+        """Lesion to its volume [mL]."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What there is to write."""
@@ -79,6 +107,8 @@ class Output:
     """``(z, y, x)`` CT before contrast [HU], for the sheets."""
     ranges: Mapping[str, tuple[float, float]] | None = None
     """Quantity to the ends of its colour bar; those of ``QUANTITIES`` when None."""
+    regions: Sequence[RegionNumbers] = ()
+    """For a report of their own in ``sr``."""
 
 
 def write_maps(
@@ -245,6 +275,11 @@ def _dicom_tasks(
             tasks.append(partial(write_ct_map, *common, folder / "ct", source, derivation, display=ranges[name]))
     if "rgb" in formats:
         tasks.append(partial(_sheets, folder / "rgb", output, ranges, source, derivation))
+    if output.regions and "sr" in formats:
+        from ctp_torch.io.results.region_report import write_region_report
+
+        place = folder / "sr" / "regions.dcm"
+        tasks.append(partial(write_region_report, output.regions, maps.geometry, place, source, derivation))
     if output.lesions is not None and set(formats) & set(OF_LESIONS):
         tasks.append(partial(_lesions, folder, output.lesions, maps.geometry, formats, source, derivation))
     return tasks

@@ -7,11 +7,15 @@ import math
 import torch
 from torch import Tensor
 
+from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.threads import in_threads, n_threads
+
 __all__ = ["ssim", "ssim_map"]
 
 _WINDOW = 11
 _SIGMA = 1.5
 _K = (0.01, 0.03)
+_COMPILED = {torch.float32: "float", torch.float64: "double"}
 
 
 def ssim(prediction: Tensor, target: Tensor, *, data_range: float) -> Tensor:
@@ -100,38 +104,58 @@ def _similarity(first: Tensor, second: Tensor, data_range: float) -> Tensor:
     """Of ``(n, y, x)``, at the ``(n, y - 10, x - 10)`` places where the window lies inside."""
     n, height, width = first.shape
     similarity = first.new_empty((n, height - _WINDOW + 1, width - _WINDOW + 1))
-    # on a CPU image by image, so that what is summed stays in the cache
-    block = 1 if first.device.type == "cpu" else max(1, n)
-    for start in range(0, n, block):
-        span = slice(start, start + block)
-        similarity[span] = _similarity_of_block(first[span], second[span], data_range)
+    c1, c2 = ((k * data_range) ** 2 for k in _K)
+    centres = second.mean(dim=(1, 2))  # about them sums are small; variances of float32 drown in a large offset
+    parts = first.contiguous(), second.contiguous(), centres, similarity
+    if first.device.type != "cpu":
+        _by_shifting(*parts, c1, c2)
+    elif fused_library(first.device) is None:
+        for x, y, centre, out in zip(*(tensor.split(1) for tensor in parts), strict=True):  # sums stay in the cache
+            _by_shifting(x, y, centre, out, c1, c2)
+    else:
+        pieces = n_threads(first.device, work=first.numel())
+        chunks = [(x, y, centre, out) for x, y, centre, out in zip(*(t.chunk(pieces) for t in parts), strict=True)]
+        in_threads(lambda part: _compiled(*part, c1, c2), chunks, device=first.device)
     return similarity
 
 
-def _similarity_of_block(first: Tensor, second: Tensor, data_range: float) -> Tensor:
-    c1, c2 = ((k * data_range) ** 2 for k in _K)
-    centre = second.mean(dim=(1, 2), keepdim=True)  # variances of float32 drown in a large offset
+def _compiled(first: Tensor, second: Tensor, centres: Tensor, out: Tensor, c1: float, c2: float) -> None:
+    """``out`` by the compiled loops."""
+    function = getattr(fused_library(first.device), f"similarity_{_COMPILED[first.dtype]}")
+    weights, limits = first.new_tensor(_weights()), first.new_tensor([c1, c2])
+    memory = first.new_empty(4 * first.shape[2])
+    images = first.data_ptr(), second.data_ptr(), centres.data_ptr()
+    function(*images, *first.shape, weights.data_ptr(), limits.data_ptr(), out.data_ptr(), memory.data_ptr())
+
+
+def _by_shifting(first: Tensor, second: Tensor, centres: Tensor, out: Tensor, c1: float, c2: float) -> None:
+    """``out`` by torch."""
+    centre = centres[:, None, None]
     x, y = first - centre, second - centre
     mean_x, mean_y = _window_means(x), _window_means(y)
     mean_product = mean_x * mean_y
     covariance = _window_means(x * y).sub_(mean_product)
-    spread = (
-        _window_means(x.square_().addcmul_(y, y)).addcmul_(mean_x, mean_x, value=-1).addcmul_(mean_y, mean_y, value=-1)
-    )  # both variances
+    spread = _window_means(x.square_().addcmul_(y, y))  # of both variances
+    spread.addcmul_(mean_x, mean_x, value=-1).addcmul_(mean_y, mean_y, value=-1)
     mean_x += centre
     mean_y += centre
-    numerator = torch.mul(mean_x, mean_y, out=mean_product).mul_(2).add_(c1).mul_(covariance.mul_(2).add_(c2))
-    return numerator.div_(mean_x.square_().addcmul_(mean_y, mean_y).add_(c1).mul_(spread.add_(c2)))
+    torch.mul(mean_x, mean_y, out=out).mul_(2).add_(c1).mul_(covariance.mul_(2).add_(c2))
+    out.div_(mean_x.square_().addcmul_(mean_y, mean_y).add_(c1).mul_(spread.add_(c2)))
 
 
 def _window_means(images: Tensor) -> Tensor:
     """Gaussian means of ``(n, y, x)`` where the window lies inside: along y, then along x, by shifting and adding."""
-    offsets = [i - _WINDOW // 2 for i in range(_WINDOW)]
-    weights = [math.exp(-(offset**2) / (2 * _SIGMA**2)) for offset in offsets]
+    weights = _weights()
     for dim in (1, 2):
         size = images.shape[dim] - _WINDOW + 1
-        means = images.narrow(dim, 0, size) * (weights[0] / sum(weights))
-        for shift, weight in enumerate(weights[1:], start=1):
-            means.add_(images.narrow(dim, shift, size), alpha=weight / sum(weights))
+        means = images.narrow(dim, 0, size) * weights[0]
+        for shift in range(1, _WINDOW):
+            means.add_(images.narrow(dim, shift, size), alpha=weights[shift])
         images = means
     return images
+
+
+def _weights() -> list[float]:
+    """Of the window along one axis; they sum to 1."""
+    heights = [math.exp(-((i - _WINDOW // 2) ** 2) / (2 * _SIGMA**2)) for i in range(_WINDOW)]
+    return [height / sum(heights) for height in heights]

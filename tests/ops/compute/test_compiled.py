@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctp_torch.ops.kernel import compiled
+from ctp_torch.ops.compute import compiled
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None or os.name != "posix", reason="no C compiler here")
 needs_root = pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root gives files away")
@@ -34,7 +34,7 @@ def cc():
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         folder.chmod(0o755)
-        command = ["cc", *compiled._OPTIONS, str(compiled._SOURCE), "-o", str(folder / "built.so")]
+        command = ["cc", *compiled._OPTIONS, *map(str, compiled._SOURCES), "-o", str(folder / "built.so")]
         subprocess.run(command, check=True)
         program = folder / "cc"
         program.write_text(

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fused_library", "library_state"]
 
-_SOURCE = Path(__file__).with_name("fused.c")
-_INCLUDED = tuple(_SOURCE.with_name(name) for name in ("fused_kernel.h", "fused_products.h"))
+_OPS = Path(__file__).parents[1]
+_SOURCES = (_OPS / "kernel" / "fused.c", _OPS / "image" / "windows.c", _OPS / "deconvolution" / "posterior.c")
+_INCLUDED = tuple(_OPS / name for name in ("compute/vectors.h", "kernel/fused_kernel.h", "kernel/fused_products.h"))
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
 _PATIENCE_S = 60.0
 _OFF = ("0", "no", "off", "false")
@@ -32,6 +33,9 @@ _DIGITS = 32  # of a hash in a file's name
 _P, _N = ctypes.c_void_p, ctypes.c_long
 _BLOCK = (_P, _N, _P, _N, _N)  # x, its rows; z, its rows; their columns
 _PRODUCTS = (*_BLOCK, _P, _P, _N, _P, _P, _N, _N, _P)
+_MEDIAN = (_P, _N, _N, _N, _P, _P)  # images, their number and size; medians; memory
+_GAUSSIAN = (_P, _N, _N, _N, _P, _N, _P, _N, _P, _P)
+_SIMILARITY = (_P, _P, _P, _N, _N, _N, _P, _P, _P, _P)
 _ARGUMENTS = {
     "products_growth": _PRODUCTS,
     "products_float": _PRODUCTS,
@@ -41,8 +45,17 @@ _ARGUMENTS = {
     "memory_float": (_N, _N),
     "memory_double": (_N, _N),
     "tile_products": (_P, _N, _N, _P, _P, _P, _P, _N, _N),
+    "median_float": _MEDIAN,
+    "median_double": _MEDIAN,
+    "median_int16": _MEDIAN,
+    "median_uint8": _MEDIAN,
+    "gaussian_float": _GAUSSIAN,
+    "gaussian_double": _GAUSSIAN,
+    "similarity_float": _SIMILARITY,
+    "similarity_double": _SIMILARITY,
+    "posterior_means": (_P, _N, _N, _P, _P, _P, _P, _P),
 }
-"""Of the functions in fused.c; those of memory return a number."""
+"""Of the functions in those files; those of memory return a number."""
 
 _TRIAL = """
 import ctypes, sys
@@ -54,12 +67,16 @@ for name, real, error in (("float", ctypes.c_float, 1e-6), ("double", ctypes.c_d
     kernel(x, n(3), z, n(1), n(1), out, n(1), (real * memory(1, 0))())
     if not all(abs(power / 2.0**exponent - 1.0) < error for power, exponent in zip(out, exponents)):
         sys.exit("the compiled loops give wrong numbers: " + str(list(out)))
+n, images, out = ctypes.c_long, (ctypes.c_float * 9)(8, 1, 6, 3, 5, 7, 4, 9, 2), (ctypes.c_float * 9)()
+library.median_float(images, n(1), n(3), n(3), out, (ctypes.c_float * 15)())
+if list(out) != [5, 6, 6, 4, 5, 6, 4, 4, 5]:
+    sys.exit("the compiled median gives wrong numbers: " + str(list(out)))
 """
 """Run by a process of its own before a new library is loaded: a bad one takes that process along, not ours."""
 
 
 def fused_library(device: torch.device) -> ctypes.CDLL | None:
-    """The functions of ``fused.c`` for tensors on the processor; None on other devices, and without a compiler.
+    """The compiled functions for tensors on the processor; None on other devices, and without a compiler.
 
     The compiler is ``$CC`` or ``cc``; ``CTP_TORCH_COMPILED=0`` does without. The library is kept in ``$XDG_CACHE_HOME``
     (``~/.cache``), under a name that changes with the source, the compiler and the processor it builds for, and ends in
@@ -162,7 +179,7 @@ def _facts(compiler: list[str]) -> str:
     """Hash of what a library depends on: source, options, the programs of the command, the processor."""
     programs = [Path(executable).resolve() for word in compiler if (executable := shutil.which(word)) is not None]
     stamps = [f"{program} {program.stat().st_mtime_ns} {program.stat().st_size}" for program in programs]
-    source = b"".join(path.read_bytes() for path in (_SOURCE, *_INCLUDED))
+    source = b"".join(path.read_bytes() for path in (*_SOURCES, *_INCLUDED))
     facts = "\0".join((*compiler, *_OPTIONS, *stamps, platform.machine(), _processor()))
     return hashlib.sha256(source + facts.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
 
@@ -184,7 +201,7 @@ def _processor() -> str:
 def _build(folder: Path, compiler: list[str]) -> Path:
     """A new library in an empty folder, which has stood its trial."""
     built = folder / "fused.so"
-    _run([*compiler, *_OPTIONS, str(_SOURCE), "-o", str(built)], folder)
+    _run([*compiler, *_OPTIONS, *map(str, _SOURCES), "-o", str(built)], folder)
     built.chmod(0o600)
     _run([sys.executable, "-I", "-c", _TRIAL, str(built)], folder)
     return built
