@@ -50,7 +50,7 @@ def written(series, folder, kind):
 
 @pytest.mark.parametrize("kind", ["DICOM", "NIfTI"])
 def test_frames_on_disk_are_those_of_the_series_read_whole(thin, kind, tmp_path, large):
-    """Bit for bit, and the slabs made of them too. Mutation seen red: times of the first frame for all."""
+    """Bit for bit, and the slabs made of them too. Mutation seen red: the median filter left out."""
     place = written(thin, tmp_path / kind, kind)
     whole = read_series(place)
     with open_series(place) as series:
@@ -97,7 +97,7 @@ def test_a_series_on_disk_is_looked_over(thin, tmp_path, large):
 def test_motion_is_found_on_the_coarse_copy():
     """As in the series itself, and undone to the same numbers where it is the same.
 
-    Mutation seen red: one frame's motion for the next.
+    Mutation seen red: the spacing of the frames in place of the blocks'.
     """
     generator = torch.Generator().manual_seed(3)
     rotation, translation = (4 * torch.rand(2, 5, 3, generator=generator, dtype=torch.float64) - 2).unbind()
