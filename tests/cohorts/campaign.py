@@ -150,7 +150,7 @@ def run_and_kill(where, out, kills, *, seed=0, most_s=12.0, workers=2, least_s=2
     left, process = kills, None
     while left:
         if process is None or process.poll() is not None:
-            process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE)
+            process = subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL)
         time.sleep(drawn.uniform(least_s, most_s))
         if process.poll() is not None:  # all was done before the kill: some of it goes again
             for record in sorted(out.glob("cases/*/*.json"))[:2]:
