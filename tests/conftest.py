@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: device, dtype and its tolerance, the third-party data folder."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 torch.backends.cuda.matmul.allow_tf32 = False
 
 
+# limits of processes, SIGKILL, /proc, pipes and links without rights: what these tests need is not everywhere
+collect_ignore = [] if sys.platform == "linux" else ["hostile"]
+if sys.platform == "win32":
+    collect_ignore += ["io/test_delivery.py", "study/test_steps.py", "models/kernel/rank_worker.py"]
+
+
 def pytest_addoption(parser):
     parser.addoption("--hostile-kills", type=int, default=40, help="processes to kill in tests/hostile")
+    parser.addoption("--all-blocks", action="store_true", help="run every command of the pages, not their Python alone")
     parser.addoption("--hostile-examples", type=int, default=300, help="random damages that tests/hostile tries")
 
 

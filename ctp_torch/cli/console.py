@@ -36,6 +36,7 @@ __all__ = [
     "say",
     "scratch",
     "settings",
+    "stages",
     "tell",
     "track",
     "warn",
@@ -132,6 +133,18 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+@contextmanager
+def stages(first: str) -> Iterator[Callable[[str], None]]:
+    """What to call when a stage of a longer step is done: on a terminal a line shows what was, elsewhere as `note`."""
+    if settings.quiet or settings.verbose or settings.log_json or not sys.stderr.isatty():
+        yield note
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{first} ...") as status:
+        yield lambda name: status.update(f"{first}: {escaped(name)} done ...")
 
 
 def _told(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:

@@ -147,8 +147,11 @@ def maps(
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)
-    with claim_folder(place, force=force, inputs=(series, *settings.files)) as claim:
-        analysis = analyse(series, settings, progress=console.note)
+    with (
+        claim_folder(place, force=force, inputs=(series, *settings.files)) as claim,
+        console.stages("maps") as done,
+    ):
+        analysis = analyse(series, settings, progress=done)
         formats.warn_anonymous(series, names)
         write_analysis(analysis, claim, formats=names, report=report, bids=bids)
     if as_json:

@@ -27,10 +27,10 @@ def maps():
     keys = {"cbf mae": "CBF [mL/100 g/min]", "cbv mae": "CBV [mL/100 g]", "mtt mae": "MTT [s]", "tmax mae": "Tmax [s]"}
     for condition, values in one["conditions"].items():
         rows = [
-            [name, *(interval(s["mean"][key], 2 if key == "cbv mae" else 1) for key in keys)]
+            [name, s["mean"]["cbf mae"]["n"], *(interval(s["mean"][key], 2 if key == "cbv mae" else 1) for key in keys)]
             for name, s in values["summary"].items()
         ]
-        parts += [f"**{condition}**, {len(values['patients'])} patients:", table(["maps", *keys.values()], rows)]
+        parts += [f"**{condition}**:", table(["maps", "patients", *keys.values()], rows)]
     return "\n\n".join(parts)
 
 

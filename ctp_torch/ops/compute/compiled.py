@@ -108,6 +108,8 @@ def _library_and_state() -> tuple[ctypes.CDLL | None, str]:
         return None, "no: switched off by CTP_TORCH_COMPILED"
     if os.name != "posix":
         return None, "no: built only where files have an owner and a mode (Linux, macOS)"
+    if sys.platform == "win32":
+        return None, "no: not built on Windows, where whose a folder is can't be told so"
     try:
         compiler = shlex.split(os.environ.get("CC", "cc"))
     except ValueError as error:
