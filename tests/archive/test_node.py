@@ -129,7 +129,7 @@ def states(node, scan):
 
 def test_both_doors_give_back_each_result_once(hospital, tmp_path):
     """storescu to the archive and to the node: everything in the same study, once, and clean."""
-    archive, node, scans = hospital
+    archive, _, scans = hospital
     for name in "AB":
         assert titles(archive, study_of(scans[name])) == (RESULTS, 8), name
     if dciodvfy := shutil.which("dciodvfy"):
@@ -229,7 +229,6 @@ def test_dicomweb_in_and_three_doors_out_over_an_outage(hospital, nodes, tmp_pat
             f'kind = "stow"\nurl = "{archive.url}/dicom-web"\nformats = ["seg", "sr"]',
             f'kind = "folder"\nfolder = "{tmp_path / "out"}"\nformats = ["nifti", "rgb"]',
         ],
-        maps='sigma_mm = 3.0',
     )  # fmt: skip
     wait_for(node.cases, 120)
     archive.stop()
