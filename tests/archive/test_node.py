@@ -230,9 +230,9 @@ def test_dicomweb_in_and_three_doors_out_over_an_outage(hospital, nodes, tmp_pat
             f'kind = "folder"\nfolder = "{tmp_path / "out"}"\nformats = ["nifti", "rgb"]',
         ],
     )  # fmt: skip
-    wait_for(node.cases, 120)
+    wait_for(node.cases, 300)
     archive.stop()
-    wait_for(lambda: node.said("not delivered"), 120)
+    wait_for(lambda: node.said("not delivered"), 300)
     archive.start()
     rows = node.settled(1)
     assert {row["study"] for row in rows} == {digest(study_of(scans["A"]))}
