@@ -77,7 +77,7 @@ def prepared(scan, truth, name):
     targets = targets.masked_fill((targets == 0).all(dim=0), torch.nan)
     patient = PreparedPatient(
         name, "", answers(seen.tissue.values), brain, scan.anatomy.head, targets, MAPS, scan.series.dt, view=VIEW,
-        facts=seen.facts, artery=seen.artery, geometry=scan.series.geometry, baseline=scan.anatomy.baseline,
+        facts=seen.facts, bolus=seen.bolus, geometry=scan.series.geometry, baseline=scan.anatomy.baseline,
         lesions=torch.stack([truth.core, truth.core | truth.penumbra]),
     )  # fmt: skip
     tissue = torch.isin(truth.labels, torch.tensor(TISSUE, dtype=truth.labels.dtype))

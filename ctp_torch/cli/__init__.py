@@ -13,6 +13,7 @@ from ctp_torch import __version__
 from ctp_torch.cli import console
 from ctp_torch.cli.calibrate import calibrate
 from ctp_torch.cli.cohort import app as cohort
+from ctp_torch.cli.compare import compare
 from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
@@ -53,7 +54,22 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, reproduce, doctor):
+for command in (
+    demo,
+    maps,
+    lesion,
+    info,
+    qc,
+    convert,
+    lut,
+    compare,
+    train,
+    tune,
+    evaluate,
+    calibrate,
+    reproduce,
+    doctor,
+):
     app.command()(command)
 app.add_typer(cohort, name="cohort")
 app.add_typer(phantom, name="phantom")

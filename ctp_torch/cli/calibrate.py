@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ctp_torch.cli import choices, console
+from ctp_torch.cli.kept import CacheOption, cache_of
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from ctp_torch.data.series import CTPSeries
     from ctp_torch.io import CohortPatient
     from ctp_torch.lesions.belonging import MapsOrigin
-    from ctp_torch.lesions.calibration import CalibrationCase, CalibrationRow
+    from ctp_torch.lesions.calibration import Calibration, CalibrationCase, CalibrationRow
     from ctp_torch.lesions.thresholds import Thresholds
     from ctp_torch.pipeline import Registration, Scan
     from ctp_torch.pipeline.deconvolve import Smoothing
+
+    _Part = tuple[str, str, list[CalibrationRow]]
+    """Split, name of the rules, and every patient by them."""
 
 __all__ = ["calibrate"]
 
@@ -51,6 +55,7 @@ def calibrate(
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
+    cache: CacheOption = None,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -71,7 +76,7 @@ def calibrate(
     if model is None:
         align = choices.pick_registration(registration)
         how = choices.pick_smoothing(smoothing)
-        source = _by_method(method or "csvd", sigma_mm, how, align, registration)
+        source = _by_method(method or "csvd", sigma_mm, how, (registration, align), cache_of(cache, cohort))
     else:
         source = _by_model(model_file(model), target)
     own = Path(model) if model is not None and Path(model).is_file() else None
@@ -79,11 +84,10 @@ def calibrate(
 
     from ctp_torch.io import read_cohort
     from ctp_torch.io.cohort.true_lesions import knows_lesions
-    from ctp_torch.io.results.derivation import versions
     from ctp_torch.lesions import calibration as steps
     from ctp_torch.lesions.belonging import bind, conventional_thresholds
     from ctp_torch.lesions.thresholds import write_thresholds
-    from ctp_torch.report.calibration import calibration_csv, calibration_figure, error_summary
+    from ctp_torch.report.calibration import calibration_csv, calibration_figure
     from ctp_torch.report.figures import to_png
 
     patients = [p for p in read_cohort(cohort).patients if p.split in ("train", "test")]
@@ -105,16 +109,7 @@ def calibrate(
         if listed
         for name, rules in (("conventional", conventional_thresholds(source.name)), ("calibrated", limits))
     ]
-    facts = {
-        **source.facts,
-        "patients": {split: len(listed) for split, listed in cases.items()},
-        "errors": {f"{split} {name}": _rounded(error_summary(rows)) for split, name, rows in parts},
-        "false_cores": {f"{split} {name}": steps.false_cores(rows) for split, name, rows in parts},
-        "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.tmax_errors.items()},
-        "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.rcbf_errors.items()},
-        "rcbv_errors_ml": {f"{k:g}": round(v, 2) for k, v in calibration.rcbv_errors.items()},
-        "versions": versions(),
-    }
+    facts = _facts(source, {split: len(listed) for split, listed in cases.items()}, parts, calibration)
     with console.delivered(output) as folder:
         write_thresholds(limits, folder / "thresholds.json", facts=facts)
         (folder / "calibration.csv").write_text(calibration_csv(parts), encoding="utf-8")
@@ -122,17 +117,43 @@ def calibrate(
         (folder / "calibration.png").write_bytes(to_png(figure))
     if own is not None:
         _keep(own, limits, parts[-1][2] if cases["test"] else [])
-    console.say(f"{source.name}: core {limits.core_rule}, hypoperfusion {limits.late_rule}\n")
-    for line in _table([(f"{split}, {name}", error_summary(rows)) for split, name, rows in parts]):
-        console.say(line)
-    for split, name, rows in parts:
-        n, mean, largest = steps.false_cores(rows)
-        console.say(f"{split}, {name}: {n} late without a core, who read {mean:.1f} mL of it, {largest:.1f} at most")
+    _say(source.name, limits, parts)
     if own is not None:
         console.say(f"\nkept in {own}; ctp-torch maps --model uses it, unless --thresholds says otherwise")
     else:
         file = output / "thresholds.json"
         console.say(f"\nwrote {file}; use it by ctp-torch lesion MAPS -o OUT --thresholds {shlex.quote(str(file))}")
+
+
+def _say(name: str, limits: Thresholds, parts: Sequence[_Part]) -> None:
+    """The rules found, and how far volumes lie off with them and with the conventional ones."""
+    from ctp_torch.lesions.calibration import false_cores
+    from ctp_torch.report.calibration import error_summary
+
+    console.say(f"{name}: core {limits.core_rule}, hypoperfusion {limits.late_rule}\n")
+    for line in _table([(f"{split}, {rules}", error_summary(rows)) for split, rules, rows in parts]):
+        console.say(line)
+    for split, rules, rows in parts:
+        n, mean, largest = false_cores(rows)
+        console.say(f"{split}, {rules}: {n} late without a core, who read {mean:.1f} mL of it, {largest:.1f} at most")
+
+
+def _facts(source: _Source, sizes: dict[str, int], parts: Sequence[_Part], found: Calibration) -> dict[str, object]:
+    """How the thresholds were found and what they are worth, for their file."""
+    from ctp_torch.io.results.derivation import versions
+    from ctp_torch.lesions.calibration import false_cores
+    from ctp_torch.report.calibration import error_summary
+
+    return {
+        **source.facts,
+        "patients": sizes,
+        "errors": {f"{split} {rules}": _rounded(error_summary(rows)) for split, rules, rows in parts},
+        "false_cores": {f"{split} {rules}": false_cores(rows) for split, rules, rows in parts},
+        "tmax_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.tmax_errors.items()},
+        "rcbf_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbf_errors.items()},
+        "rcbv_errors_ml": {f"{k:g}": round(v, 2) for k, v in found.rcbv_errors.items()},
+        "versions": versions(),
+    }
 
 
 class _Source(NamedTuple):
@@ -145,20 +166,21 @@ class _Source(NamedTuple):
 
 
 def _by_method(
-    method: str, sigma_mm: float | None, how: Smoothing, align: Registration | None, registration: str
+    method: str, sigma_mm: float | None, how: Smoothing, named: tuple[str, Registration | None], cache: Path | None
 ) -> _Source:
     """Maps by deconvolution, as ``ctp-torch maps`` makes them."""
     from ctp_torch import pipeline
     from ctp_torch.lesions.belonging import VOLUMES, MapsOrigin
+    from ctp_torch.pipeline.kept_motion import kept_motion
 
     deconvolution = choices.pick_method(method)
 
     def mapped(series: CTPSeries) -> tuple[Scan, PerfusionMaps]:
-        scan = pipeline.prepare(series, registration=align)
+        scan = pipeline.prepare(series, registration=kept_motion(series, named[1], cache))
         return scan, pipeline.deconvolve(scan, deconvolution, sigma_mm=sigma_mm, smoothing=how)
 
     width = pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm
-    facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": registration}
+    facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": named[0]}
     return _Source(method, MapsOrigin(method, how, width, 0, VOLUMES[how == "beside"]), mapped, facts)
 
 

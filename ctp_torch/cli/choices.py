@@ -61,7 +61,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MODELS = ("linear", "ridge", "krr", "rf", "mlp", "stack", "conv", "gru", "lstm")
+MODELS = ("linear", "ridge", "krr", "rf", "mlp", "stack", "conv", "gru", "lstm", "unet")
 FEATURES = ("raw", "arterial", "residue", "pca")
 REGISTRATIONS = ("torch", "simpleitk", "none")
 SMOOTHINGS = ("beside", "inside")
@@ -152,7 +152,14 @@ MomentsOption = Annotated[
 
 
 def pick_view(
-    features: str, smoothing_mm: str | None, smoothing: str, *, median: int | None, artery_moments: bool
+    features: str,
+    smoothing_mm: str | None,
+    smoothing: str,
+    *,
+    median: int | None,
+    artery_moments: bool,
+    artery_curve: bool = False,
+    with_hu: bool = False,
 ) -> View:
     """What a model is to see of a scan."""
     from ctp_torch.pipeline.recipe import FEATURES as kinds
@@ -171,6 +178,8 @@ def pick_view(
         smoothing_mm=widths,
         smoothing=pick_smoothing(smoothing),
         artery_moments=artery_moments,
+        artery_curve=artery_curve,
+        baseline_hu=with_hu,
     )
     try:
         view.check()
@@ -263,11 +272,13 @@ def make_model(
     name: str,
     *,
     alpha: float = 0.1,
-    kernel_value: float = 8.0,
-    kernel_param: str = "gamma",
+    gamma: float | None = None,
+    sigma: float | None = None,
     trees: int = 90,
     depth: int = 55,
+    centers: int | None = None,
     channels: int = 1,
+    with_hu: bool = False,
     seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless told otherwise.
@@ -275,16 +286,24 @@ def make_model(
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
     name = find_name("model", name, MODELS)
-    gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
+    if centers is not None and name != "krr":
+        raise CTPError("--centers is of kernel ridge: give --model krr, or leave it out")
+    if gamma is not None and sigma is not None:
+        raise CTPError("--gamma and --sigma say the same thing twice: give one of them")
+    if gamma is None:
+        gamma = 8.0 if sigma is None else 0.5 / sigma**2
     from ctp_torch.learning.training import paper_model
 
-    return paper_model(name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, channels=channels, seed=seed)
+    return paper_model(
+        name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, centers=centers, channels=channels,
+        with_hu=with_hu, seed=seed,
+    )  # fmt: skip
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:
     """The models under the names of their kinds; two of a kind are told apart by their file names."""
     classes = ("LinearRegression", "Ridge", "KernelRidge", "RandomForest", "Network", "Stack", "Convolution")
-    kinds = dict(zip(classes, MODELS, strict=False))
+    kinds = {**dict(zip(classes, MODELS, strict=False)), "UNet": "unet"}
     names = [getattr(model, "cell", kinds.get(type(model).__name__, type(model).__name__)) for model in models]
     unique = [f"{n}:{f.stem}" if names.count(n) > 1 else n for n, f in zip(names, files, strict=True)]
     if len(set(unique)) < len(unique):

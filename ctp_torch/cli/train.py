@@ -11,6 +11,8 @@ import typer
 
 from ctp_torch.cli import choices, console, reading
 from ctp_torch.cli.intervals import IntervalsOption, promise
+from ctp_torch.cli.kept import CacheOption, desk_of
+from ctp_torch.cli.trained import ENDINGS, describe, write_model
 from ctp_torch.errors import CTPError, QualityError
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_PIXELS, _IMPORTANCE, _FOLDS = ".pixels.json", ".importance.png", ".folds.csv"
-"""Endings of what lies beside a model."""
 _FEW_ARTERIES = 10
 """Patients below this number make a model that takes an artery's moments for a name."""
 _TARGETS = ("teacher", "truth")
@@ -40,8 +40,9 @@ _BALANCES: Mapping[str, Literal["even", "late"]] = {"even": "even", "late": "lat
 _ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="linear, ridge, krr (kernel ridge), rf (random forest), mlp (a small network) or stack (a network on what "
-        "the physics student says at 2, 4 and 8 mm) [default: krr; mlp for physics].",
+        help="linear, ridge, krr (kernel ridge), rf (random forest), mlp (a small network), conv, gru, lstm (networks "
+        "along time), stack (a network on what the physics student says at 2, 4 and 8 mm) or unet (whole slices of "
+        "many patients) [default: krr; mlp for physics].",
         callback=choices.as_model,
         metavar="NAME",
     ),
@@ -54,6 +55,13 @@ _TargetOption = Annotated[
         "cohort.",
         metavar="TARGET",
     ),
+]
+_CurveOption = Annotated[
+    bool,
+    typer.Option("--artery-curve", help="Give the model the artery's own curve too: conv reads both side by side."),
+]
+_HuOption = Annotated[
+    bool, typer.Option("--with-hu", help="Give the model the CT before contrast too [HU, smoothed by 2 mm].")
 ]
 _BalanceOption = Annotated[
     str,
@@ -74,20 +82,28 @@ def train(
     smoothing: choices.SmoothingOption = "inside",
     median: choices.MedianOption = None,
     artery_moments: choices.MomentsOption = False,
+    artery_curve: _CurveOption = False,
+    with_hu: _HuOption = False,
     samples: Annotated[int, typer.Option(min=2, help="Training pixels, over patients and slices.")] = 25_000,
     balance: _BalanceOption = "even",
     folds: Annotated[int, typer.Option(min=0, help="Tests of a file as target, patients left out; 0 for none.")] = 5,
     alpha: Annotated[float, typer.Option(min=0.0, help="Regularisation of ridge and kernel ridge.")] = 0.1,
-    kernel_value: Annotated[float, typer.Option(min=1e-9, help="The paper's kernel parameter.")] = 8.0,
-    kernel_param: Annotated[str, typer.Option(help="Read --kernel-value as gamma or as sigma.")] = "gamma",
+    gamma: Annotated[
+        float | None, typer.Option(min=1e-9, help="Kernel exp(-gamma d²), d² the squared distance [default: 8].")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(min=1e-9, help="The same as a width: gamma is 1 / (2 sigma²).")] = None,
     feature_scale: Annotated[
         str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
     ] = "unit",
+    centers: Annotated[
+        int | None, typer.Option(min=1, help="Pixels that span kernel ridge, for a small, quick model [default: all].")
+    ] = None,
     trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
     intervals: IntervalsOption = None,
+    cache: CacheOption = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -103,49 +119,63 @@ def train(
 
     Example: ctp-torch train -o physics.safetensors --target physics
     """
-    scaling = _scaling(feature_scale)
-    balanced, quantities = choices.pick("--balance", balance, _BALANCES), _quantities(target, maps)
-    named = model or ("mlp" if target == _PHYSICS else "krr")
-    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments)
-    view = _stack_view(view) if named == "stack" else view
     from ctp_torch.learning.folds import cross_validate
+    from ctp_torch.learning.slices import draw_slices
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
-                       trees=trees, depth=depth, channels=_channels(named, view), seed=seed)  # fmt: skip
-    regressor, align = unfitted(), choices.pick_registration(registration)
-    place = console.pick_device(device)
+    scaling, quantities = _scaling(feature_scale), _quantities(target, maps)
+    balanced, named = choices.pick("--balance", balance, _BALANCES), model or ("mlp" if target == _PHYSICS else "krr")
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments,
+                             artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
+    view = _stack_view(view, with_hu) if named == "stack" else view
+    unfitted = partial(choices.make_model, named, alpha=alpha, gamma=gamma, sigma=sigma,
+                       trees=trees, depth=depth, centers=centers, channels=_channels(named, view), with_hu=with_hu,
+                       seed=seed)  # fmt: skip
+    regressor, align, place = unfitted(), choices.pick_registration(registration), console.pick_device(device)
+    _check_places(output, cohort, target)
+    if cohort is None:
+        _train_on_simulated(output, None if model is None else regressor, seed, place, force=force)
+        return
+    console.claim_file(output, *map(output.with_suffix, ENDINGS), force=force, inputs=(cohort,))
+    source, patients = _training_patients(cohort, lut)
+    recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling,
+                        stacked=named == "stack")  # fmt: skip
+    made = partial(prepare_all, quantities=quantities, registration=align, view=view, target=target,
+                   late=balanced == "late", lesions=intervals is not None,
+                   desk=desk_of(cache, cohort, place, check=not keep_all))  # fmt: skip
+    with console.scratch(output) as folder:
+        ready = console.track(made(patients, folder, device=place), "reading patients", total=len(patients))
+        files = _prune(list(ready))
+        data = draw_slices(files) if named == "unet" else draw(files, samples, seed=seed, balance=balanced)
+        place, recipe, tested = rank_device(place), recipe_of(data), None
+        if target not in _TARGETS and folds:
+            tested = cross_validate(files, unfitted, recipe_of, samples, n_folds=folds, seed=seed, device=place)
+        promised = promise(intervals, files, data, unfitted, recipe_of, seed, place)
+    facts = {"patients": len(files), "target": target, "balance": balanced, "seed": seed,
+             "cohort_seed": source.settings.get("seed")}  # fmt: skip
+    _fit_and_write(output, regressor, recipe, data, tested, facts, promised, place)
+
+
+def _check_places(output: Path, cohort: Path | None, target: str) -> None:
+    """Refuse a model file of another ending, and a cohort where none is needed or none where one is."""
     if output.suffix != ".safetensors":
         raise CTPError(f"{output}: a model file ends in .safetensors; give -o {output.with_suffix('.safetensors')}")
     if (cohort is None) != (target == _PHYSICS):
         raise CTPError("give the folder of a cohort, or --target physics, which needs none; not both")
-    if cohort is None:
-        _train_on_simulated(output, None if model is None else regressor, seed, place, force=force)
-        return
-    beside = [output.with_suffix(ending) for ending in (_PIXELS, _IMPORTANCE, _FOLDS)]
-    console.claim_file(output, *beside, force=force, inputs=(cohort,))
-    source, patients = _training_patients(cohort, lut)
-    recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling,
-                        stacked=named == "stack")  # fmt: skip
-    with console.scratch(output) as folder:
-        ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, target=target,
-                            late=balanced == "late", lesions=intervals is not None, check=not keep_all,
-                            device=place)  # fmt: skip
-        files = _prune(list(console.track(ready, "reading patients", total=len(patients))))
-        data = draw(files, samples, seed=seed, balance=balanced)
-        place, recipe = rank_device(place), recipe_of(data)
-        tested = None
-        if target not in _TARGETS and folds:
-            tested = cross_validate(files, unfitted, recipe_of, samples, n_folds=folds, seed=seed, device=place)
-        promised = promise(intervals, files, data, unfitted, recipe_of, seed, place)
-    curves, targets = recipe.scale(data.curves).to(place), data.targets.to(place)
-    if _fit(regressor, curves, targets, n_patients=len(files)) > 0:
+
+
+def _fit_and_write(
+    output: Path, regressor: Regressor, recipe: Recipe, data: TrainingSet, tested: list[FoldScore] | None,
+    facts: dict[str, object], promised: Mapping[str, object], place: torch.device,
+) -> None:  # fmt: skip
+    """The model fitted, on one rank or all that torchrun started, and written by the first."""
+    curves, targets = data.scaled(recipe).to(place), data.targets.to(place)
+    if _fit(regressor, curves, targets, n_patients=len(data.pixels)) > 0:
         return  # another rank writes
-    facts = {"patients": len(files), "samples": len(curves), "seed": seed, "cohort_seed": source.settings.get("seed")}
-    _write(output, regressor, recipe, data, tested, facts | {"target": target, "balance": balanced}, promised)
+    write_model(output, regressor, recipe, data, tested, {"samples": len(curves), **facts}, promised)
     console.say(f"R2 on the training pixels: {regressor.score(curves, targets):.4f}")
-    _describe(regressor)
+    describe(regressor)
     console.say(f"wrote {output}")
 
 
@@ -164,15 +194,15 @@ def _train_on_simulated(
     facts = {"target": _PHYSICS, "samples": len(data.features), "seed": seed}
     with console.delivered(output) as folder:
         regressor.save(folder / output.name, metadata={"recipe": recipe.as_metadata(), "provenance": facts})
-    _describe(regressor)
+    describe(regressor)
     console.say(f"wrote {output}")
 
 
-def _stack_view(asked: View) -> View:
+def _stack_view(asked: View, with_hu: bool) -> View:
     """What the stack's first stage saw, at the widths asked for."""
     from ctp_torch.learning.stack import STACK_WIDTHS_MM, stack_view
 
-    return stack_view(asked.smoothing_mm or STACK_WIDTHS_MM)
+    return stack_view(asked.smoothing_mm or STACK_WIDTHS_MM, with_hu=with_hu)
 
 
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
@@ -227,33 +257,14 @@ def _scaling(text: str) -> Evidence | bool:
 
 
 def _channels(model: str, view: View) -> int:
-    """Curves that a network reads side by side: one for each width of smoothing."""
-    if view.artery_moments and model in ("conv", "gru", "lstm"):
-        raise CTPError(f"--model {model} reads curves and nothing else: leave --artery-moments out, or take mlp")
-    return max(1, len(view.smoothing_mm))
-
-
-def _write(
-    output: Path, regressor: Regressor, recipe: Recipe, data: TrainingSet, tested: list[FoldScore] | None,
-    facts: dict[str, object], promised: Mapping[str, object],
-) -> None:  # fmt: skip
-    """The model, its pixels, which moments matter, and how patients left out were predicted; or nothing at all."""
-    from ctp_torch.learning.training import fingerprint
-
-    provenance = {**facts, "pixels": fingerprint(data.pixels)}
-    pixels, importance, folds = (output.with_suffix(ending).name for ending in (_PIXELS, _IMPORTANCE, _FOLDS))
-    with console.delivered(output) as folder:
-        about = {"recipe": recipe.as_metadata(), "provenance": provenance, **promised}
-        regressor.save(folder / output.name, metadata=about)
-        _save_pixels(folder / pixels, data.pixels)
-        drawn = recipe.features == "raw" and _plot_importance(folder / importance, regressor, data.dt)
-        if tested is not None:
-            _save_folds(folder / folds, tested)
-    if drawn:
-        console.say(f"wrote {importance}: which moments of the bolus matter")
-    if tested is not None:
-        for line in _fold_words(tested):
-            console.say(line)
+    """Curves that a network reads side by side: one for each width of smoothing, and the artery's where it is asked."""
+    if (view.artery_moments or view.baseline_hu) and model in ("conv", "gru", "lstm"):
+        raise CTPError(
+            f"--model {model} reads curves and nothing else: leave --artery-moments and --with-hu out, or take mlp"
+        )
+    if model == "unet" and view.features not in ("arterial", "residue"):
+        raise CTPError("--model unet learns from whole slices of --features residue or arterial, for any scan")
+    return max(1, len(view.smoothing_mm)) + view.artery_curve
 
 
 def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: int) -> int:
@@ -262,8 +273,9 @@ def _fit(regressor: Regressor, curves: Tensor, targets: Tensor, *, n_patients: i
 
     with join_ranks(curves.device) as rank:
         if rank == 0:
-            n, frames = curves.shape
-            console.say(f"fitting {regressor} on {n:,} curves of {frames} frames, {n_patients} patients")
+            what = "curves" if curves.ndim == 2 else "slices"
+            n, frames = len(curves), curves.shape[-1]
+            console.say(f"fitting {regressor} on {n:,} {what} of {frames} frames, {n_patients} patients")
         regressor.fit(curves, targets)
     return rank
 
@@ -288,59 +300,3 @@ def _prune(files: list[Path]) -> list[Path]:
     if PreparedPatient.load(kept[0]).view.artery_moments and len(kept) < _FEW_ARTERIES:
         console.warn(f"{len(kept)} patients have too few arteries to learn their moments: leave --artery-moments out")
     return kept
-
-
-def _save_folds(path: Path, tested: list[FoldScore]) -> None:
-    """A line for each patient left out."""
-    import csv
-
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(tested[0]._fields)
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in tested)
-
-
-def _fold_words(tested: list[FoldScore]) -> list[str]:
-    """How patients left out were predicted, in the mean."""
-
-    def mean(name: str) -> float:
-        known = [value for row in tested if (value := getattr(row, name)) == value]
-        return sum(known) / len(known) if known else float("nan")
-
-    n = len(tested)
-    if tested[0].brier != tested[0].brier:
-        return [f"{n} patients left out in turn: r {mean('r'):.3f}, mean absolute error {mean('mae'):.4g}"]
-    off = sum(abs(row.predicted_ml - row.volume_ml) for row in tested) / n
-    return [
-        f"{n} patients left out in turn: Brier score {mean('brier'):.4f}, Dice {mean('dice'):.3f} above one half",
-        f"above a threshold that the others choose ({mean('threshold'):.2f} in the mean): "
-        f"Dice {mean('dice_at_threshold'):.3f}, volume off by {off:.1f} mL of {mean('volume_ml'):.1f}",
-    ]
-
-
-def _save_pixels(path: Path, pixels: dict[str, Tensor]) -> None:
-    """Which pixels were drawn: patient to flat indices into (slice, row, column)."""
-    import json
-
-    path.write_text(json.dumps({name: drawn.tolist() for name, drawn in pixels.items()}), encoding="utf-8")
-
-
-def _plot_importance(path: Path, regressor: Regressor, dt: float) -> bool:
-    """Which moments of the bolus a forest asks about, as a picture; whether there is any."""
-    importance = getattr(regressor, "feature_importances_", None)
-    if importance is None:
-        return False
-    from ctp_torch.report.figures import to_png, training_figure
-
-    path.write_bytes(to_png(training_figure({"all maps": importance.tolist()}, dt)))
-    return True
-
-
-def _describe(regressor: object) -> None:
-    """What a model says of itself."""
-    plan = getattr(regressor, "plan_", None)
-    if plan is not None:
-        console.say(f"solved by {plan['solver']}: {plan['reason']}")
-    dof = getattr(regressor, "effective_dof_", None)
-    if dof is not None:
-        console.say(f"effective degrees of freedom tr(K(K + alpha I)^-1): {float(dof):.1f}")

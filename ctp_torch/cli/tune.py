@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli.kept import CacheOption, desk_of
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def tune(
     artery_moments: choices.MomentsOption = False,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
+    cache: CacheOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw.")] = 0,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
@@ -77,8 +79,6 @@ def tune(
 
     from ctp_torch.io import read_cohort
     from ctp_torch.learning.training import draw, prepare_all, recipe_for
-    from ctp_torch.models import leave_one_out
-    from ctp_torch.models.base import r2_score
     from ctp_torch.report.figures import to_png
     from ctp_torch.report.tuning import relevance_figure, tuning_csv, tuning_figure
 
@@ -87,17 +87,14 @@ def tune(
     if len(patients) < 2:
         raise CTPError(f"{cohort} holds {len(patients)} training patients; tuning leaves one out, so it needs two")
     with console.scratch(output) as folder:
-        ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target)
+        ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target,
+                            desk=desk_of(cache, cohort, target))  # fmt: skip
         data = draw(list(console.track(ready, "reading patients", total=len(patients))), samples, seed=seed)
     recipe = recipe_for(data, {name: source.ranges[name] for name in quantities}, view=view)
     curves, truth = recipe.scale(data.curves).to(target), data.targets.to(target)
     sizes = torch.tensor([len(drawn) for drawn in data.pixels.values()])
     patient_of = torch.arange(len(sizes)).repeat_interleave(sizes).to(target)  # (samples,)
-    rows = []
-    for gamma in console.track(widths, "kernel widths", total=len(widths)):
-        missed = leave_one_out(curves, truth, alphas=penalties, gamma=gamma, groups=patient_of)
-        rows.append(torch.stack([r2_score(truth - residual, truth) for residual in missed]))  # (alphas, maps)
-    scores = torch.stack(rows).cpu()  # (gammas, alphas, maps)
+    scores = _scores(curves, truth, patient_of, penalties, widths)
     mean = scores.mean(-1)
     found = _by_evidence(data.curves.to(target), truth, patient_of) if learned else None
     with console.delivered(output) as folder:
@@ -106,23 +103,29 @@ def tune(
         if found is not None:
             found.evidence.save(folder / "evidence.json")
             (folder / "evidence.png").write_bytes(to_png(relevance_figure(found.evidence.relevance)))
-    console.say(f"mean R2 of {', '.join(quantities)} on {len(sizes)} patients left out in turn, {len(curves):,} pixels")
-    console.say("gamma \\ alpha" + "".join(f"{alpha:>10g}" for alpha in penalties))
-    for gamma, row in zip(widths, mean.tolist(), strict=True):
-        console.say(f"{gamma:>13g}" + "".join(f"{value:>10.4f}" for value in row))
-    if found is not None:
-        one = found.evidence
-        console.say(
-            f"by evidence: {found.r2:.4f} with alpha {one.alpha:.3g}, gamma {one.gamma:.3g} and {len(one.feature_sd)} "
-            f"scales; log evidence {one.log_evidence:.3f}, {one.log_evidence_isotropic:.3f} with one scale for all"
-        )
+    _say(mean.tolist(), widths, penalties, found, f"{', '.join(quantities)} on {len(sizes)} patients left out in turn, "
+         f"{len(curves):,} pixels")  # fmt: skip
     g, a = divmod(int(mean.argmax()), len(penalties))
     seen = choices.view_words(view)
-    best = f"{seen}--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
+    best = f"{seen}--alpha {penalties[a]:g} --gamma {widths[g]:g}"
     if found is not None and found.r2 > float(mean.max()):
         scales = f"--feature-scale {output / 'evidence.json'}"
-        best = f"{seen}--alpha {found.evidence.alpha:.6g} --kernel-value {found.evidence.gamma:.6g} {scales}"
+        best = f"{seen}--alpha {found.evidence.alpha:.6g} --gamma {found.evidence.gamma:.6g} {scales}"
     console.say(f"best: ctp-torch train {cohort} -o MODEL.safetensors --model krr {best}")
+
+
+def _scores(curves: Tensor, truth: Tensor, patient_of: Tensor, penalties: list[float], widths: list[float]) -> Tensor:
+    """R2 on patients left out in turn ``(gammas, alphas, maps)``."""
+    import torch
+
+    from ctp_torch.models import leave_one_out
+    from ctp_torch.models.base import r2_score
+
+    rows = []
+    for gamma in console.track(widths, "kernel widths", total=len(widths)):
+        missed = leave_one_out(curves, truth, alphas=penalties, gamma=gamma, groups=patient_of)
+        rows.append(torch.stack([r2_score(truth - residual, truth) for residual in missed]))  # (alphas, maps)
+    return torch.stack(rows).cpu()
 
 
 class _Found(NamedTuple):
@@ -130,6 +133,22 @@ class _Found(NamedTuple):
 
     evidence: Evidence
     r2: float
+
+
+def _say(
+    scores: list[list[float]], widths: list[float], penalties: list[float], found: _Found | None, what: str
+) -> None:
+    """The grid of mean scores, a line a kernel width, and the maximum of the evidence."""
+    console.say(f"mean R2 of {what}")
+    console.say("gamma \\ alpha" + "".join(f"{alpha:>10g}" for alpha in penalties))
+    for gamma, row in zip(widths, scores, strict=True):
+        console.say(f"{gamma:>13g}" + "".join(f"{value:>10.4f}" for value in row))
+    if found is not None:
+        one = found.evidence
+        console.say(
+            f"by evidence: {found.r2:.4f} with alpha {one.alpha:.3g}, gamma {one.gamma:.3g} and {len(one.feature_sd)} "
+            f"scales; log evidence {one.log_evidence:.3f}, {one.log_evidence_isotropic:.3f} with one scale for all"
+        )
 
 
 def _by_evidence(curves: Tensor, truth: Tensor, patient_of: Tensor) -> _Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,6 +39,10 @@ _MOST_VOXELS = 20_000
 """Of a patient, for the bands."""
 _FEWEST_KNOWN = 5
 """Scans from which on it can be told whether another lies among them."""
+_AXES = {"bolus": 3, "answers": 4}
+"""Directions in which training scans differ widely, by signature."""
+_BEYOND = {"bolus": 0.05, "answers": 0.0}
+"""Share of the training scans that may lie beyond the limit: the furthest bolus is often one that was read badly."""
 
 
 class LeftOut(NamedTuple):
@@ -109,7 +113,7 @@ def calibrate_intervals(
         patient = PreparedPatient.load(files[i])
         others = _without(data, patient.name, slice(ends[i], ends[i + 1]))
         recipe = recipe_of(others)
-        model = unfitted().fit(recipe.scale(others.curves).to(device), others.targets.to(device))
+        model = unfitted().fit(others.scaled(recipe).to(device), others.targets.to(device))
         left_out.append(predict_left_out(patient, model, recipe, limits=limits, seed=seed + i))
     return intervals_from(left_out, level=level, thresholds=limits)
 
@@ -136,14 +140,14 @@ def predict_left_out(
     most, seed
         how many voxels to compare, and which, where there are more
     """
-    outputs = model.predict(recipe.scale(patient.curves.to(model.device))).cpu()  # (voxels, targets)
+    outputs = patient.answers(model, recipe)  # (voxels, targets)
     values = recipe.values(outputs)
     valid = patient.valid[patient.brain]  # (voxels,) of the brain
     targets = {name: patient.targets[i][patient.brain] for i, name in enumerate(patient.quantities)}
     truth = {name: _physical(targets[name].float(), recipe, name) for name in values}
     signatures = {"answers": answers_signature(values)}
-    if patient.artery is not None:
-        signatures["artery"] = patient.artery.double()
+    if patient.bolus is not None:
+        signatures["bolus"] = patient.bolus
     at = valid.nonzero().squeeze(1)
     generator = torch.Generator().manual_seed(seed)
     at = at[torch.randperm(len(at), generator=generator)[:most]]
@@ -164,10 +168,7 @@ def intervals_from(left_out: Sequence[LeftOut], *, level: float, thresholds: Thr
         bands={name: _band(name, left_out, level) for name in quantities},
         volumes=volume_margins(measured, level),
         thresholds=asdict(thresholds) if measured else {},
-        known={
-            name: _neighbourhood([one.signatures[name] for one in left_out])
-            for name in (left_out[0].signatures if len(left_out) >= _FEWEST_KNOWN else ())
-        },
+        known=_neighbourhoods([one.signatures for one in left_out]),
     )
 
 
@@ -219,17 +220,24 @@ def _pooled(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(predicted), torch.cat(truth)
 
 
-def _neighbourhood(signatures: Sequence[Tensor]) -> Neighbourhood:
-    """Where training scans lie, and how far the furthest of them from the others."""
-    stacked = torch.stack(list(signatures))
-    known = fit_familiar(stacked)
-    return Neighbourhood(
-        mean=tuple(known.mean.tolist()),
-        axes=tuple(tuple(row) for row in known.axes.tolist()),
-        variances=tuple(known.variances.tolist()),
-        rest=float(known.rest),
-        limit=float(left_out_distances(stacked).max()),
-    )
+def _neighbourhoods(signatures: Sequence[Mapping[str, Tensor]]) -> dict[str, Neighbourhood]:
+    """Where training scans lie by each signature that all have, and how far nearly all of them from the others."""
+    names = [name for name in signatures[0] if all(name in one for one in signatures)]
+    if len(signatures) < _FEWEST_KNOWN:
+        return {}
+    known = {}
+    for name in names:
+        rows = torch.stack([one[name] for one in signatures]).double()
+        fitted = fit_familiar(rows, n_axes=_AXES[name])
+        off = left_out_distances(rows, n_axes=_AXES[name]).sort(descending=True).values
+        known[name] = Neighbourhood(
+            mean=tuple(fitted.mean.tolist()),
+            axes=tuple(tuple(row) for row in fitted.axes.tolist()),
+            variances=tuple(fitted.variances.tolist()),
+            rest=float(fitted.rest),
+            limit=float(off[int(_BEYOND[name] * len(off))]),
+        )
+    return known
 
 
 def _volumes(patient: PreparedPatient, values: dict[str, Tensor], limits: Thresholds) -> dict[str, tuple[float, float]]:

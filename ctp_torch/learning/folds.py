@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ctp_torch.errors import CTPError
 from ctp_torch.learning.prepared import PreparedPatient
+from ctp_torch.learning.slices import draw_slices
 from ctp_torch.learning.training import TrainingSet, draw
 
 if TYPE_CHECKING:
@@ -89,13 +90,17 @@ def cross_validate(
     values: dict[str, tuple[Tensor, Tensor]] = {}
     for fold in range(min(n_folds, len(files))):
         learned = [file for i, file in enumerate(files) if i % min(n_folds, len(files)) != fold]
-        available = sum(int(PreparedPatient.load(file).valid.sum()) for file in learned)
-        data = draw(learned, min(n_samples, available), seed=seed)
+        model = unfitted()
+        if model.sees == "slices":
+            data = draw_slices(learned)
+        else:
+            available = sum(int(PreparedPatient.load(file).valid.sum()) for file in learned)
+            data = draw(learned, min(n_samples, available), seed=seed)
         recipe = recipe_of(data)
-        model = unfitted().fit(recipe.scale(data.curves).to(device), data.targets.to(device))
+        model.fit(data.scaled(recipe).to(device), data.targets.to(device))
         for one in patients[fold :: min(n_folds, len(files))]:
-            features, truth = one.sample(one.valid.flatten().nonzero().squeeze(1))
-            outputs = model.predict(recipe.scale(features.to(device))).cpu()
+            _, truth = one.sample(one.valid.flatten().nonzero().squeeze(1))
+            outputs = one.answers(model, recipe)[one.valid[one.brain]]
             (prediction,) = recipe.values(outputs).values()
             values[one.name] = prediction, truth[:, 0]
     label = is_label(torch.cat([truth for _, truth in values.values()]))

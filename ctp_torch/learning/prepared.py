@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ from torch import Tensor
 from ctp_torch import pipeline
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.scale import ColorScale
-from ctp_torch.pipeline.features import features_of
+from ctp_torch.learning.look import look_at
 from ctp_torch.pipeline.recipe import View
+from ctp_torch.pipeline.slices import PIXEL_MM, answers
 
 if TYPE_CHECKING:
     from ctp_torch.io.cohort.cohort import CohortPatient
+    from ctp_torch.models.base import Regressor
+    from ctp_torch.pipeline.recipe import Recipe
 
 __all__ = ["LATE_S", "PreparedPatient", "prepare"]
 
@@ -58,8 +62,8 @@ class PreparedPatient:
     """Of the scan, as a recipe's ``bounds`` have it; empty for raw curves."""
     voxel_ml: float = 0.0
     """Volume of a voxel [mL]; 0 where nobody told."""
-    artery: Tensor | None = None
-    """``(lags,)`` as `ctp_torch.pipeline.features.Seen` holds it."""
+    bolus: Tensor | None = None
+    """As `ctp_torch.pipeline.features.Seen` holds it."""
     geometry: Geometry | None = None
     """The grid."""
     baseline: Tensor | None = None
@@ -81,6 +85,12 @@ class PreparedPatient:
         row = self.brain.flatten().cumsum(0) - 1  # flat index -> row of curves, inside the brain
         return self.curves[row[pixels]], self.targets.flatten(1)[:, pixels].T.to(self.curves.dtype)
 
+    def answers(self, model: Regressor, recipe: Recipe) -> Tensor:
+        """What a model says of the brain's voxels ``(voxels, targets)``, on the CPU."""
+        features = recipe.scale(self.curves.to(model.device))
+        spacing = (1.0, PIXEL_MM, PIXEL_MM) if self.geometry is None else self.geometry.spacing
+        return answers(model, features, self.brain.to(model.device), spacing).cpu()
+
     def save(self, path: Path) -> None:
         """Write to a safetensors file."""
         from ctp_torch.io.atomic import save_tensors
@@ -88,7 +98,7 @@ class PreparedPatient:
         facts = {n: getattr(self, n) for n in ("name", "split", "quantities", "dt", "flags")}
         facts |= {"view": asdict(self.view), "facts": dict(self.facts), "voxel_ml": self.voxel_ml}
         facts["geometry"] = None if self.geometry is None else asdict(self.geometry)
-        names = ("curves", "brain", "head", "targets", "late", "artery", "baseline", "lesions")
+        names = ("curves", "brain", "head", "targets", "late", "bolus", "baseline", "lesions")
         tensors = {n: getattr(self, n) for n in names}
         kept = {n: tensor.cpu().contiguous() for n, tensor in tensors.items() if tensor is not None}
         save_tensors(kept, path, metadata={"patient": json.dumps(facts)})
@@ -119,6 +129,7 @@ def prepare(
     lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
+    cache: Path | None = None,
 ) -> PreparedPatient:
     """A patient of a cohort read, preprocessed, masked, and its maps turned into targets.
 
@@ -143,22 +154,30 @@ def prepare(
         whether to look for what makes maps wrong (motion, truncated bolus ...) and note it in ``flags``
     device
         where to compute; the result is on the CPU
+    cache
+        as in `ctp_torch.learning.look.look_at`
 
     Raises
     ------
     IncompleteSeriesError
         if a map is missing or doesn't lie on the slices of the series
     """
-    from ctp_torch.io import read_series, read_target_indices
+    from ctp_torch.io import read_target_indices
     from ctp_torch.io.cohort.target_values import read_target_file, read_target_values
 
     view = view or View()
-    series = read_series(patient.series_path, dt=patient.dt).to(device)
-    grid = series.geometry
+    look = look_at(patient, registration=registration, view=view, device=device, cache=cache)
+    grid = look.geometry
+    teacher = partial(
+        read_target_indices,
+        patient.maps_path,
+        geometry=grid,
+        ranges=patient.ranges,
+        lut=patient.lut,
+        baseline=look.first,
+    )
     if target == "teacher":
-        targets = read_target_indices(
-            patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
-        )
+        targets = teacher(quantities=quantities)
         nothing = targets.new_tensor(-1)
     else:
         targets = (
@@ -167,32 +186,24 @@ def prepare(
             else read_target_file(patient, target, grid)[None]
         )
         nothing = targets.new_tensor(torch.nan)
-    tmax = None
-    if late:
-        tmax = read_target_indices(
-            patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
-        )
-    scan = pipeline.prepare(series, registration=registration, median_size=view.prepared_median, slab_mm=0.0)
-    anatomy = scan.anatomy
-    seen = features_of(scan, view)
-    head = anatomy.head.cpu()
+    tmax = teacher(quantities=["tmax"]) if late else None
     return PreparedPatient(
         name=patient.name,
         split=patient.split,
-        curves=seen.tissue.values.cpu(),
-        brain=anatomy.brain.cpu(),
-        head=head,
-        targets=torch.where(head, targets, nothing),
+        curves=look.curves,
+        brain=look.brain,
+        head=look.head,
+        targets=torch.where(look.head, targets, nothing),
         quantities=tuple(quantities),
-        dt=series.dt,
-        flags=tuple(scan.quality.lines()) if check else (),
+        dt=look.dt,
+        flags=look.flags if check else (),
         late=None if tmax is None else ColorScale(*patient.ranges["tmax"]).value(tmax[0].float()) > LATE_S,
         view=view,
-        facts=seen.facts,
+        facts=look.facts,
         voxel_ml=math.prod(grid.spacing) / 1000.0,
-        artery=None if seen.artery is None else seen.artery.cpu(),
+        bolus=look.bolus,
         geometry=grid,
-        baseline=anatomy.baseline.cpu() if lesions else None,
+        baseline=look.baseline if lesions else None,
         lesions=_true_lesions(patient, grid) if lesions else None,
     )
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ctp_torch.errors import CTPError
+from ctp_torch.learning.desk import Desk
 from ctp_torch.learning.prepared import PreparedPatient, prepare
 from ctp_torch.learning.sampling import sample_pixels
+from ctp_torch.ops import ARTERIAL_LAGS
 from ctp_torch.pipeline.recipe import PHYSICAL_RANGES, Recipe, View
 
 if TYPE_CHECKING:
@@ -23,13 +26,24 @@ if TYPE_CHECKING:
     from ctp_torch.models.base import Regressor
     from ctp_torch.pipeline import Registration
 
-__all__ = ["TrainingSet", "draw", "fingerprint", "paper_model", "prepare_all", "recipe_for", "rescaled", "standardise"]
+__all__ = [
+    "TrainingSet",
+    "draw",
+    "fingerprint",
+    "paper_model",
+    "prepare_all",
+    "recipe_for",
+    "rescaled",
+    "shared_bounds",
+    "standardise",
+]
 
 _N_COMPONENTS = 12
 """Principal components that ``pca`` keeps: of smoothed curves, more than 99.9 % of the variance."""
 _SPREAD, _MOMENTS_SPREAD = 0.0625, 0.01
-"""Sum of the variances that the curves at all widths have together, once scaled, and that of the artery's moments: what
-suits the paper's kernel (gamma 8) and penalty (0.1), chosen on digital patients."""
+"""Sum of the variances that the curves at all widths have together, once scaled, and that of the artery's moments, of
+its curve, and of the CT before contrast: what suits the paper's kernel (gamma 8) and penalty (0.1), chosen on digital
+patients."""
 
 
 class TrainingSet(NamedTuple):
@@ -48,6 +62,16 @@ class TrainingSet(NamedTuple):
     bounds: Mapping[str, tuple[float, float]] = MappingProxyType({})
     """Lowest and highest of what the scans had, as a recipe has it."""
 
+    @property
+    def samples(self) -> Tensor:
+        """``(samples, features)``: of whole slices, the pixels inside, which have a feature that isn't 0."""
+        return self.curves if self.curves.ndim == 2 else self.curves[(self.curves != 0).any(dim=-1)]
+
+    def scaled(self, recipe: Recipe) -> Tensor:
+        """The curves as a recipe's model sees them; outside, slices stay 0."""
+        values = recipe.scale(self.curves)
+        return values if values.ndim == 2 else values * (self.curves != 0).any(dim=-1, keepdim=True)
+
 
 def prepare_all(
     patients: Iterable[CohortPatient],
@@ -59,10 +83,10 @@ def prepare_all(
     target: str = "teacher",
     late: bool = False,
     lesions: bool = False,
-    check: bool = False,
     device: torch.device | str = "cpu",
+    desk: Desk | None = None,
 ) -> Iterator[Path]:
-    """The files of the prepared patients, one after another; a file that is there already is kept.
+    """The files of the prepared patients, in their order; a file that is there already is kept.
 
     Parameters
     ----------
@@ -70,30 +94,37 @@ def prepare_all(
         of one cohort
     folder
         where the files go; one folder for one cohort and registration, whatever the models see and learn
-    quantities, registration, view, target, late, lesions, check, device
+    quantities, registration, view, target, late, lesions, device
         as in `ctp_torch.learning.prepared.prepare`
+    desk
+        what is kept for the next time, who does the work, and whether quality is looked at
     """
     folder.mkdir(parents=True, exist_ok=True)
-    view = view or View()
+    view, desk = view or View(), desk or Desk()
     usual = (view, target, late, lesions) == (View(), "teacher", False, False)
     what = "" if usual else f"{view.key} {target} {late} {lesions}"
     tail = "-" + hashlib.sha256(what.encode()).hexdigest()[:12] if what else ""
-    for patient in patients:
-        path = folder / f"{patient.name}{tail}.safetensors"
-        if not path.exists():
-            ready = prepare(
-                patient,
-                quantities=quantities,
-                registration=registration,
-                view=view,
-                target=target,
-                late=late,
-                lesions=lesions,
-                check=check,
-                device=device,
-            )
-            ready.save(path)
+    listed = list(patients)
+    paths = [folder / f"{patient.name}{tail}.safetensors" for patient in listed]
+    tasks = {
+        number: partial(
+            _save_prepared, patient, paths[number], quantities=tuple(quantities), registration=registration, view=view,
+            target=target, late=late, lesions=lesions, check=desk.check, device=device, cache=desk.cache,
+        )
+        for number, patient in enumerate(listed)
+        if not paths[number].exists()
+    }  # fmt: skip
+    done = desk.each(listed, tasks)
+    ready = set(range(len(listed))) - set(tasks)
+    for number, path in enumerate(paths):
+        while number not in ready:
+            ready.add(next(done))
         yield path
+
+
+def _save_prepared(patient: CohortPatient, path: Path, **options: Any) -> None:
+    """A prepared patient, on disk."""
+    prepare(patient, **options).save(path)
 
 
 def draw(
@@ -144,8 +175,13 @@ def draw(
         targets.append(values)
         pixels[patient.name] = where
         facts.append(patient.facts)
-    bounds = {name: (min(one[name] for one in facts), max(one[name] for one in facts)) for name in facts[0]}
+    bounds = shared_bounds(facts)
     return TrainingSet(torch.cat(curves), torch.cat(targets), pixels, patient.dt, patient.quantities, bounds)
+
+
+def shared_bounds(facts: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Lowest and highest of what scans have, by name."""
+    return {name: (min(one[name] for one in facts), max(one[name] for one in facts)) for name in facts[0]}
 
 
 def recipe_for(
@@ -177,7 +213,7 @@ def recipe_for(
     view = view or View()
     ends = {name: PHYSICAL_RANGES.get(name, limits) for name, limits in targets.items()} if physical else dict(targets)
     recipe = Recipe(
-        frames=data.curves.shape[1],
+        frames=data.curves.shape[-1],
         dt=data.dt,
         targets=ends,
         registration=registration,
@@ -187,14 +223,16 @@ def recipe_for(
         smoothing_mm=view.smoothing_mm,
         smoothing=view.smoothing,
         artery_moments=view.artery_moments,
+        artery_curve=view.artery_curve,
+        baseline_hu=view.baseline_hu,
         units="physical" if physical else "display",
         bounds=dict(data.bounds),
     )
     if each:
-        recipe = standardise(recipe, data.curves)
+        recipe = standardise(recipe, data.samples)
     elif view.features != "raw":
-        recipe = _scaled(recipe, data.curves)
-    return _projected(recipe, data.curves) if view.features == "pca" else recipe
+        recipe = _scaled(recipe, data.samples)
+    return _projected(recipe, data.samples) if view.features == "pca" else recipe
 
 
 def paper_model(
@@ -204,7 +242,9 @@ def paper_model(
     gamma: float = 8.0,
     trees: int = 90,
     depth: int = 55,
+    centers: int | None = None,
     channels: int = 1,
+    with_hu: bool = False,
     seed: int = 0,
 ) -> Regressor:
     """An unfitted model of that name, with the paper's settings unless others are given.
@@ -212,15 +252,19 @@ def paper_model(
     Parameters
     ----------
     name
-        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, which aren't the paper's
+        linear, ridge, krr, rf; or mlp, stack, conv, gru, lstm, unet, which aren't the paper's
     alpha
         regularisation of ridge and kernel ridge
     gamma
         inverse squared width of the kernel
     trees, depth
         of the forest
+    centers
+        pixels that span kernel ridge (`ctp_torch.models.KernelRidge`); all when None
     channels
         curves that the features hold side by side, for conv, gru and lstm
+    with_hu
+        whether the last feature is the CT before contrast, for stack
     seed
         of the forest and the networks
 
@@ -235,13 +279,14 @@ def paper_model(
     makers: Mapping[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
         "ridge": lambda: models.Ridge(alpha=alpha),
-        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
+        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma, n_centers=centers),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
         "mlp": lambda: models.Network(seed=seed),
-        "stack": lambda: stack_model(seed),
+        "stack": lambda: stack_model(seed, with_hu=with_hu),
         "conv": lambda: models.Convolution(channels, seed=seed),
         "gru": lambda: models.Recurrent(channels, cell="gru", seed=seed),
         "lstm": lambda: models.Recurrent(channels, cell="lstm", seed=seed),
+        "unet": lambda: models.UNet(seed=seed),
     }
     if name not in makers:
         raise CTPError(f"unknown model {name!r}; choose among {', '.join(makers)}")
@@ -272,12 +317,16 @@ def rescaled(recipe: Recipe, evidence: Evidence) -> Recipe:
 
 
 def _scaled(recipe: Recipe, features: Tensor) -> Recipe:
-    """The recipe with means, one scale for all curves and one for the moments: weak lags stay weak."""
+    """The recipe with means, one scale for all curves and one for each thing else: weak lags stay weak."""
     mean, variance = features.double().mean(dim=0), features.double().var(dim=0)
-    n_moments = 4 if recipe.artery_moments else 0
-    n_curves = len(mean) - n_moments
-    groups = [(variance[:n_curves], _SPREAD)] + ([(variance[n_curves:], _MOMENTS_SPREAD)] if n_moments else [])
-    scales = [(group.sum() / spread).sqrt().clamp_min(1e-12).expand(len(group)) for group, spread in groups]
+    n_artery = len(ARTERIAL_LAGS) * recipe.artery_curve
+    others = [size for size in (n_artery, 4 * recipe.artery_moments, int(recipe.baseline_hu)) if size]
+    groups = variance.split([len(mean) - sum(others), *others])
+    spreads = [_SPREAD, *(_MOMENTS_SPREAD for _ in others)]
+    scales = [
+        (group.sum() / spread).sqrt().clamp_min(1e-12).expand(len(group))
+        for group, spread in zip(groups, spreads, strict=True)
+    ]
     return replace(recipe, feature_mean=tuple(mean.tolist()), feature_sd=tuple(torch.cat(scales).tolist()))
 
 

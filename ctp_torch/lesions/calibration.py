@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +21,12 @@ Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Values as they are tried, and a title for their progress."""
 
 _TMAX_GRID = tuple(2.0 + 0.5 * i for i in range(29))  # 2 to 16 s
-_REDUCED_GRID = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85)  # of normal
+_REDUCED_GRID = tuple(round(0.40 + 0.05 * i, 2) for i in range(10))  # 40 to 85 % of normal
 _RCBF_GRID = tuple(0.10 + 0.025 * i for i in range(31))  # 10 to 85 %
+_FEW = 4
+"""Shorter grids of Tmax leave no room for a second threshold below it."""
+_CORE_MM = 5.0
+"""Tissue around a voxel of which most must be core [mm]."""
 _MANY = 13
 """A grid of more values than this is first tried at every fourth."""
 _RCBV_GRID = (0.0, *(0.45 + 0.05 * i for i in range(11)))  # not asked, or 45 to 95 %
@@ -97,8 +100,8 @@ def calibrate(
         name of the deconvolution, kept with the thresholds
     start
         everything that isn't calibrated: sizes of regions, smoothing, reference; conventional when None, but for flow
-        and volume measured against tissue of the same density, and Tmax against that of normal tissue
-        (``usual_tmax``, the median over the patients), where the hypoperfusion is known
+        and volume measured against tissue of the same density, a core in most of the tissue around, and Tmax against
+        that of normal tissue (``usual_tmax``, the median over the patients), where the hypoperfusion is known
     tmax_grid
         tried [s]
     reduced_grid
@@ -132,14 +135,16 @@ def calibrate(
     if known and tmax_grid:
         limits = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid, track)
     limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid, track)
-    if limits.reduced_rcbf:
+    if known and limits.reduced_rcbf:  # low flow has joined what is late: once more
+        late = _Late(limits.tmax, limits.reduced_tmax, limits.reduced_rcbf)
+        limits = _settled(known, limits, late, tmax_grid, reduced_grid)[0].applied(limits)
         tmax_grid = [value for value in tmax_grid if value >= limits.reduced_tmax]
     tmax_errors = {}
     if known:
         tmax_errors = _errors(
             lambda t: _hypoperfusion_error(known, _with_tmax(limits, t)), tmax_grid, limits.tmax, track, "Tmax again"
         )
-    if tmax_errors:  # low flow has joined what is late: once more
+    if tmax_errors:
         limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
     if limits.rcbv:
         near = _nearby(rcbv_grid, limits.rcbv)
@@ -177,7 +182,7 @@ def false_cores(rows: Sequence[CalibrationRow]) -> tuple[int, float, float]:
 def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:
     """Conventional thresholds with flow, volume and Tmax measured against normal tissue of the same patient."""
     usual = median(case.survey.usual_tmax for case in known) if known else 0.0
-    return Thresholds(tissue_mm=TISSUE_MM, usual_tmax=round(usual, 2))
+    return Thresholds(tissue_mm=TISSUE_MM, core_mm=_CORE_MM, usual_tmax=round(usual, 2))
 
 
 def _search_hypoperfusion(
@@ -192,21 +197,63 @@ def _search_hypoperfusion(
         lambda t: _hypoperfusion_error(known, _with_tmax(limits, t)), tmax_grid, Thresholds.tmax, track, "Tmax"
     )
     limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
-    some = [t for t in tmax_grid if t < limits.tmax][::-2][:4]  # every other, to spare time
-    more = [t for t in tmax_grid if t >= limits.tmax][1:7:2]
-    if not (more and some and reduced_grid):
+    if len(tmax_grid) < _FEW or not reduced_grid:
         return limits
+    at = min(range(len(tmax_grid)), key=lambda i: abs(tmax_grid[i] - limits.tmax))
+    conventional = min(tmax_grid, key=lambda t: abs(t - Thresholds.reduced_tmax))
+    flows = [reduced_grid[share * (len(reduced_grid) - 1) // 3] for share in (2, 1)]
+    delayed = _Late(tmax_grid[min(at + 3, len(tmax_grid) - 1)], tmax_grid[max(at - 3, 0)], flows[0])
+    starts = [delayed, _Late(tmax_grid[-1], conventional, flows[1])]  # mostly by delay, and mostly by flow
+    found = [_settled(known, limits, one, tmax_grid, reduced_grid) for one in track(starts, "Tmax and reduced flow")]
+    best, error = min(found, key=lambda pair: pair[1])
+    return best.applied(limits) if error < min(by_delay.values()) else limits
 
-    def found(grid: Iterable[tuple[float, float, float]], title: str) -> dict[Thresholds, float]:
-        """Candidates (Tmax, lower Tmax, reduced flow) to their errors."""
-        made = [_with_tmax(replace(limits, reduced_tmax=less, reduced_rcbf=flow), tmax) for tmax, less, flow in grid]
-        return {one: _hypoperfusion_error(known, one) for one in track(made, title)}
 
-    by_both = found(product(more, some, reduced_grid[len(reduced_grid) // 2 :][:1]), "Tmax and reduced flow")
-    best = min(by_both, key=lambda one: by_both[one])
-    by_both |= found(product([best.tmax], [best.reduced_tmax], reduced_grid), "reduced flow")
-    best = min(by_both, key=lambda one: by_both[one])
-    return best if by_both[best] < min(by_delay.values()) else limits
+def _settled(
+    known: Sequence[CalibrationCase],
+    limits: Thresholds,
+    start: _Late,
+    tmax_grid: Sequence[float],
+    reduced_grid: Sequence[float],
+) -> tuple[_Late, float]:
+    """The rule that no step along one of its numbers betters, from a start; and its error [mL]."""
+    tried: dict[_Late, float] = {}
+
+    def error(one: _Late) -> float:
+        """Mean absolute error with some rule [mL], each asked once."""
+        if one not in tried:
+            tried[one] = _hypoperfusion_error(known, one.applied(limits))
+        return tried[one]
+
+    best, before = start, float("inf")
+    while error(best) < before:
+        before = error(best)
+        for name, grid in (("flow", reduced_grid), ("less", tmax_grid), ("tmax", tmax_grid)):
+            moved = [best._replace(**{name: value}) for value in _steps(grid, getattr(best, name))]
+            best = min((best, *(one for one in moved if one.less <= one.tmax)), key=error)
+    return best, error(best)
+
+
+def _steps(grid: Sequence[float], value: float) -> list[float]:
+    """What lies one and three steps beside a value of a grid."""
+    at = min(range(len(grid)), key=lambda i: abs(grid[i] - value), default=0)
+    return [grid[at + step] for step in (-3, -1, 1, 3) if 0 <= at + step < len(grid)]
+
+
+class _Late(NamedTuple):
+    """What makes tissue late where flow counts too."""
+
+    tmax: float
+    """Enough by itself [s]."""
+    less: float
+    """Enough where flow is reduced [s]."""
+    flow: float
+    """Below this share of normal."""
+
+    def applied(self, limits: Thresholds) -> Thresholds:
+        """The limits with it."""
+        return _with_tmax(replace(limits, tmax=self.tmax, severe_tmax=max(limits.severe_tmax, self.tmax),
+                                  reduced_tmax=self.less, reduced_rcbf=self.flow), self.tmax)  # fmt: skip
 
 
 def _search_core(

@@ -11,4 +11,5 @@ from ctp_torch.models.load import load_model as load_model
 from ctp_torch.models.network.convolution import Convolution as Convolution
 from ctp_torch.models.network.perceptron import Network as Network
 from ctp_torch.models.network.recurrent import Recurrent as Recurrent
+from ctp_torch.models.network.unet import UNet as UNet
 from ctp_torch.models.stack import Stack as Stack

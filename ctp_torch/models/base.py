@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class Regressor:
     numpy arrays out.
     """
 
+    sees: ClassVar[Literal["voxels", "slices"]] = "voxels"
+    """Whether a sample is a voxel ``(samples, features)``, or a slice ``(slices, rows, columns, features)``."""
     _batched: ClassVar[bool] = False
     """Whether X and Y may have leading batch dimensions."""
     _streams: ClassVar[bool] = False

@@ -28,14 +28,21 @@ class Stack(Regressor):
         class of the second stage, as ``Network`` or ``KernelRidge``
     parameters
         of the second stage
+    passed
+        of the features the last ones, which go past the first stage to the second
     """
 
     def __init__(
-        self, first: str = "physics", second: str = "Network", parameters: Mapping[str, Any] | None = None
+        self,
+        first: str = "physics",
+        second: str = "Network",
+        parameters: Mapping[str, Any] | None = None,
+        passed: int = 0,
     ) -> None:
         self.first = str(first)
         self.second = second
         self.parameters = dict(parameters or {})
+        self.passed = passed
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         """The second stage, on what the first says of these samples."""
@@ -49,11 +56,12 @@ class Stack(Regressor):
         return values if values.ndim == 2 else values[:, None]
 
     def _answers(self, first: Regressor, X: Tensor) -> Tensor:
-        """What the first stage says at each width, ``(samples, widths * its targets)``."""
-        n = first.n_features_in_
-        if X.shape[1] % n:
-            raise ValueError(f"X has {X.shape[1]} features; the first stage needs {n} at each width")
-        return torch.cat([first.predict(part) for part in X.split(n, dim=1)], dim=1)
+        """What the first stage says at each width, and what passes it: ``(samples, widths * its targets + passed)``."""
+        n, n_asked = first.n_features_in_, X.shape[1] - self.passed
+        if n_asked < n or n_asked % n:
+            raise ValueError(f"X has {n_asked} features; the first stage needs {n} at each width")
+        asked = [first.predict(part) for part in X[:, :n_asked].split(n, dim=1)]
+        return torch.cat([*asked, X[:, n_asked:]], dim=1)
 
     def _keep(self, stage: str, model: Regressor) -> None:
         """A stage's class, parameters and fitted state as this model's own."""
@@ -85,11 +93,13 @@ class Stack(Regressor):
         """Two whole stages, of which the second takes what the first gives."""
         first, second = self._stage("first"), self._stage("second")
         n_first, n_targets = first._check_fit(), second._check_fit()
-        widths, rest = divmod(self.n_features_in_, first.n_features_in_)
-        if rest or second.n_features_in_ != widths * n_first:
+        if type(self.passed) is not int or not 0 <= self.passed < self.n_features_in_:
+            raise ValueError(f"{self.passed!r} of {self.n_features_in_} features can't pass the first stage")
+        widths, rest = divmod(self.n_features_in_ - self.passed, first.n_features_in_)
+        if rest or second.n_features_in_ != widths * n_first + self.passed:
             raise ValueError(
-                f"{self.n_features_in_} features at {widths} widths give {widths * n_first} answers, the second stage "
-                f"takes {second.n_features_in_}"
+                f"{self.n_features_in_} features at {widths} widths give {widths * n_first + self.passed} answers, the "
+                f"second stage takes {second.n_features_in_}"
             )
         return n_targets
 

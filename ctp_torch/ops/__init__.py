@@ -20,6 +20,7 @@ from ctp_torch.ops.bolus.first_pass import curve_width as curve_width
 from ctp_torch.ops.bolus.large_vessels import LargeVessels as LargeVessels
 from ctp_torch.ops.bolus.large_vessels import find_large_vessels as find_large_vessels
 from ctp_torch.ops.bolus.resample import resample_curves as resample_curves
+from ctp_torch.ops.bolus.shape import bolus_shape as bolus_shape
 from ctp_torch.ops.bolus.vessels import VesselCurve as VesselCurve
 from ctp_torch.ops.bolus.vessels import scale_aif as scale_aif
 from ctp_torch.ops.bolus.vessels import select_aif as select_aif

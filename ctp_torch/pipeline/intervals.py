@@ -31,7 +31,7 @@ _ENOUGH = 1_000_000
 """Voxels that tell a quantile."""
 _LEAST = 0.1
 """Answers count as this at the least, before their logarithm [their unit]."""
-_WORDS = {"artery": "the shape of its bolus", "answers": "what the model answers over the brain"}
+_WORDS = {"bolus": "the shape of its bolus", "answers": "what the model answers over the brain"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Neighbourhood:
     variances: tuple[float, ...]
     rest: float
     limit: float
-    """The largest distance of a training scan from all others."""
+    """Distance from all others that no training scan exceeds, or hardly any."""
 
     def distance(self, signature: Tensor) -> float:
         """In limits: above 1 lies outside."""
@@ -88,7 +88,7 @@ class Intervals:
     thresholds: Mapping[str, object] = field(default_factory=dict)
     """With which ``volumes`` holds."""
     known: Mapping[str, Neighbourhood] = field(default_factory=dict)
-    """By signature: ``artery``, ``answers``."""
+    """By signature: ``bolus``, ``answers``."""
 
     @classmethod
     def of(cls, model: Regressor) -> Intervals | None:
@@ -173,7 +173,7 @@ class Intervals:
                 far[name] = one.distance(signature)
         return [
             f"the scan lies outside of what the model learned from by {_WORDS.get(name, name)} ({ratio:.1f} times as "
-            f"far as any of its {self.patients} scans): its maps may be off, and no intervals are given"
+            f"far as its {self.patients} scans): its maps may be off, and no intervals are given"
             for name, ratio in far.items()
             if ratio > 1
         ]

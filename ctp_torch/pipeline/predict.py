@@ -10,16 +10,17 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
-from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.series import TO_SERIES, CTPSeries
 from ctp_torch.data.slabs import SLAB_MM
-from ctp_torch.errors import ModelMismatchError
+from ctp_torch.errors import ModelMismatchError, check_type
+from ctp_torch.models.base import Regressor
 from ctp_torch.pipeline.features import Seen, features_of
 from ctp_torch.pipeline.intervals import Intervals, answers_signature, relative_flow
 from ctp_torch.pipeline.recipe import Recipe
 from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, locate, prepare
+from ctp_torch.pipeline.slices import answers
 
 if TYPE_CHECKING:
-    from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
 __all__ = ["features", "predict", "prepare_by_recipe"]
@@ -27,6 +28,7 @@ __all__ = ["features", "predict", "prepare_by_recipe"]
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:
     """What a model of raw curves sees: HU clipped to the window and scaled, ``(time, z, y, x)`` in 0..1."""
+    check_type(series, CTPSeries, "features: series", TO_SERIES)
     return ops.window(series.hu, *window)
 
 
@@ -71,6 +73,8 @@ def predict(
     QualityError
         if the model needs an artery and none stands out of the noise
     """
+    check_type(scan, (Scan, CTPSeries), "predict: scan", TO_SERIES)
+    check_type(model, Regressor, "predict: model", "ctp_torch.load_model(FILE) gives one")
     recipe = Recipe.of(model)
     series = scan.series if isinstance(scan, Scan) else scan
     recipe.check(series.n_frames, series.dt)
@@ -80,7 +84,8 @@ def predict(
     recipe.check_preparation(series.provenance.preparation, series.provenance.slabs)
     seen = features_of(scan, recipe.view, aif=aif, vof=vof, mask=mask, scale_by_vof=scale_by_vof)
     doubts = recipe.check_scan(seen.facts)
-    outputs = model.predict(recipe.scale(seen.tissue.values))  # (voxels, targets)
+    features = recipe.scale(seen.tissue.values)
+    outputs = answers(model, features, seen.tissue.mask, series.geometry.spacing)  # (voxels, targets)
     columns = recipe.values(outputs)
     if (intervals := Intervals.of(model)) is not None and len(outputs):
         bounds, strange = _bounded(intervals, columns, seen)
@@ -94,7 +99,7 @@ def _bounded(intervals: Intervals, values: Mapping[str, Tensor], seen: Seen) -> 
     """Relative flow and both ends of all intervals; of a stranger's scan no ends, and why."""
     flow = relative_flow(values)
     more = {} if flow is None else {"rel_cbf": flow}
-    strange = intervals.outside({"answers": answers_signature(values), "artery": seen.artery})
+    strange = intervals.outside({"answers": answers_signature(values), "bolus": seen.bolus})
     return (more, strange) if strange else ({**more, **intervals.ends({**values, **more})}, [])
 
 

@@ -67,6 +67,10 @@ class View:
     """Whether large vessels are smoothed along with the brain, or left out."""
     artery_moments: bool = False
     """Whether four numbers of the artery follow the features of each curve."""
+    artery_curve: bool = False
+    """Whether the artery's own curve follows those of the tissue, as one more of the same lags."""
+    baseline_hu: bool = False
+    """Whether the CT before contrast comes last, smoothed by 2 mm [HU]."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> View:
@@ -98,8 +102,14 @@ class View:
             raise ValueError(f"unknown smoothing {self.smoothing!r}; choose inside or beside")
         if len(self.smoothing_mm) > _MOST_WIDTHS or any(not 0 <= width <= 50 for width in self.smoothing_mm):
             raise ValueError(f"smoothing of {self.smoothing_mm[:9]} mm; give at most {_MOST_WIDTHS} widths of 0 to 50")
-        if self.features == "raw" and (self.smoothing_mm or self.artery_moments):
-            raise ValueError("smoothing and the artery's moments go with arterial features, not with raw ones")
+        more = self.smoothing_mm or self.artery_moments or self.artery_curve or self.baseline_hu
+        if self.features == "raw" and more:
+            raise ValueError(
+                "smoothing, the artery's moments and curve and the CT before contrast go with arterial features, not "
+                "with raw ones"
+            )
+        if self.features == "residue" and self.artery_curve:
+            raise ValueError("the artery's curve goes beside arterial curves; residues know it already")
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,10 @@ class Recipe:
     """Whether large vessels are smoothed along."""
     artery_moments: bool = False
     """Whether the artery's moments are features too."""
+    artery_curve: bool = False
+    """Whether the artery's curve is one more."""
+    baseline_hu: bool = False
+    """Whether the CT before contrast is the last feature."""
     components: tuple[tuple[float, ...], ...] = ()
     """Rows onto which scaled features are projected; empty for none."""
     units: Literal["display", "physical"] = "display"
@@ -144,7 +158,14 @@ class Recipe:
     def view(self) -> View:
         """What the model sees of a scan."""
         return View(
-            self.features, self.window, self.median_size, self.smoothing_mm, self.smoothing, self.artery_moments
+            self.features,
+            self.window,
+            self.median_size,
+            self.smoothing_mm,
+            self.smoothing,
+            self.artery_moments,
+            self.artery_curve,
+            self.baseline_hu,
         )
 
     @property
@@ -314,8 +335,9 @@ class Recipe:
 def _later_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What recipes tell since there are features that know the artery; files of before hold none of it."""
     read: dict[str, Any] = {name: stored[name] for name in ("features", "smoothing", "units") if name in stored}
-    if "artery_moments" in stored:
-        read["artery_moments"] = bool(stored["artery_moments"])
+    for name in ("artery_moments", "artery_curve", "baseline_hu"):
+        if name in stored:
+            read[name] = bool(stored[name])
     if "logarithmic" in stored:
         read["logarithmic"] = tuple(str(name) for name in stored["logarithmic"])
     if "smoothing_mm" in stored:

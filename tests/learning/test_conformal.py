@@ -27,12 +27,12 @@ def patient(name, *, seed, stranger=False):
     cbf, tmax = 20 + 40 * torch.rand(800, generator=generator), 1 + 4 * torch.rand(800, generator=generator)
     features = torch.stack([cbf, tmax], 1) + torch.randn(800, 2, generator=generator)
     scale = float((0.1 * torch.randn((), generator=generator)).exp())
-    artery = torch.linspace(0, 1, 12) ** 2 + 0.05 * torch.randn(12, generator=generator)
+    bolus = torch.linspace(0, 1, 12) ** 2 + 0.05 * torch.randn(12, generator=generator)
     return PreparedPatient(
         name, "train", features, brain, brain.clone(),
         torch.stack([cbf * scale, tmax]).reshape(2, 2, 20, 20), tuple(RANGES), 1.0, view=VIEW,
         facts={"reach_s": 40.0, "bolus_s": 5.0, "dt_s": 1.0},
-        artery=artery + (torch.linspace(0, 6, 12).sin() if stranger else 0.0),
+        bolus=bolus + (torch.linspace(0, 6, 12).sin() if stranger else 0.0),
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_strangers_get_no_promise(made):
         flagged.append((stranger, bool(intervals.outside(one.signatures))))
     assert all(flag for stranger, flag in flagged if stranger)
     assert sum(flag for stranger, flag in flagged if not stranger) <= 4
-    (words,) = intervals.outside({"artery": torch.linspace(0, 6, 12).sin()})
+    (words,) = intervals.outside({"bolus": torch.linspace(0, 6, 12).sin()})
     assert "shape of its bolus" in words
     assert "12 scans" in words
 
@@ -120,7 +120,7 @@ def test_model_file_carries_them(made, tmp_path):
     model.save(tmp_path / "m.safetensors", metadata=about)
     loaded = load_model(tmp_path / "m.safetensors")
     assert Intervals.of(loaded) == intervals
-    damages = (("level", 1.5), ("patients", "many"), ("bands", {"cbf": {"knots": [2, 1]}}), ("known", {"artery": {}}))
+    damages = (("level", 1.5), ("patients", "many"), ("bands", {"cbf": {"knots": [2, 1]}}), ("known", {"bolus": {}}))
     for name, bad in damages:
         loaded.metadata_["intervals"] = {**json.loads(json.dumps(about["intervals"])), name: bad}
         with pytest.raises(ModelMismatchError, match="intervals are not readable"):

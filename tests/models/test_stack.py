@@ -62,3 +62,16 @@ def test_it_is_the_second_on_the_first(first, tmp_path):
 def test_a_stage_must_be_one_of_ours(first):
     with pytest.raises(ValueError, match="not 'Stack'"):
         Stack(str(first), "Stack").fit(torch.randn(5, 2), torch.randn(5))
+
+
+def test_what_passes_the_first_stage_reaches_the_second(first):
+    """Mutation seen red: the first of the features passed instead of the last."""
+    generator = torch.Generator().manual_seed(1)
+    X, Y = torch.randn(60, 5, generator=generator), torch.randn(60, 2, generator=generator)
+    model = load_model(first)
+    both = torch.cat([model.predict(X[:, :2]), model.predict(X[:, 2:4]), X[:, 4:]], dim=1)
+    stack = Stack(str(first), "Ridge", {"alpha": 0.3}, passed=1).fit(X, Y)
+    torch.testing.assert_close(stack.predict(X), Ridge(0.3).fit(both, Y).predict(both))
+    stack.passed = 2
+    with pytest.raises(ValueError, match="answers, the second stage takes"):
+        stack.n_targets  # noqa: B018 - it checks

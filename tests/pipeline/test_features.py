@@ -69,6 +69,26 @@ def test_widths_and_moments_stand_side_by_side(ready):
     assert float(both[:, -4:].std(dim=0).max()) == 0.0
 
 
+def test_the_artery_and_the_ct_before_contrast_are_features_where_asked(ready):
+    """Mutations seen red: the tissue's mean in place of the artery; the CT before the moments."""
+    view = replace(ARTERIAL, artery_curve=True, artery_moments=True, baseline_hu=True)
+    seen = features_of(ready, view)
+    n, values = len(ops.ARTERIAL_LAGS), seen.tissue.values
+    assert values.shape[1] == 2 * n + 5
+    artery = values[:, n : 2 * n]
+    assert float(artery.std(dim=0).max()) == 0.0
+    assert float(artery[0].sum()) == pytest.approx(1.0, abs=0.35)  # of unit area in its first 30 s
+    inside = ready.anatomy.brain
+    plain = ops.smooth_inside(ready.anatomy.baseline.clamp(0, 100), inside, ready.series.geometry.spacing, 2.0)
+    torch.testing.assert_close(values[:, -1], plain[inside])
+    with pytest.raises(ValueError, match="residues know it already"):
+        replace(view, features="residue").check()
+    model = learn(ready, view, KernelRidge())
+    stored = Recipe.of(model)
+    assert stored.view == view
+    assert len(stored.feature_mean) == values.shape[1]
+
+
 def test_the_median_follows_the_artery(ready):
     """It filters tissue alone: the artery is the same. Mutation seen red: a scan filtered first."""
     plain, filtered = (features_of(ready, View("arterial", median_size=size)) for size in (1, 3))

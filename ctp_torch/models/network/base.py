@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,22 @@ from ctp_torch.models.base import Regressor
 from ctp_torch.models.file_checks import check_floats
 from ctp_torch.models.network.training import Loss, initial_weights, named_parameters, train_weights
 
-__all__ = ["NeuralNetwork"]
+__all__ = ["NeuralNetwork", "TrainingOptions", "mean_and_sd"]
 
 _BLOCK = 16_384
 """Samples predicted together: their activations stay in a processor's cache."""
+
+
+class TrainingOptions(TypedDict, total=False):
+    """How a network is trained: every network's constructor takes these, meant and set as in `NeuralNetwork`."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    loss: Loss
+    held_out: float
+    seed: int
 
 
 class NeuralNetwork(Regressor):
@@ -73,6 +85,12 @@ class NeuralNetwork(Regressor):
         self.held_out = held_out
         self.seed = seed
 
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        """The constructor's own arguments, and those of the training."""
+        own = [name for name in super()._parameter_names() if name not in TrainingOptions.__annotations__]
+        return [name for name in own if name != "training"] + list(TrainingOptions.__annotations__)
+
     def _module(self, n_features: int, n_targets: int) -> nn.Module:
         """The untrained module, ``(samples, features) -> (samples, targets)``; a subclass's hook."""
         raise TypeError(f"{type(self).__name__} doesn't say what its module is")
@@ -80,9 +98,9 @@ class NeuralNetwork(Regressor):
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         """Standardise, then train."""
         self._check_parameters()
-        self.feature_mean_, feature_sd = _mean_and_sd(X)
+        self.feature_mean_, feature_sd = mean_and_sd(X)
         self.feature_sd_ = torch.where(feature_sd > 0, feature_sd, 1.0)
-        self.target_mean_, self.target_sd_ = _mean_and_sd(Y)
+        self.target_mean_, self.target_sd_ = mean_and_sd(Y)
         module = self._empty_module(X.shape[1], Y.shape[1])
         self.weights_ = train_weights(
             module,
@@ -147,7 +165,7 @@ class NeuralNetwork(Regressor):
         return n_targets
 
 
-def _mean_and_sd(values: Tensor) -> tuple[Tensor, Tensor]:
+def mean_and_sd(values: Tensor) -> tuple[Tensor, Tensor]:
     """Of each column, in float64; 0 is the deviation of what varies by no more than rounding."""
     mean = values.double().mean(dim=0)
     sd = (values.double() - mean).square().mean(dim=0).sqrt()

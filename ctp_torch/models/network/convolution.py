@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
-from ctp_torch.models.network.base import NeuralNetwork
-from ctp_torch.models.network.training import Loss
+from ctp_torch.models.network.base import NeuralNetwork, TrainingOptions
 
 __all__ = ["Convolution", "as_curves"]
 
@@ -27,8 +28,9 @@ class Convolution(NeuralNetwork):
         filters of each convolution
     hidden
         units of the hidden layer
-    steps, batch_size, learning_rate, weight_decay, loss, held_out, seed
-        as of `ctp_torch.models.network.base.NeuralNetwork`
+    training
+        ``steps``, ``batch_size``, ``learning_rate``, ``weight_decay``, ``loss``, ``held_out``, ``seed``, as of
+        `ctp_torch.models.network.base.NeuralNetwork`
 
     References
     ----------
@@ -41,23 +43,9 @@ class Convolution(NeuralNetwork):
         *,
         width: int = 16,
         hidden: int = 64,
-        steps: int = 4000,
-        batch_size: int = 512,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
-        loss: Loss = "squared",
-        held_out: float = 0.1,
-        seed: int = 0,
+        **training: Unpack[TrainingOptions],
     ) -> None:
-        super().__init__(
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            loss=loss,
-            held_out=held_out,
-            seed=seed,
-        )
+        super().__init__(**training)
         self.channels = channels
         self.width = width
         self.hidden = hidden

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Unpack
 
 from torch import nn
 
-from ctp_torch.models.network.base import NeuralNetwork
-from ctp_torch.models.network.training import Loss
+from ctp_torch.models.network.base import NeuralNetwork, TrainingOptions
 
 __all__ = ["Network"]
 
@@ -20,8 +20,9 @@ class Network(NeuralNetwork):
     ----------
     hidden
         units of the hidden layers
-    steps, batch_size, learning_rate, weight_decay, loss, held_out, seed
-        as of `ctp_torch.models.network.base.NeuralNetwork`
+    training
+        ``steps``, ``batch_size``, ``learning_rate``, ``weight_decay``, ``loss``, ``held_out``, ``seed``, as of
+        `ctp_torch.models.network.base.NeuralNetwork`
 
     References
     ----------
@@ -37,24 +38,9 @@ class Network(NeuralNetwork):
     def __init__(
         self,
         hidden: Sequence[int] = (96, 96),
-        *,
-        steps: int = 4000,
-        batch_size: int = 512,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
-        loss: Loss = "squared",
-        held_out: float = 0.1,
-        seed: int = 0,
+        **training: Unpack[TrainingOptions],
     ) -> None:
-        super().__init__(
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            loss=loss,
-            held_out=held_out,
-            seed=seed,
-        )
+        super().__init__(**training)
         self.hidden = list(hidden)
 
     def _module(self, n_features: int, n_targets: int) -> nn.Module:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 from torch import Tensor, nn
 
-from ctp_torch.models.network.base import NeuralNetwork
+from ctp_torch.models.network.base import NeuralNetwork, TrainingOptions
 from ctp_torch.models.network.convolution import as_curves, check_channels, check_positive
-from ctp_torch.models.network.training import Loss
 
 __all__ = ["Recurrent"]
 
@@ -26,8 +25,9 @@ class Recurrent(NeuralNetwork):
         ``gru`` or ``lstm``
     units
         of the state
-    steps, batch_size, learning_rate, weight_decay, loss, held_out, seed
-        as of `ctp_torch.models.network.base.NeuralNetwork`
+    training
+        ``steps``, ``batch_size``, ``learning_rate``, ``weight_decay``, ``loss``, ``held_out``, ``seed``, as of
+        `ctp_torch.models.network.base.NeuralNetwork`
 
     References
     ----------
@@ -41,23 +41,9 @@ class Recurrent(NeuralNetwork):
         *,
         cell: Cell = "gru",
         units: int = 32,
-        steps: int = 4000,
-        batch_size: int = 512,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
-        loss: Loss = "squared",
-        held_out: float = 0.1,
-        seed: int = 0,
+        **training: Unpack[TrainingOptions],
     ) -> None:
-        super().__init__(
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            loss=loss,
-            held_out=held_out,
-            seed=seed,
-        )
+        super().__init__(**training)
         self.channels = channels
         self.cell: Cell = cell
         self.units = units

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ __all__ = [
     "euler_angles",
     "mean_displacement",
     "patient_axes",
+    "recentred",
     "rotation_matrix",
 ]
 
@@ -90,6 +92,20 @@ def patient_axes(motion: RigidMotion, direction: tuple[float, ...]) -> RigidMoti
     axes = motion.rotation.new_tensor(direction).reshape(3, 3)
     matrix = axes @ rotation_matrix(motion.rotation) @ axes.T
     return motion._replace(rotation=euler_angles(matrix), translation=motion.translation @ axes.T)
+
+
+def recentred(motion: RigidMotion, away_mm: Sequence[float]) -> RigidMotion:
+    """The same motion about another centre c + d: R stays, and t becomes t + (R - 1) d.
+
+    Parameters
+    ----------
+    motion
+        about the centre c
+    away_mm
+        d along x, y, z [mm]
+    """
+    away = motion.translation.new_tensor(away_mm)
+    return motion._replace(translation=motion.translation + rotation_matrix(motion.rotation) @ away - away)
 
 
 def mean_displacement(motion: RigidMotion, *, radius_mm: float = _RADIUS_MM) -> Tensor:

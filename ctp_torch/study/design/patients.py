@@ -75,9 +75,15 @@ def prepare_patient(folder: Path, *, source: PatientSource, name: str, split: st
     file = _patient_file(folder, name, split)
     _save_context(file.with_suffix(".around.safetensors"), scan, aligned, ready, others)
     ready.save(file)
-    keep_views(folder, aligned, ready)
+    refused = keep_views(folder, aligned, ready)
     facts = {} if scan.truth is None else scan.truth.facts
-    return {"voxels": len(ready.curves), "baseline_frames": anatomy.n_baseline, "flags": list(ready.flags), **facts}
+    return {
+        "voxels": len(ready.curves),
+        "baseline_frames": anatomy.n_baseline,
+        "flags": list(ready.flags),
+        "refused": refused,
+        **facts,
+    }
 
 
 def teacher_indices(aligned: pipeline.Scan, method: Callable[..., Any]) -> Tensor:

@@ -35,22 +35,29 @@ _WIDTHS_MM = (2.0, 4.0, 8.0)
 """Gaussians of the teacher's maps that a network is given."""
 
 
-def keep_views(folder: Path, aligned: Scan, ready: PreparedPatient) -> None:
-    """Write ``(voxels, features)`` of the brain by view; maps and physics as colour indices, baseline in HU."""
+def keep_views(folder: Path, aligned: Scan, ready: PreparedPatient) -> dict[str, str]:
+    """Write ``(voxels, features)`` of the brain by view; maps and physics as colour indices, baseline in HU.
+
+    Returns
+    -------
+        view to what a student said that refused the scan
+    """
     seen = {name: features_of(aligned, view, mask=ready.brain).tissue.values for name, view in VIEWS.items()}
     spacing = aligned.series.geometry.spacing
     teacher = torch.where(ready.brain, ready.targets.clamp_min(0).float(), 0.0)  # (maps, z, y, x)
     smooth = [ops.smooth_inside(teacher, ready.brain, spacing, width) for width in _WIDTHS_MM]
     seen["maps"] = torch.cat([volumes[:, ready.brain].T for volumes in smooth], dim=1)
     seen["hu"] = aligned.anatomy.baseline[ready.brain][:, None]
+    refused: dict[str, str] = {}
     try:
         physics = pipeline.predict(aligned, load_model("physics"), mask=ready.brain)
         scales = {name: ColorScale(*QUANTITIES[name].display) for name in MAPS}
         seen["physics"] = torch.stack([scales[name].index(physics[name])[ready.brain] for name in MAPS], dim=1)
-    except CTPError:
-        pass  # a scan unlike all that it was taught: it says nothing
+    except CTPError as error:  # a scan unlike all that it was taught
+        refused["physics"] = str(error)
     kept = {name: values.float().cpu().contiguous() for name, values in seen.items()}
     save_tensors(kept, _file(folder, ready.split, ready.name))
+    return refused
 
 
 def load_view(folder: Path, patient: PreparedPatient, what: str) -> Tensor | None:

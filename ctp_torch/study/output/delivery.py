@@ -22,8 +22,9 @@ __all__ = ["deliver"]
 _ON_THE_PAGE = (
     "table2_ssim_frame_0px", "table2_ssim_brain_0px", "table2_r_0px", "table2_ssim_frame_1px", "table2_ssim_frame_2px",
     "table2_ssim_brain_2px", "table2_r_2px", "table2_ssim_frame_4px", "table1_ssim_frame_0px", "table1_ssim_brain_0px",
-    "differences", "floors_0px", "floors_2px", "truth_tissue_r_0px", "truth_tissue_r_2px", "truth_tissue_ssim_2px",
-    "truth_lesion_r_2px", "lesions_conventional", "lesions_calibrated", "robustness_cbf_0px", "robustness_cbf_2px",
+    "differences", "floors_0px", "floors_2px", "refused", "truth_tissue_r_0px", "truth_tissue_r_2px",
+    "truth_tissue_ssim_2px", "truth_lesion_r_2px", "lesions_conventional", "lesions_calibrated", "robustness_cbf_0px",
+    "robustness_cbf_2px",
     "robustness_tmax_2px", "students_beat_teacher_0px", "students_beat_teacher_2px", "external_ssim_frame_0px",
     "external_ssim_frame_2px", "external_ssim_brain_2px", "external_r_2px", "external_differences",
     "external_lesions_calibrated", "grid_kernel_ridge", "grid_ridge", "grid_forest", "cost",

@@ -101,6 +101,7 @@ def _honest_tables(results: StudyResults) -> dict[str, Table]:
                 tables[f"truth_{region}_{score}_{width:g}px"] = _truth_table(rows.card, region, score, width, caption)
     limits, where = results.results.get("lesions/calibration"), "the teacher's, on training patients"
     words = f" ({where}: rCBF {limits['rcbf']:.1%}, Tmax {limits['tmax']:g} s)" if limits else ""
+    tables["refused"] = _refused_table(results)
     return {**tables, **_lesion_tables(rows.lesions, "Core", words)}
 
 
@@ -226,6 +227,16 @@ def _wins_table(rows: Sequence[DegradedRow], caption: str) -> Table:
     return cross_table(rows, down, across, corner=["scan", "map"], caption=caption)
 
 
+def _refused_table(results: StudyResults) -> Table:
+    """Test patients whose scan a student refused, and what it said: their scores lack these."""
+    body = [
+        [patient, label_of(f"student_{view}"), reason]
+        for patient in results.study.test
+        for view, reason in results.results.get(f"patients/test/{patient}", {}).get("refused", {}).items()
+    ]
+    return Table("Scans that a student refused, which count in none of its scores", ["patient", "student", "why"], body)
+
+
 def _predictors(names: Iterable[str], field: str = "predictor") -> Lines:
     """A line for each name."""
     return {(label_of(name),): {field: name} for name in names}
@@ -248,7 +259,9 @@ def _gain_cell(model: str, score: str) -> Cell:
     def gain(rows: Sequence[DegradedRow]) -> str:
         student, teacher = (per_patient(select(rows, predictor=name), score) for name in (model, "teacher"))
         gap = paired_difference(student, teacher)
-        mark = " *" if gap.n > 1 and gap.low > 0 else ""
+        if gap.n == 1:
+            return f"{gap.mean:+.3f} (one patient)"
+        mark = " *" if gap.low > 0 else ""
         return f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}){mark}" if gap.n else "-"
 
     return gain

@@ -83,7 +83,7 @@ def score_student(
 def _score_physics(
     folder: Path, name: str, size: int, people: Sequence[tuple[str, str]], scored: Scored
 ) -> list[ScoreRow]:
-    """Rows of the physics student; scans that it refused are left out."""
+    """Rows of the physics student; scans that it refused have none, and stand in a table of their own."""
 
     def predict(patient: PreparedPatient, _: PatientContext) -> Mapping[int, Tensor]:
         values = load_view(folder, patient, "physics")
