@@ -18,8 +18,8 @@ from ctp_torch.io.results.segmentation import tracking
 if TYPE_CHECKING:
     from ctp_torch.data.geometry import Geometry
     from ctp_torch.io.results.derivation import Derivation
+    from ctp_torch.io.results.protocols import RegionNumbers
     from ctp_torch.io.results.source import Source
-    from ctp_torch.io.results.write_maps import RegionNumbers
 
 __all__ = ["write_region_report"]
 

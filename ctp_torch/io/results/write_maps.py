@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ctp_torch.data.maps import PerfusionMaps, named_quantity
 from ctp_torch.errors import check_type
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
+    from ctp_torch.io.results.protocols import LesionResult, RegionNumbers
 
 __all__ = [
     "FORMATS",
     "OF_LESIONS",
-    "LesionResult",
     "Output",
     "check_formats",
     "write_formats",
@@ -46,53 +46,6 @@ OF_LESIONS = ("seg", "sr")
 """Formats of lesions."""
 _Task = Callable[[], list[Path]]
 """Writes something, and tells which files."""
-
-
-class LesionResult(Protocol):
-    """Core, penumbra and their numbers, as `ctp_torch.lesions.find.Lesions` holds them."""
-
-    @property
-    def core(self) -> Tensor:
-        """``(z, y, x)`` bool."""
-
-    @property
-    def penumbra(self) -> Tensor:
-        """``(z, y, x)`` bool."""
-
-    @property
-    def hypoperfusion(self) -> Tensor:
-        """``(z, y, x)`` bool: core and penumbra."""
-
-    def summary(self) -> dict[str, object]:
-        """Volumes [mL], ratios, thresholds."""
-
-
-class RegionNumbers(Protocol):
-    """What a region's maps and lesions are, as `ctp_torch.lesions.regions.RegionRow` has them."""
-
-    @property
-    def scheme(self) -> str:
-        """Kind of region."""
-
-    @property
-    def region(self) -> str:
-        """Its name, side included."""
-
-    @property
-    def volume_ml(self) -> float:
-        """Of its scanned part."""
-
-    @property
-    def means(self) -> Mapping[str, float]:
-        """Map to its mean."""
-
-    @property
-    def medians(self) -> Mapping[str, float]:
-        """Map to its median."""
-
-    @property
-    def lesions(self) -> Mapping[str, float]:
-        """Lesion to its volume [mL]."""
 
 
 @dataclass(frozen=True)
