@@ -50,6 +50,7 @@ def info(
     Example: ctp-torch info DICOM_FOLDER --no-qc --json
     """
     repeated = choices.pick_duplicates(duplicates)
+    reading.check_there(series)
     from ctp_torch.io import read_series
 
     scan = read_series(
