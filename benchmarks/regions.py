@@ -25,7 +25,7 @@ from ctp_torch.pipeline import prepare
 
 LEAST_ML = 2.0
 """A region of which less was scanned isn't scored."""
-WAVES_MM, LENGTH_MM = 5.0, 55.0
+WAVES_MM, LENGTH_MM = 4.0, 90.0
 
 
 def load(seed, index, size):
@@ -52,9 +52,9 @@ def waves(points):
 
 def bent(volume, geometry, points):
     """A volume read at displaced positions."""
-    n = volume.new_tensor([geometry.shape[2] - 1, geometry.shape[1] - 1])
-    step = volume.new_tensor([geometry.spacing[2], geometry.spacing[1]])
-    at = (points + waves(points) - volume.new_tensor(geometry.origin))[..., :2] / step * (2 / n) - 1
+    n = points.new_tensor([geometry.shape[2] - 1, geometry.shape[1] - 1])
+    step = points.new_tensor([geometry.spacing[2], geometry.spacing[1]])
+    at = (points + waves(points) - points.new_tensor(geometry.origin))[..., :2] / step * (2 / n) - 1
     return F.grid_sample(volume.float()[:, None], at, padding_mode="border", align_corners=True)[:, 0]
 
 

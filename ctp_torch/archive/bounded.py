@@ -35,16 +35,22 @@ def serve(ae: Any, door: DicomDoor, handlers: list[Any], *, context: ssl.SSLCont
     context
         of TLS; none when None
     """
-    from pynetdicom import evt
     from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
     live = _Count()
 
     class Handler(RequestHandler):  # type: ignore[misc]
         def _create_association(self) -> Any:
-            association = super()._create_association()
-            _bound(association.dul.socket, door)
-            return association
+            self.association = super()._create_association()
+            _bound(self.association.dul.socket, door)
+            return self.association
+
+        def handle(self) -> None:
+            super().handle()
+            self.association.join()
+            self.association.dul.join(door.timeout_s)
+            _drop_part(self.association.dimse.message)  # pynetdicom leaves what was cut short on the disk,
+            self.request.close()  # and the connections of peers that broke off
 
     class Server(ThreadedAssociationServer):  # type: ignore[misc]
         request_queue_size = _WAITING
@@ -56,9 +62,7 @@ def serve(ae: Any, door: DicomDoor, handlers: list[Any], *, context: ssl.SSLCont
             return request, address
 
         def process_request(self, request: Any, client_address: Any) -> None:
-            if live.value >= door.max_associations + _SPARE or len(self.active_associations) > (
-                door.max_associations + _SPARE
-            ):
+            if live.value >= door.max_associations + _SPARE:
                 self.shutdown_request(request)
                 return
             super().process_request(request, client_address)
@@ -76,12 +80,9 @@ def serve(ae: Any, door: DicomDoor, handlers: list[Any], *, context: ssl.SSLCont
         def handle_error(self, request: Any, client_address: Any) -> None:
             self.shutdown_request(request)
 
-    def ended(event: Any) -> None:
-        _drop_part(event.assoc.dimse.message)  # pynetdicom leaves what was cut short on the disk
-
     server = ae.make_server(
         (door.host, door.port),
-        evt_handlers=[*handlers, (evt.EVT_CONN_CLOSE, ended)],
+        evt_handlers=handlers,
         server_class=lambda *a, **k: Server(*a, request_handler=Handler, **k),
     )
     ae._servers.append(server)
@@ -109,6 +110,8 @@ def _bound(connection: Any, door: DicomDoor) -> None:
     plain: socket.socket = connection.socket
     dimse, most, patience = connection.assoc.dimse, door.max_pdu + 1024, door.timeout_s
 
+    quick = getattr(socket, "TCP_QUICKACK", None)  # Linux alone
+
     def receive(n_bytes: int) -> bytearray:
         """So many bytes, fewer where the peer ends."""
         if n_bytes > most:
@@ -121,6 +124,8 @@ def _bound(connection: Any, door: DicomDoor) -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError("a protocol data unit that takes too long")
             got = plain.recv_into(view[view_at:])
+            if quick is not None:  # peers send a command, wait for its acknowledgement, and then send the image
+                plain.setsockopt(socket.IPPROTO_TCP, quick, 1)
             if not got:
                 break
             view_at += got

@@ -66,6 +66,9 @@ def look(
     list
         numbers of cases that are to be told why there are no maps
     """
+    now_there = queue.one("SELECT last FROM studies WHERE study=?", study["study"])
+    if now_there is None or now_there["last"] != study["last"]:  # more came since it was found quiet
+        return []
     rows = queue.rows("SELECT * FROM images WHERE study=?", study["study"])
     paths = [settings.folder / row["file"] for row in rows]
     now, quiet = time.time(), time.time() - study["last"]

@@ -64,6 +64,7 @@ def serve_page(settings: NodeSettings, store: Store, stop: threading.Event) -> N
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
     stop.wait()
     server.shutdown()
+    server.server_close()
 
 
 class _Server(ThreadingHTTPServer):

@@ -24,9 +24,9 @@ OPEN = ("complete", "running", "stored")
 """States of a case that is on its way; done, parked and replaced are the ends."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS images(
-  sop TEXT PRIMARY KEY, study TEXT NOT NULL, series TEXT NOT NULL, part TEXT NOT NULL, file TEXT NOT NULL,
-  bytes INTEGER NOT NULL, frames INTEGER NOT NULL, received REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS images_of_study ON images(study);
+  sop TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, part TEXT NOT NULL, file TEXT NOT NULL,
+  bytes INTEGER NOT NULL, frames INTEGER NOT NULL, received REAL NOT NULL, PRIMARY KEY(study, sop));
+CREATE INDEX IF NOT EXISTS images_by_name ON images(sop);
 CREATE TABLE IF NOT EXISTS studies(
   study TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, first REAL NOT NULL, last REAL NOT NULL,
   look REAL, message TEXT NOT NULL DEFAULT '', refused INTEGER NOT NULL DEFAULT 0);
@@ -99,8 +99,10 @@ class Queue:
 
     # what comes in
 
-    def has(self, sop: str) -> bool:
-        """Whether an image is here already."""
+    def has(self, sop: str, study: str = "") -> bool:
+        """Whether an image is here already; some anonymisers give those of several studies the same UIDs."""
+        if study:
+            return self.one("SELECT 1 FROM images WHERE sop=? AND study=?", sop, study) is not None
         return self.one("SELECT 1 FROM images WHERE sop=?", sop) is not None
 
     def is_result(self, sop: str) -> bool:
@@ -123,10 +125,10 @@ class Queue:
                 )
         return bool(added)
 
-    def forget_image(self, sop: str) -> None:
+    def forget_image(self, file: str) -> None:
         """Take a row back whose file never came to lie in its place."""
         with self.change() as db:
-            db.execute("DELETE FROM images WHERE sop=?", (sop,))
+            db.execute("DELETE FROM images WHERE file=?", (file,))
 
     # what is looked at
 
@@ -145,9 +147,14 @@ class Queue:
             )
 
     def add_case(self, case: Row, *, parked: str = "") -> int | None:
-        """A case to be done, or parked with a message; None where it was there for the same images and settings."""
+        """A case to be done, or parked; None where it is there already, or more came since its study was looked at."""
         now = time.time()
         with self.change() as db:
+            if (
+                db.execute("SELECT 1 FROM studies WHERE study=? AND last=?", (case["study"], case["last"])).fetchone()
+                is None
+            ):
+                return None
             before = db.execute(
                 "SELECT id FROM cases WHERE study=? AND series=? ORDER BY id DESC", (case["study"], case["series"])
             ).fetchone()
@@ -252,6 +259,14 @@ class Queue:
                 "what=?",
                 (due, message, row["number"], row["destination"], row["what"]),
             )
+
+    def drop_destinations(self, kept: Sequence[str]) -> int:
+        """Forget what waits for destinations other than these; how many deliveries that were."""
+        marks = ",".join("?" * len(kept))
+        with self.change() as db:
+            return db.execute(
+                f"DELETE FROM deliveries WHERE state='waiting' AND destination NOT IN ({marks})", tuple(kept)
+            ).rowcount
 
     # what is remembered
 

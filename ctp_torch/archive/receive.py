@@ -42,7 +42,10 @@ SYNTAXES = (
 """Transfer syntaxes taken, those best liked first."""
 _PUSH, _PUSH_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 """Storage Commitment Push Model, and its well-known instance."""
-_NO_SUCH, _FAILURE = 0x0112, 0x0110
+_NO_SUCH = 0x0112
+"""Failure reason: no such object instance."""
+_AFTER_S = 0.5
+"""A commitment follows the answer to its question so late: some peers lose an answer that it overtakes."""
 _CALLING_UNKNOWN = (0x01, 0x01, 0x03)
 """Rejected permanently, by the service user: calling AE title not recognized (PS3.8 9.3.4)."""
 
@@ -152,7 +155,9 @@ class _Ears:
         answer, kind = _answer(wanted, self.queue)
         port = peer.port if peer else 0
         arguments = (event.assoc, event.assoc.requestor.address, port, answer, kind)
-        threading.Thread(target=self._commit, args=arguments, daemon=True).start()
+        timer = threading.Timer(_AFTER_S, self._commit, arguments)
+        timer.daemon = True
+        timer.start()
         return 0x0000, None
 
     def _commit(self, association: Any, address: str, port: int, answer: Dataset, kind: int) -> None:

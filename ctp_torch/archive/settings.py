@@ -186,6 +186,8 @@ class NodeSettings:
     """Of one case."""
     memory_gb: float = 0.0
     """Most that one worker may take; no limit when 0."""
+    nice: int = 10
+    """How far workers stand back behind receiving and sending; 0 not at all."""
     quiet_s: float = 5.0
     """A study is looked at when nothing came for so long."""
     settle_s: float = 30.0

@@ -94,7 +94,7 @@ class Store:
                 return Kept(image, "own")
             if not image.ct:
                 return Kept(image, "other")
-            if self.queue.has(image.sop):
+            if self.queue.has(image.sop, image.study):
                 return Kept(image, "again")
             if not self.has_room():
                 raise FullError(f"{self.settings.folder} is full: nothing more is accepted")
@@ -134,7 +134,7 @@ class Store:
             images that were mended
         """
         mended = 0
-        for row in self.queue.rows("SELECT sop, part, file FROM images WHERE part LIKE ?", f"{self.parts.name}/%"):
+        for row in self.queue.rows("SELECT part, file FROM images WHERE part LIKE ?", f"{self.parts.name}/%"):
             place, part = self.settings.folder / row["file"], self.parts.parent / row["part"]
             if place.exists():
                 continue
@@ -142,7 +142,7 @@ class Store:
                 place.parent.mkdir(exist_ok=True, mode=0o700)
                 part.replace(place)
             else:
-                self.queue.forget_image(row["sop"])  # it was never answered for: its sender will send it again
+                self.queue.forget_image(row["file"])  # it was never answered for: its sender will send it again
             mended += 1
         for part in self.parts.iterdir():
             part.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ folder = "node"              # queue, images and results; on a local disk, reada
 # attempts = 2               # a case whose worker died so often is parked
 # time_limit_s = 3600        # of one case
 # memory_gb = 0              # most that one worker may take; no limit when 0
+# nice = 10                  # how far workers stand back behind receiving and sending; 0 not at all
 # quiet_s = 5                # a study is looked at when nothing came for so long
 # settle_s = 30              # then a series is whole whose headers don't tell how many images there are
 # deadline_s = 900           # an incomplete series waits for more so long; then it is parked, with a page that says so

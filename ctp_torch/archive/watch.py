@@ -45,6 +45,7 @@ def keep_watching(source: Source, store: Store, journal: Journal, stop: threadin
     }[source.kind]  # fmt: skip
     errors = _unreachable()
     name, pause, down = source.name or source.kind, source.every_s, False
+    new = 0
     while not stop.is_set():
         try:
             taken = look(source, store, stop)
@@ -60,8 +61,11 @@ def keep_watching(source: Source, store: Store, journal: Journal, stop: threadin
             pause, down = source.every_s, False
             if taken:
                 store.queue.count("objects received, new", taken)
-                journal.say("images taken in", place=name, images=taken)
+                new += taken
                 continue
+            if new:
+                journal.say("images taken in", place=name, images=new)
+                new = 0
         stop.wait(pause)
 
 
@@ -138,7 +142,7 @@ def _from_orthanc(client: Any, instance: str, series: dict[str, bool], store: St
         series[parent] = tags.get("Modality") == "CT" and tags.get("Manufacturer") != MAKER
         if tags.get("Modality") == "CT" and tags.get("Manufacturer") == MAKER:
             series[parent] = _is_original(client, instance)
-    if not series[parent] or store.queue.has(sop) or store.queue.is_result(sop):
+    if not series[parent] or store.queue.is_result(sop):
         return 0
     with client.stream("GET", f"/instances/{instance}/file") as stream:
         if stream.status_code == 404:
@@ -171,7 +175,7 @@ def _look_at_dicomweb(source: Source, store: Store, stop: threading.Event) -> in
                 sop = _value(instance, "00080018")
                 if stop.is_set():
                     return taken
-                if not store.queue.has(sop) and not store.queue.is_result(sop):
+                if not store.queue.has(sop, uid) and not store.queue.is_result(sop):
                     taken += _from_dicomweb(client, (uid, series, sop), store)
             store.queue.set_mark(mark, number)
     return taken

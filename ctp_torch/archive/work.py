@@ -52,6 +52,8 @@ class _Job:
     """Words about the results that these replace; empty where there are none."""
     memory: float
     """Most bytes of memory; no limit when 0."""
+    nice: int
+    """How far it stands back."""
 
 
 class Desk:
@@ -116,7 +118,7 @@ class Desk:
 
         job = _Job(
             source, self.store.case(case["id"]) / "maps", self.maps, self.settings.formats, self.settings.report,
-            self._replaced(case), self.settings.memory_gb * 1e9,
+            self._replaced(case), self.settings.memory_gb * 1e9, self.settings.nice,
         )  # fmt: skip
         threads = self.settings.threads or max(1, available_cores() // self.settings.workers)
         start = time.perf_counter()
@@ -181,6 +183,12 @@ class Desk:
 
     def mend(self) -> None:
         """After a start: what ran is done again, and pages that were owed are made."""
+        names = [one.name or one.kind for one in self.settings.send]
+        dropped = self.queue.drop_destinations(names)
+        if dropped:
+            self.journal.say(
+                "results for destinations that the settings no longer name are dropped", deliveries=dropped
+            )
         again = self.queue.restart()
         if again:
             self.journal.say("cases go on", cases=again)
@@ -224,7 +232,7 @@ def _do(job: _Job) -> Outcome:
 
     silence_libraries()
     if hasattr(os, "nice"):
-        os.nice(10)  # receiving goes before
+        os.nice(job.nice)
     if job.memory:
         import resource
 

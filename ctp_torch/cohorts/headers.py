@@ -6,15 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctp_torch.cohorts.plain import plain_elements
 from ctp_torch.io.atomic import private_file
 from ctp_torch.io.limits import DAMAGE
 
-__all__ = ["Header", "digest", "read_headers"]
+__all__ = ["Header", "Stamp", "digest", "list_files", "read_headers"]
 
 _CHUNK = 500
 """Files between two words of how far it is."""
@@ -34,8 +34,7 @@ class _NoDicomError(Exception):
     """A file is none."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """One image file, identifiers as hashes."""
 
     patient: str
@@ -49,49 +48,84 @@ class Header:
     derived: bool
 
 
+Stamp = tuple[int, int]
+"""Size and time of change [ns] of a file: what changes when it does."""
+
+
+def list_files(root: Path) -> dict[str, Stamp]:
+    """The files below a folder, hidden ones aside, by their names from there, in order.
+
+    A hundred thousand files are handled as texts here: as paths they take several times as long as their disk.
+
+    Parameters
+    ----------
+    root
+        the folder
+    """
+    found: dict[str, Stamp] = {}
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with suppress(OSError), os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118 - see above
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = f"{folder}{os.sep}{entry.name}" if folder else entry.name
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                    elif entry.is_file():
+                        facts = entry.stat()
+                        found[name] = facts.st_size, facts.st_mtime_ns
+    in_order = sorted(found, key=lambda name: name.split(os.sep))  # noqa: PTH206 - see above
+    return {name: found[name] for name in in_order}
+
+
 def digest(text: str) -> str:
     """Sixteen hexadecimal digits that tell texts apart and don't give them away at a glance."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def read_headers(
-    root: Path, files: Sequence[Path], *, index: Path | None = None, progress: Callable[[str], None] | None = None
-) -> dict[Path, Header | None]:
-    """The headers of the files; None for what is no DICOM image.
+    root: Path,
+    files: Mapping[str, Stamp],
+    *,
+    index: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Header | None]:
+    """The headers of the files, by the same names; None for what is no DICOM image.
 
     Parameters
     ----------
     root
         the files lie below it
     files
-        in any order
+        from `list_files`
     index
         what was read is kept there, readable for this user alone, and files that didn't change aren't opened again
     progress
         called with how far it is
     """
     known = _read_index(index)
-    stamps = {path: _stamp(path) for path in files}
-    names = {path: os.path.relpath(path, root) for path in files}
-    found: dict[Path, Header | None] = {}
+    found: dict[str, Header | None] = {}
     missing = []
-    for path in files:
-        entry = known.get(names[path])
-        if entry is not None and entry[0] == stamps[path]:
-            found[path] = None if entry[1] is None else Header(*entry[1])
+    for name, stamp in files.items():
+        entry = known.get(name)
+        if entry is not None and (entry[0], entry[1]) == stamp:
+            found[name] = None if entry[2] is None else Header._make(entry[2])
         else:
-            missing.append(path)
-    for done, (path, header) in enumerate(zip(missing, _read_all(missing), strict=True), start=1):
-        found[path] = header
+            missing.append(name)
+    paths = (f"{root}{os.sep}{name}" for name in missing)
+    for done, (name, header) in enumerate(zip(missing, _read_all(paths), strict=True), start=1):
+        found[name] = header
         if progress is not None and done % _CHUNK == 0:
             progress(f"{done} of {len(missing)} headers")
     if missing and index is not None:
-        rows = {names[p]: [stamps[p], None if h is None else astuple(h)] for p, h in found.items()}
-        _write_index(index, rows)
-    return found
+        _write_index(index, {name: [*files[name], header] for name, header in found.items()})
+    return {name: found[name] for name in files}
 
 
-def _read_all(files: Iterable[Path]) -> Iterator[Header | None]:
+def _read_all(files: Iterable[str]) -> Iterator[Header | None]:
     """The headers, one after another."""
     for path in files:
         try:
@@ -101,7 +135,7 @@ def _read_all(files: Iterable[Path]) -> Iterator[Header | None]:
             yield None
 
 
-def _parsed(path: Path) -> dict[int, str]:
+def _parsed(path: str) -> dict[int, str]:
     """The same elements by pydicom, which reads whatever is DICOM."""
     import warnings
 
@@ -140,16 +174,7 @@ def _header(texts: Mapping[int, str]) -> Header:
     )
 
 
-def _stamp(path: Path) -> list[int]:
-    """What changes when a file does."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return [-1, -1]
-    return [facts.st_size, facts.st_mtime_ns]
-
-
-def _read_index(index: Path | None) -> Mapping[str, tuple[list[int], list[Any] | None]]:
+def _read_index(index: Path | None) -> Mapping[str, list[Any]]:
     """What an earlier run kept; nothing where it can't be read."""
     if index is None or not index.is_file():
         return {}

@@ -22,7 +22,7 @@ _UNDEFINED = 0xFFFFFFFF
 _TRANSFER_SYNTAX = 0x00020010
 
 
-def plain_elements(path: Path, tags: Collection[int]) -> dict[int, str] | None:
+def plain_elements(path: str | Path, tags: Collection[int]) -> dict[int, str] | None:
     """The texts of some elements of the top level; None for whatever isn't plain, which a parser is to read.
 
     Plain is a file with a preamble, in little endian, whose tags ascend, whose sequences up to the last tag wanted have
@@ -35,7 +35,7 @@ def plain_elements(path: Path, tags: Collection[int]) -> dict[int, str] | None:
     tags
         as group << 16 | element, in groups 0008 to 0028; of text
     """
-    with path.open("rb") as stream:
+    with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - of a hundred thousand texts no paths are made
         head = stream.read(_HEAD)
     if head[128:132] != b"DICM":
         return None

@@ -41,6 +41,8 @@ _FEWEST_KNOWN = 5
 """Scans from which on it can be told whether another lies among them."""
 _AXES = {"bolus": 3, "answers": 4}
 """Directions in which training scans differ widely, by signature."""
+_BEYOND = {"bolus": 0.05, "answers": 0.0}
+"""Share of the training scans that may lie beyond the limit: the furthest bolus is often one that was read badly."""
 
 
 class LeftOut(NamedTuple):
@@ -219,27 +221,21 @@ def _pooled(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def _neighbourhoods(signatures: Sequence[Mapping[str, Tensor]]) -> dict[str, Neighbourhood]:
-    """Where training scans lie by each signature, and how far a scan may lie off by any.
-
-    A scan's strangeness is the largest of its distances, each over the median that training scans have from all others;
-    the limit is the largest of theirs. Asked one by one, every signature would call its own share of new scans strange.
-    """
+    """Where training scans lie by each signature that all have, and how far nearly all of them from the others."""
     names = [name for name in signatures[0] if all(name in one for one in signatures)]
-    if len(signatures) < _FEWEST_KNOWN or not names:
+    if len(signatures) < _FEWEST_KNOWN:
         return {}
-    stacked = {name: torch.stack([one[name] for one in signatures]).double() for name in names}
-    off = {name: left_out_distances(rows, n_axes=_AXES[name]) for name, rows in stacked.items()}  # (scans,) each
-    usual = {name: float(values.median()) for name, values in off.items()}
-    most = float(torch.stack([off[name] / usual[name] for name in names]).max())
     known = {}
-    for name, rows in stacked.items():
+    for name in names:
+        rows = torch.stack([one[name] for one in signatures]).double()
         fitted = fit_familiar(rows, n_axes=_AXES[name])
+        off = left_out_distances(rows, n_axes=_AXES[name]).sort(descending=True).values
         known[name] = Neighbourhood(
             mean=tuple(fitted.mean.tolist()),
             axes=tuple(tuple(row) for row in fitted.axes.tolist()),
             variances=tuple(fitted.variances.tolist()),
             rest=float(fitted.rest),
-            limit=most * usual[name],
+            limit=float(off[int(_BEYOND[name] * len(off))]),
         )
     return known
 

@@ -135,14 +135,16 @@ def calibrate(
     if known and tmax_grid:
         limits = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid, track)
     limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid, track)
-    if limits.reduced_rcbf:
+    if known and limits.reduced_rcbf:  # low flow has joined what is late: once more
+        late = _Late(limits.tmax, limits.reduced_tmax, limits.reduced_rcbf)
+        limits = _settled(known, limits, late, tmax_grid, reduced_grid)[0].applied(limits)
         tmax_grid = [value for value in tmax_grid if value >= limits.reduced_tmax]
     tmax_errors = {}
     if known:
         tmax_errors = _errors(
             lambda t: _hypoperfusion_error(known, _with_tmax(limits, t)), tmax_grid, limits.tmax, track, "Tmax again"
         )
-    if tmax_errors:  # low flow has joined what is late: once more
+    if tmax_errors:
         limits = _with_tmax(limits, _best(tmax_errors, Thresholds.tmax))
     if limits.rcbv:
         near = _nearby(rcbv_grid, limits.rcbv)
@@ -197,6 +199,24 @@ def _search_hypoperfusion(
     limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
     if len(tmax_grid) < _FEW or not reduced_grid:
         return limits
+    at = min(range(len(tmax_grid)), key=lambda i: abs(tmax_grid[i] - limits.tmax))
+    conventional = min(tmax_grid, key=lambda t: abs(t - Thresholds.reduced_tmax))
+    flows = [reduced_grid[share * (len(reduced_grid) - 1) // 3] for share in (2, 1)]
+    delayed = _Late(tmax_grid[min(at + 3, len(tmax_grid) - 1)], tmax_grid[max(at - 3, 0)], flows[0])
+    starts = [delayed, _Late(tmax_grid[-1], conventional, flows[1])]  # mostly by delay, and mostly by flow
+    found = [_settled(known, limits, one, tmax_grid, reduced_grid) for one in track(starts, "Tmax and reduced flow")]
+    best, error = min(found, key=lambda pair: pair[1])
+    return best.applied(limits) if error < min(by_delay.values()) else limits
+
+
+def _settled(
+    known: Sequence[CalibrationCase],
+    limits: Thresholds,
+    start: _Late,
+    tmax_grid: Sequence[float],
+    reduced_grid: Sequence[float],
+) -> tuple[_Late, float]:
+    """The rule that no step along one of its numbers betters, from a start; and its error [mL]."""
     tried: dict[_Late, float] = {}
 
     def error(one: _Late) -> float:
@@ -205,25 +225,18 @@ def _search_hypoperfusion(
             tried[one] = _hypoperfusion_error(known, one.applied(limits))
         return tried[one]
 
-    at = min(range(len(tmax_grid)), key=lambda i: abs(tmax_grid[i] - limits.tmax))
-    conventional = min(tmax_grid, key=lambda t: abs(t - Thresholds.reduced_tmax))
-    flows = [reduced_grid[share * (len(reduced_grid) - 1) // 3] for share in (2, 1)]
-    delayed = _Late(tmax_grid[min(at + 3, len(tmax_grid) - 1)], tmax_grid[max(at - 3, 0)], flows[0])
-    starts = [delayed, _Late(tmax_grid[-1], conventional, flows[1])]  # mostly by delay, and mostly by flow
-    for start in track(starts, "Tmax and reduced flow"):
-        best, before = start, float("inf")
-        while error(best) < before:
-            before = error(best)
-            for name, grid in (("flow", reduced_grid), ("less", tmax_grid), ("tmax", tmax_grid)):
-                moved = [best._replace(**{name: value}) for value in _steps(grid, getattr(best, name))]
-                best = min((best, *(one for one in moved if one.less <= one.tmax)), key=error)
-    best = min(tried, key=lambda one: tried[one])
-    return best.applied(limits) if tried[best] < min(by_delay.values()) else limits
+    best, before = start, float("inf")
+    while error(best) < before:
+        before = error(best)
+        for name, grid in (("flow", reduced_grid), ("less", tmax_grid), ("tmax", tmax_grid)):
+            moved = [best._replace(**{name: value}) for value in _steps(grid, getattr(best, name))]
+            best = min((best, *(one for one in moved if one.less <= one.tmax)), key=error)
+    return best, error(best)
 
 
 def _steps(grid: Sequence[float], value: float) -> list[float]:
     """What lies one and three steps beside a value of a grid."""
-    at = grid.index(value)
+    at = min(range(len(grid)), key=lambda i: abs(grid[i] - value), default=0)
     return [grid[at + step] for step in (-3, -1, 1, 3) if 0 <= at + step < len(grid)]
 
 

@@ -63,7 +63,7 @@ class Neighbourhood:
     variances: tuple[float, ...]
     rest: float
     limit: float
-    """No training scan lies further from all others, by this signature or, for its own spread, by another."""
+    """Distance from all others that no training scan exceeds, or hardly any."""
 
     def distance(self, signature: Tensor) -> float:
         """In limits: above 1 lies outside."""
@@ -173,7 +173,7 @@ class Intervals:
                 far[name] = one.distance(signature)
         return [
             f"the scan lies outside of what the model learned from by {_WORDS.get(name, name)} ({ratio:.1f} times as "
-            f"far as any of its {self.patients} scans): its maps may be off, and no intervals are given"
+            f"far as its {self.patients} scans): its maps may be off, and no intervals are given"
             for name, ratio in far.items()
             if ratio > 1
         ]

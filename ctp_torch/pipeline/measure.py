@@ -72,7 +72,10 @@ def choose_thresholds(
         return limits, f"{why}; {_OTHERS}" if why else ""
     kept = model.metadata_.get(THRESHOLDS_KEY)
     if not isinstance(kept, dict):
-        return None, f"the model's file holds no thresholds of its own; {_OTHERS}"
+        about = model.metadata_.get("calibration")
+        reason = about.get("reason") if isinstance(about, dict) else None
+        reason = reason or "the model's file holds no thresholds of its own"
+        return None, f"{reason}; {_OTHERS}"
     limits = thresholds_from({"method": type(model).__name__, "smoothing": "", **kept}, "the model's file")
     why = misfit(limits, origin)
     return (None, f"{why}; {_OTHERS}") if why else (limits, "")

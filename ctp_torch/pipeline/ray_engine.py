@@ -50,13 +50,13 @@ class RayEngine:
     def _each(self, ray: Any, tasks: Sequence[Task], began: Callable[[int], None] | None) -> Iterator[tuple[int, Any]]:
         """The answers, as they come."""
         most = max((node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        remote = ray.remote(_done).options(
-            max_retries=ATTEMPTS - 1, retry_exceptions=False, num_cpus=1, num_gpus=0.5 if self.gpu else 0
-        )
+        remote = ray.remote(_done)
+        usual = {"max_retries": ATTEMPTS - 1, "num_cpus": 1, "num_gpus": 0.5 if self.gpu else 0}
         waiting = {}
         for number, task in enumerate(tasks):
             # who asks for more than any node has would wait for ever: it gets a node to itself
-            waiting[remote.options(memory=int(min(task.memory, 0.95 * most))).remote(task.do)] = number
+            options = {**usual, "memory": int(min(task.memory, 0.95 * most))}
+            waiting[remote.options(**options).remote(task.do)] = number
             if began is not None:
                 began(number)
         while waiting:

@@ -16,6 +16,8 @@ from scenes import write_scan
 from ctp_torch.io import make_uid
 
 ORTHANC = shutil.which("Orthanc")
+STORESCU = "/usr/bin/storescu"
+"""dcmtk's; pynetdicom brings one of its own."""
 WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SMALL = {"n": 64, "n_slices": 2, "frames": 40, "dt": 1.0}
 
@@ -57,8 +59,8 @@ class Orthanc:
         self.start()
 
     def start(self):
-        log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen([ORTHANC, str(self.folder / "orthanc.json")], stdout=log, stderr=log)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([ORTHANC, str(self.folder / "orthanc.json")], stdout=log, stderr=log)
         wait_for(self.up, 30)
 
     def up(self):
@@ -74,6 +76,10 @@ class Orthanc:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def close(self):
+        self.stop()
+        self.client.close()
 
     def series(self, study):
         """Modality, title and SOP instances of every series of a study."""
@@ -101,11 +107,14 @@ class Orthanc:
 class Node:
     """A node that runs in processes of its own."""
 
-    def __init__(self, folder, *, send=(), watch=(), node="", dicom="", page="", maps="", port=None, env=None):
+    def __init__(
+        self, folder, *, send=(), watch=(), node="", dicom="", page="", maps="", port=None, env=None, deadline_s=15
+    ):
         self.folder, self.port, self.http = folder, port or free_port(), free_port()
         folder.mkdir(exist_ok=True)
         parts = [
-            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = 8\nthreads = 1\n{node}',
+            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\nnice = 0',
+            node,
             f'[maps]\nregistration = "none"\n{maps}',
             f'[dicom]\naet = "CTPTORCH"\nport = {self.port}\n{dicom}',
             f"[page]\nport = {self.http}\n{page}",
@@ -117,9 +126,9 @@ class Node:
         self.env, self.process = env, None
 
     def start(self, wait=True):
-        errors = (self.folder / "stderr").open("ab")
         command = [sys.executable, "-m", "ctp_torch", "node", "run", str(self.file)]
-        self.process = subprocess.Popen(command, stderr=errors, stdout=errors, env=self.env)
+        with (self.folder / "stderr").open("ab") as errors:
+            self.process = subprocess.Popen(command, stderr=errors, stdout=errors, env=self.env)
         if wait:
             wait_for(self.listens, 60)
         return self
@@ -163,7 +172,7 @@ class Node:
             )
             return rows if len(rows) >= n and over else None
 
-        return wait_for(ended, 120)
+        return wait_for(ended, 600)
 
     def said(self, event):
         """Lines of the log about an event."""
@@ -173,9 +182,11 @@ class Node:
 
 def send(port, *paths, aet="CTPTORCH", calling="SCANNER", options=()):
     """storescu of files or folders; its exit status."""
-    command = ["storescu", "-nh", "+sd", "+r", "-aet", calling, "-aec", aet, *options, "127.0.0.1", str(port)]
-    command.remove("-nh")
-    done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120, check=False)
+    files = [one for path in paths for one in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    if not Path(STORESCU).exists():
+        pytest.skip("dcmtk is not installed")
+    command = [STORESCU, "-aet", calling, "-aec", aet, *options, "127.0.0.1", str(port)]
+    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, timeout=120, check=False)
     return done.returncode
 
 
@@ -204,7 +215,7 @@ def orthanc(tmp_path):
         pytest.skip("Orthanc is not installed (apt-get install orthanc orthanc-dicomweb)")
     one = Orthanc(tmp_path / "orthanc", free_port())
     yield one
-    one.stop()
+    one.close()
 
 
 @pytest.fixture

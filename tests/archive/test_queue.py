@@ -286,6 +286,13 @@ def test_failure_page_joins_the_study(scan, tmp_path):
         assert "Error -" not in told.stderr + told.stdout
 
 
+def test_the_same_names_in_two_studies(scan, store):
+    """An anonymiser that doesn't renew UIDs: both studies keep their images. Mutation seen red: images known by UID."""
+    put(store, scan[:2])
+    assert put(store, scan[:2], lambda one: setattr(one, "StudyInstanceUID", "1.2.3")) == ["new", "new"]
+    assert len(list(store._files())) == 4
+
+
 def test_logs_and_names_tell_nobody(scan, store, tmp_path):
     """Mutation seen red: a UID in a message."""
     put(store, scan[:4])

@@ -171,6 +171,7 @@ def test_variants_share_a_scan_only_where_it_is_made_alike():
         assert not _prepared_alike(QUICK, other)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_tried_again_then_told_and_others_go_on(tmp_path):
     """Mutations seen red: one attempt; the next task sent to the dead process."""
     dies = f"import os; open({str(tmp_path / 'deaths')!r}, 'a').write('x'); os.kill(os.getpid(), 9)"
@@ -203,6 +204,7 @@ def test_memory_is_shared_and_a_case_that_exceeds_it_runs_alone():
     assert 0 < most[0] <= 10.0
 
 
+@pytest.mark.slow
 def test_a_stopped_engine_leaves_no_process():
     """Mutation seen red: processes left to finish their task."""
     begun = threading.Event()

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 from scenes import write_scan
 
-from ctp_torch.cohorts.headers import _TAGS, _header, _parsed, read_headers
+from ctp_torch.cohorts.headers import _TAGS, _header, _parsed, list_files, read_headers
 from ctp_torch.cohorts.plain import plain_elements
 
 
@@ -39,9 +39,7 @@ def nested(one, *, undefined=False):
 PLAIN = {
     "as it is": lambda one: None,
     "a sequence of the same tags": nested,
-    "odd values": lambda one: one.update(
-        {"PatientID": "a ", "ImageType": ["derived", "SECONDARY"], "NumberOfFrames": "7"}
-    ),
+    "odd values": lambda one: one.update({"PatientID": "a ", "ImageType": ["DERIVED", "AXIAL"], "NumberOfFrames": "7"}),
     "nothing told": lambda one: [one.__delattr__(name) for name in ("PatientID", "ImageType", "ImagePositionPatient")],
 }
 
@@ -70,11 +68,22 @@ def test_what_is_not_plain_is_left_to_a_parser(image, tmp_path):
     for path in (*others, bare, short):
         assert plain_elements(path, _TAGS) is None, path
     (tmp_path / "text.dcm").write_text("no image" * 40)
-    files = sorted(tmp_path.iterdir())
-    told = read_headers(tmp_path, files)
-    assert told[tmp_path / "text.dcm"] is None
-    assert all(told[path] is not None for path in others)
-    same = tmp_path / "copy.dcm"
-    shutil.copy(image, same)
-    plain = read_headers(tmp_path, [same])[same]
-    assert told[others[0]] == plain  # the nested patient is nobody's
+    told = read_headers(tmp_path, list_files(tmp_path))
+    assert told["text.dcm"] is None
+    assert all(told[path.name] is not None for path in others)
+    shutil.copy(image, tmp_path / "copy.dcm")
+    plain = read_headers(tmp_path, list_files(tmp_path))["copy.dcm"]
+    assert told["sequence.dcm"] == plain  # the nested patient is nobody's
+
+
+def test_files_are_listed_in_the_order_of_their_parts(tmp_path):
+    """Mutations seen red: hidden ones too; `a-b` before `a/c`."""
+    for name in ("a/c.dcm", "a-b/d.dcm", ".hidden/e.dcm", "a/.f.dcm", "g.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link.dcm").symlink_to(tmp_path / "g.dcm")
+    (tmp_path / "round").symlink_to(tmp_path)
+    files = list_files(tmp_path)
+    assert list(files) == ["a/c.dcm", "a-b/d.dcm", "g.dcm", "link.dcm"]
+    assert files["a/c.dcm"][0] == 7

@@ -49,6 +49,29 @@ def test_smoothing_and_noise_move_volumes_little():
     assert volumes["hypoperfusion_ml"] == pytest.approx(int(slow.sum()) * ml, rel=0.1)
 
 
+def test_noise_of_a_voxel_makes_neither_core_nor_hole():
+    """Mutation seen red: every voxel by itself."""
+    maps, core, slow = drawn(128, white=False)
+    noisy = torch.rand(core.shape, generator=torch.Generator().manual_seed(2)) < 0.25
+    flow = torch.where(noisy & slow, torch.where(core, 20.0, 8.0), maps["cbf"])
+    maps = replace(maps, values={**maps.values, "cbf": flow})
+    plain, agreed = (find_lesions(maps, thresholds=Thresholds(sigma_mm=0.0, core_mm=mm)).core for mm in (0.0, 5.0))
+    wrong = [int((found ^ core).sum()) for found in (plain, agreed)]
+    assert wrong[1] < 0.25 * wrong[0]
+    assert not (agreed & ~slow).any()
+
+
+def test_a_core_on_a_knifes_edge_is_called_uncertain():
+    """Mutation seen red: thresholds left as they are on both sides."""
+    maps, core, _ = drawn(96, white=False)
+    assert find_lesions(maps).warnings == find_lesions(maps, thresholds=Thresholds(rcbf=0.4)).warnings
+    for share in (0.295, 0.31):  # just below the threshold, or just above
+        values = {**maps.values, "cbf": torch.where(core, share * 45.0, maps["cbf"])}
+        lesions = find_lesions(replace(maps, values=values), thresholds=Thresholds(rcbf=0.3, sigma_mm=0.0))
+        ml = int(core.sum()) * maps.geometry.voxel_volume_ml
+        assert any(f"uncertain: 0 to {ml:.0f} mL" in line for line in lesions.warnings), lesions.warnings
+
+
 @pytest.mark.parametrize(("turn_deg", "offset_mm"), [(25.0, 6.0), (-12.0, -10.0)])
 @pytest.mark.parametrize("with_ct", [False, True])
 def test_reference_is_opposite_in_a_turned_head(turn_deg, offset_mm, with_ct):

@@ -1,4 +1,4 @@
-"""What results are written of: lesions and regions as rooms above hold them, by what they must tell."""
+"""What results are written of besides maps: lesions and regions, whoever measured them."""
 
 from __future__ import annotations
 

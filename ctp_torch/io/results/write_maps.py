@@ -15,17 +15,18 @@ from ctp_torch.errors import check_type
 from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
+from ctp_torch.io.results.protocols import LesionResult, RegionNumbers
 from ctp_torch.io.results.source import Source, anonymous_source, read_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.io.results.protocols import LesionResult, RegionNumbers
 
 __all__ = [
     "FORMATS",
     "OF_LESIONS",
+    "LesionResult",
     "Output",
     "check_formats",
     "write_formats",
