@@ -5,8 +5,8 @@ Importing this package imports no torch: every name below is fetched when it is 
 Examples
 --------
 >>> import ctp_torch
->>> series = ctp_torch.preprocess(ctp_torch.read_series("DICOM_FOLDER"))  # doctest: +SKIP
->>> ctp_torch.deconvolve(series)["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
+>>> analysis = ctp_torch.analyse("DICOM_FOLDER")  # doctest: +SKIP
+>>> analysis.maps["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ if TYPE_CHECKING:
     from ctp_torch.io import from_numpy as from_numpy
     from ctp_torch.io import from_sitk as from_sitk
     from ctp_torch.io import read_cohort as read_cohort
+    from ctp_torch.io import to_monai as to_monai
     from ctp_torch.io import to_nibabel as to_nibabel
     from ctp_torch.io import to_sitk as to_sitk
+    from ctp_torch.io import to_torchio as to_torchio
     from ctp_torch.io import write_maps as write_maps
+    from ctp_torch.io.read_series import open_series as open_series
     from ctp_torch.io.read_series import read_series as read_series
+    from ctp_torch.learning.datasets import Curves as Curves
+    from ctp_torch.learning.datasets import Scans as Scans
     from ctp_torch.learning.evaluate import score_patient as score_patient
     from ctp_torch.learning.sampling import sample_pixels as sample_pixels
     from ctp_torch.learning.scoring import score_maps as score_maps
@@ -60,12 +65,14 @@ _HOMES = {
     "Analysis": "pipeline.analysis",
     "CTPError": "errors",
     "CTPSeries": "data.series",
+    "Curves": "learning.datasets",
     "Geometry": "data.geometry",
     "MapSettings": "pipeline.analysis",
     "PerfusionMaps": "data.maps",
     "QUANTITIES": "data.maps",
     "Recipe": "pipeline.recipe",
     "Scan": "pipeline.scan",
+    "Scans": "learning.datasets",
     "TissueCurves": "data.curves",
     "analyse": "pipeline.analysis",
     "assess": "quality",
@@ -76,6 +83,7 @@ _HOMES = {
     "from_numpy": "io",
     "from_sitk": "io",
     "load_model": "models.load",
+    "open_series": "io",
     "predict": "pipeline",
     "prepare": "pipeline",
     "preprocess": "pipeline",
@@ -86,8 +94,10 @@ _HOMES = {
     "score_maps": "learning.scoring",
     "score_patient": "learning.evaluate",
     "slabs": "data.slabs",
+    "to_monai": "io",
     "to_nibabel": "io",
     "to_sitk": "io",
+    "to_torchio": "io",
     "write_analysis": "report.analysis",
     "write_maps": "io",
 }
@@ -97,11 +107,13 @@ __all__ = [
     "Analysis",
     "CTPError",
     "CTPSeries",
+    "Curves",
     "Geometry",
     "MapSettings",
     "PerfusionMaps",
     "Recipe",
     "Scan",
+    "Scans",
     "TissueCurves",
     "__version__",
     "analyse",
@@ -114,6 +126,7 @@ __all__ = [
     "from_sitk",
     "load_model",
     "models",
+    "open_series",
     "ops",
     "predict",
     "prepare",
@@ -125,8 +138,10 @@ __all__ = [
     "score_maps",
     "score_patient",
     "slabs",
+    "to_monai",
     "to_nibabel",
     "to_sitk",
+    "to_torchio",
     "write_analysis",
     "write_maps",
 ]

@@ -14,6 +14,7 @@ __all__ = [
     "QualityError",
     "RankLostError",
     "UnreadableFileError",
+    "check_type",
 ]
 
 
@@ -87,3 +88,27 @@ class RankLostError(CTPError, ConnectionError):
 
 class ConvergenceWarning(UserWarning):
     """An iteration stopped before its tolerance; the message has the residual it reached."""
+
+
+def check_type(value: object, kinds: type | tuple[type, ...], role: str, remedy: str = "") -> None:
+    """Refuse an argument of the wrong kind, with what was expected, what was found and what to do.
+
+    Parameters
+    ----------
+    value
+        as given
+    kinds
+        what it may be
+    role
+        verb and argument, such as ``deconvolve: scan``
+    remedy
+        how to get what is expected
+
+    Raises
+    ------
+    TypeError
+        for any other kind
+    """
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise TypeError(f"{role} must be {names}, got {type(value).__name__}" + (f": {remedy}" if remedy else ""))

@@ -1,20 +1,28 @@
 """Fixtures shared by all tests: device, dtype and its tolerance, the third-party data folder."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from ctp_torch.ops.kernel import compiled
+from ctp_torch.ops.compute import compiled
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 torch.backends.cuda.matmul.allow_tf32 = False
 
 
+# limits of processes, SIGKILL, /proc, pipes and links without rights: what these tests need is not everywhere
+collect_ignore = [] if sys.platform == "linux" else ["hostile"]
+if sys.platform == "win32":
+    collect_ignore += ["io/test_delivery.py", "study/test_steps.py", "models/kernel/rank_worker.py"]
+
+
 def pytest_addoption(parser):
     parser.addoption("--hostile-kills", type=int, default=40, help="processes to kill in tests/hostile")
+    parser.addoption("--all-blocks", action="store_true", help="run every command of the pages, not their Python alone")
     parser.addoption("--hostile-examples", type=int, default=300, help="random damages that tests/hostile tries")
 
 

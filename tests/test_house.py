@@ -22,7 +22,7 @@ LEVELS = {
     **dict.fromkeys(("pipeline", "phantom"), 5),
     "learning": 6,
     "report": 7,
-    **dict.fromkeys(("study", "cohorts"), 8),
+    **dict.fromkeys(("study", "cohorts", "archive"), 8),
     "cli": 9,
 }
 """A room imports rooms of lower levels alone."""
@@ -39,6 +39,10 @@ HEAVY = {
     "triton",
     "highdicom",
     "nibabel",
+    "pynetdicom",
+    "dicomweb_client",
+    "httpx",
+    "requests",
 }
 
 

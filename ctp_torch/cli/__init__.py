@@ -13,6 +13,7 @@ from ctp_torch import __version__
 from ctp_torch.cli import console
 from ctp_torch.cli.calibrate import calibrate
 from ctp_torch.cli.cohort import app as cohort
+from ctp_torch.cli.compare import compare
 from ctp_torch.cli.convert import convert
 from ctp_torch.cli.demo import demo
 from ctp_torch.cli.doctor import doctor
@@ -22,6 +23,7 @@ from ctp_torch.cli.info import info
 from ctp_torch.cli.lesion import lesion
 from ctp_torch.cli.lut import lut
 from ctp_torch.cli.maps import maps
+from ctp_torch.cli.node import app as node
 from ctp_torch.cli.phantom import app as phantom
 from ctp_torch.cli.qc import qc
 from ctp_torch.cli.reproduce import reproduce
@@ -52,10 +54,26 @@ app = typer.Typer(
 )
 
 
-for command in (demo, maps, lesion, info, qc, convert, lut, train, tune, evaluate, calibrate, reproduce, doctor):
+for command in (
+    demo,
+    maps,
+    lesion,
+    info,
+    qc,
+    convert,
+    lut,
+    compare,
+    train,
+    tune,
+    evaluate,
+    calibrate,
+    reproduce,
+    doctor,
+):
     app.command()(command)
 app.add_typer(cohort, name="cohort")
 app.add_typer(phantom, name="phantom")
+app.add_typer(node, name="node")
 
 
 def _print_version(asked: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ctp_torch.cli import choices, console
+from ctp_torch.cli.kept import CacheOption, cache_of
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def calibrate(
     sigma_mm: choices.SigmaOption = None,
     smoothing: choices.SmoothingOption = "beside",
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
+    cache: CacheOption = None,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -74,7 +76,7 @@ def calibrate(
     if model is None:
         align = choices.pick_registration(registration)
         how = choices.pick_smoothing(smoothing)
-        source = _by_method(method or "csvd", sigma_mm, how, align, registration)
+        source = _by_method(method or "csvd", sigma_mm, how, (registration, align), cache_of(cache, cohort))
     else:
         source = _by_model(model_file(model), target)
     own = Path(model) if model is not None and Path(model).is_file() else None
@@ -164,20 +166,21 @@ class _Source(NamedTuple):
 
 
 def _by_method(
-    method: str, sigma_mm: float | None, how: Smoothing, align: Registration | None, registration: str
+    method: str, sigma_mm: float | None, how: Smoothing, named: tuple[str, Registration | None], cache: Path | None
 ) -> _Source:
     """Maps by deconvolution, as ``ctp-torch maps`` makes them."""
     from ctp_torch import pipeline
     from ctp_torch.lesions.belonging import VOLUMES, MapsOrigin
+    from ctp_torch.pipeline.kept_motion import kept_motion
 
     deconvolution = choices.pick_method(method)
 
     def mapped(series: CTPSeries) -> tuple[Scan, PerfusionMaps]:
-        scan = pipeline.prepare(series, registration=align)
+        scan = pipeline.prepare(series, registration=kept_motion(series, named[1], cache))
         return scan, pipeline.deconvolve(scan, deconvolution, sigma_mm=sigma_mm, smoothing=how)
 
     width = pipeline.SMOOTHINGS[how] if sigma_mm is None else sigma_mm
-    facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": registration}
+    facts = {"method": method, "smoothing": how, "sigma_mm": width, "registration": named[0]}
     return _Source(method, MapsOrigin(method, how, width, 0, VOLUMES[how == "beside"]), mapped, facts)
 
 

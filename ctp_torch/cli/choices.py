@@ -272,10 +272,11 @@ def make_model(
     name: str,
     *,
     alpha: float = 0.1,
-    kernel_value: float = 8.0,
-    kernel_param: str = "gamma",
+    gamma: float | None = None,
+    sigma: float | None = None,
     trees: int = 90,
     depth: int = 55,
+    centers: int | None = None,
     channels: int = 1,
     with_hu: bool = False,
     seed: int = 0,
@@ -285,12 +286,18 @@ def make_model(
     The paper's kernel parameter 8.0 is read as ``gamma``, or as the standard deviation: gamma = 1 / (2 sigma²).
     """
     name = find_name("model", name, MODELS)
-    gamma = pick("--kernel-param", kernel_param, {"gamma": kernel_value, "sigma": 0.5 / kernel_value**2})
+    if centers is not None and name != "krr":
+        raise CTPError("--centers is of kernel ridge: give --model krr, or leave it out")
+    if gamma is not None and sigma is not None:
+        raise CTPError("--gamma and --sigma say the same thing twice: give one of them")
+    if gamma is None:
+        gamma = 8.0 if sigma is None else 0.5 / sigma**2
     from ctp_torch.learning.training import paper_model
 
     return paper_model(
-        name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, channels=channels, with_hu=with_hu, seed=seed
-    )
+        name, alpha=alpha, gamma=gamma, trees=trees, depth=depth, centers=centers, channels=channels,
+        with_hu=with_hu, seed=seed,
+    )  # fmt: skip
 
 
 def name_models(files: Sequence[Path], models: Sequence[Regressor]) -> dict[str, Regressor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import choices, console, formats, reading
+from ctp_torch.cli.cohort_progress import told
 from ctp_torch.cli.group import CommandGroup
 from ctp_torch.cli.lesion import ThresholdsOption
 from ctp_torch.cli.maps import (
     LesionsOption,
+    RegionsOption,
     RegistrationOption,
     ReportOption,
     ScalingOption,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ctp_torch.cohorts import Case
     from ctp_torch.cohorts.cases import Skipped
     from ctp_torch.pipeline.analysis import MapSettings
-    from ctp_torch.pipeline.worker import Outcome
+    from ctp_torch.pipeline.engine import Engine
 
 __all__ = ["app"]
 
@@ -101,13 +102,21 @@ def run(
     registration: RegistrationOption = None,
     lesions: LesionsOption = True,
     thresholds: ThresholdsOption = None,
+    regions: RegionsOption = False,
     report: ReportOption = True,
     drop_incomplete: reading.DropOption = False,
     duplicates: reading.DuplicatesOption = "refuse",
     write: formats.FormatsOption = "nifti",
     strict: StrictOption = False,
+    engine: Annotated[
+        str, typer.Option(help="Who does the work: local (this machine), or ray (a cluster).", metavar="NAME")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster that runs already [default: one on this machine].")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes at once [default: one for every two cores].")
+        int | None,
+        typer.Option(min=1, help="Processes of this machine at once [default: one for every core; two with CUDA]."),
     ] = None,
     memory_gb: Annotated[
         float | None, typer.Option(min=0.5, help="Of all processes together [GB] [default: 4/5 of what is free].")
@@ -142,27 +151,69 @@ def run(
 
     common = MapSettings(
         vof_scaling=vof_scaling, sigma_mm=sigma_mm, smoothing=choices.pick_smoothing(smoothing), slab_mm=slab_mm,
-        registration=registration, lesions=lesions, thresholds=thresholds, drop_incomplete=drop_incomplete,
-        duplicates=repeated, strict=strict, device=str(console.pick_device(device)),
+        registration=registration, lesions=lesions, thresholds=thresholds, regions=regions,
+        drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, device=str(console.pick_device(device)),
     )  # fmt: skip
     variants = _variants(common, methods, model or [])
     output.mkdir(parents=True, exist_ok=True)
+    crew = _engine(engine, address, workers, memory_gb, common.device)
     cases, skipped = _found(where, output / _INDEX)
     _say_skipped(skipped)
     chosen = _only(cases, only)
-    rows = run_cohort(
-        chosen, output, variants, formats=names, report=report, workers=workers, memory_gb=memory_gb,
-        retry_failed=retry_failed, shard=None if part is None else Shard(*part), progress=_teller(len(chosen)),
-    )  # fmt: skip
-    if len(chosen) < len(cases) or keep_identity:
+    with told(len(chosen)) as progress:
+        rows = run_cohort(
+            cases, output, variants, formats=names, report=report, engine=crew, retry_failed=retry_failed,
+            shard=None if part is None else Shard(*part), only={case.key for case in chosen}, progress=progress,
+        )  # fmt: skip
+    if keep_identity:
         from ctp_torch.cohorts.table import write_tables
 
-        rows = write_tables(output, cases, list(variants), identity=keep_identity)
+        rows = write_tables(output, cases, list(variants), identity=True)
+    _finish(output, rows)
+
+
+@app.command()
+def table(
+    output: Annotated[Path, typer.Argument(help="Folder of a cohort run, or of all its parts.", metavar="OUT")],
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Name folders and paths in the shared table too.")
+    ] = False,
+) -> None:
+    """Write the tables of a cohort run anew, from what all its parts have done by now.
+
+    Exit code 8 when some failed.
+
+    Example: ctp-torch cohort table OUT
+    """
+    from ctp_torch.cohorts.table import read_plan, write_tables
+
+    cases, variants = read_plan(output)
+    _finish(output, write_tables(output, cases, variants, identity=keep_identity))
+
+
+def _finish(output: Path, rows: list[dict[str, object]]) -> None:
+    """How a run ended, in words and as an exit code."""
     counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "failed", "waiting")}
     words = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no scan"
     console.say(f"{words}: see {output / 'cohort.html'} and cohort.csv")
     if counts["failed"]:
         raise typer.Exit(_SOME_FAILED)
+
+
+def _engine(name: str, address: str | None, workers: int | None, memory_gb: float | None, device: str) -> Engine:
+    """The engine of that name."""
+    from ctp_torch.pipeline.engine import LocalEngine
+
+    if choices.find_name("engine", name, ("local", "ray")) == "local":
+        if address is not None:
+            raise OptionError("--address is of a Ray cluster: give --engine ray too")
+        on_gpu = device.startswith("cuda")  # one process computes while the other one reads
+        return LocalEngine(workers or (2 if on_gpu else None), memory_gb)
+    if workers is not None or memory_gb is not None:
+        raise OptionError("--workers and --memory-gb are of --engine local: Ray knows its nodes")
+    from ctp_torch.pipeline.ray_engine import RayEngine
+
+    return RayEngine(address, gpu=device.startswith("cuda"))
 
 
 def _found(where: Path, index: Path | None) -> tuple[list[Case], list[Skipped]]:
@@ -215,17 +266,3 @@ def _only(cases: list[Case], text: str | None) -> list[Case]:
     if unknown := [word for word in words if word not in known]:
         raise CTPError(f"--only {', '.join(unknown)}: no such scan among {len(cases)}; see ctp-torch cohort list")
     return [known[word] for word in words]
-
-
-def _teller(total: int) -> Callable[[str, str, Outcome | None], None]:
-    """A line for everything that came of a scan."""
-    done: set[str] = set()
-
-    def tell(case: str, variant: str, outcome: Outcome | None) -> None:
-        if outcome is None or console.settings.quiet:
-            return
-        done.add(case)
-        result = f"failed ({outcome.exit_code}): {outcome.message}" if outcome.exit_code else f"{outcome.seconds:.1f} s"
-        console.tell(f"{len(done)} of {total}  {case}  {variant}  {result}")
-
-    return tell

@@ -36,6 +36,7 @@ __all__ = [
     "say",
     "scratch",
     "settings",
+    "stages",
     "tell",
     "track",
     "warn",
@@ -46,7 +47,9 @@ T = TypeVar("T")
 _MINUTE_S = 60.0
 """Between two lines of progress where there is no terminal."""
 
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, or mps (computed on the CPU).", metavar="DEVICE")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")]
 
 
@@ -132,6 +135,18 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
         yield from progress.track(items, total=total, description=description)
 
 
+@contextmanager
+def stages(first: str) -> Iterator[Callable[[str], None]]:
+    """What to call when a stage of a longer step is done: on a terminal a line shows what was, elsewhere as `note`."""
+    if settings.quiet or settings.verbose or settings.log_json or not sys.stderr.isatty():
+        yield note
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{first} ...") as status:
+        yield lambda name: status.update(f"{first}: {escaped(name)} done ...")
+
+
 def _told(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
     """The items, with a line a minute that says how far they are."""
     last = time.monotonic()
@@ -150,9 +165,12 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
     if kind == "mps":
-        raise CTPError(f"device {name!r}: parts are computed in float64, which Apple's GPUs lack; use --device cpu")
+        if not torch.backends.mps.is_available():
+            raise CTPError(f"device {name!r} was asked for, but torch sees no Apple GPU; use --device cpu")
+        warn("most steps need float64, which Apple's GPUs lack: computing on the CPU")
+        return torch.device("cpu")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
-        raise CTPError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
+        raise CTPError(f"unknown device {name!r}; give auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda" and not torch.cuda.is_available():
         raise CTPError(f"device {name!r} was asked for, but torch sees no CUDA device; use --device cpu")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():

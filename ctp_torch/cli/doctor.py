@@ -32,7 +32,7 @@ def doctor(
 
     import torch
 
-    from ctp_torch.ops.kernel.compiled import library_state
+    from ctp_torch.ops.compute.compiled import library_state
 
     target = console.pick_device(device)
     facts: dict[str, object] = {
@@ -110,18 +110,13 @@ def self_test(device: object) -> list[str]:
     return problems
 
 
-def _free_memory_gb(device: object) -> float | None:
-    """Memory left on the device, if it can be told [GB]."""
+def _free_memory_gb(device: object) -> float:
+    """Memory left on the device [GB]."""
     import torch
 
-    where = torch.device(str(device))
-    if where.type == "cuda":
-        return round(torch.cuda.mem_get_info(where)[0] / 1e9, 1)
-    import os
+    from ctp_torch.ops import free_bytes
 
-    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
-        return None
-    return round(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    return round(free_bytes(torch.device(str(device))) / 1e9, 1)
 
 
 def _decoders() -> str:

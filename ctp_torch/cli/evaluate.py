@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli.kept import CacheOption, desk_of
 from ctp_torch.errors import CTPError, ModelMismatchError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def evaluate(
     test_samples: Annotated[int, typer.Option(min=2, help="Test pixels for the pointwise R2 and RMSE.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the test pixels.")] = 0,
     lut: reading.LutOption = "jet",
+    cache: CacheOption = None,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
 ) -> None:
@@ -64,12 +66,14 @@ def evaluate(
     if not patients:
         raise CTPError(f"{cohort} holds no {' or '.join(splits)} patient; see the split in its cohort.json")
     align = choices.pick_registration(registrations.pop())
+    desk = desk_of(cache, cohort, target)
     rows: list[SliceScore] = []
     points: list[PointScores] = []
     with console.scratch(output) as folder:
         for view in dict.fromkeys(recipe.view for recipe in recipes.values()):
             alike = {name: one for name, one in models.items() if recipes[name].view == view}
-            ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target)
+            ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target,
+                                desk=desk)  # fmt: skip
             files = []
             for file in console.track(ready, f"scoring patients ({view.features})", total=len(patients)):
                 rows += score_patient(PreparedPatient.load(file), alike, widths, ranges=source.ranges)

@@ -13,7 +13,11 @@ from ctp_torch.cli import console
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+    from ctp_torch.io.color.colorbar import ColorBar
 
 __all__ = ["lut"]
 
@@ -24,7 +28,13 @@ def lut(
     table: Annotated[
         str, typer.Option("--lut", help="bar (read it from the picture), jet, siemens, siemens-time, asist, or a file.")
     ] = "bar",
-    bar: Annotated[int | None, typer.Option(min=1, help="Which colour bar, counted from the left.")] = None,
+    bar: Annotated[
+        str | None,
+        typer.Option(
+            help="Which colour bar: its number from the left; or on one of our own map sheets its label, as rCBF.",
+            metavar="N|LABEL",
+        ),
+    ] = None,
     limits: Annotated[
         str, typer.Option("--range", help="What the ends of the colours mean: LOW,HIGH.", metavar="LOW,HIGH")
     ] = "0,1",
@@ -75,7 +85,7 @@ def lut(
 
 
 def _colors(
-    picture: Tensor, table: str, bar: int | None
+    picture: Tensor, table: str, bar: str | None
 ) -> tuple[Tensor, list[tuple[tuple[int, int], tuple[int, int]]]]:
     """The table of colours, and where the bars of the picture stand."""
     from ctp_torch.io.color.colorbar import find_color_bars
@@ -87,12 +97,29 @@ def _colors(
         return read_lut(table), places
     if not bars:
         raise CTPError(f"the picture shows no colour bar; name its table with --lut {'|'.join(LUT_NAMES)}|FILE")
-    if bar is None and len(bars) > 1:
-        where = "; ".join(f"{k}: rows {r[0]}-{r[1]}, columns {c[0]}-{c[1]}" for k, (r, c) in enumerate(places, start=1))
-        raise CTPError(f"the picture shows {len(bars)} colour bars; choose one with --bar N ({where})")
-    if bar is not None and bar > len(bars):
-        raise CTPError(f"--bar {bar}: the picture shows {len(bars)} colour bar(s)")
-    return bars[(bar or 1) - 1].lut, places
+    return _chosen(picture, bars, bar).lut, places
+
+
+def _chosen(picture: Tensor, bars: Sequence[ColorBar], bar: str | None) -> ColorBar:
+    """The bar of that number or label."""
+    from ctp_torch.io.color.labels import read_label
+
+    if len(bars) == 1 and bar is None:
+        return bars[0]
+    if bar is not None and bar.isdigit() and 1 <= int(bar) <= len(bars):
+        return bars[int(bar) - 1]
+    labels = [read_label(picture, one) for one in bars]
+    for one, label in zip(bars, labels, strict=True):
+        if bar is not None and label.lower() == bar.lower():
+            return one
+    where = "; ".join(
+        f"{k}{f' ({label})' if label else ''}: rows {one.rows[0]}-{one.rows[1]}, "
+        f"columns {one.columns[0]}-{one.columns[1]}"
+        for k, (one, label) in enumerate(zip(bars, labels, strict=True), start=1)
+    )
+    asked = "" if bar is None else f"--bar {bar}: "
+    how = "--bar N or --bar LABEL" if any(labels) else "--bar N"
+    raise CTPError(f"{asked}the picture shows {len(bars)} colour bar(s); choose one with {how} ({where})")
 
 
 def _numbers(option: str, text: str, count: int) -> list[float]:

@@ -72,6 +72,10 @@ DenoiseOption = Annotated[
     ),
 ]
 LesionsOption = Annotated[bool, typer.Option(help="Measure core, hypoperfusion and penumbra too.")]
+RegionsOption = Annotated[
+    bool,
+    typer.Option("--regions", help="Measure in lobes, territories, ASPECTS regions, grey and white matter too."),
+]
 ReportOption = Annotated[
     bool, typer.Option(help="Write report.html too: a page to look through the scan and its maps.")
 ]
@@ -99,6 +103,7 @@ def maps(
     lesions: LesionsOption = True,
     thresholds: ThresholdsOption = None,
     force_thresholds: ForceThresholdsOption = False,
+    regions: RegionsOption = False,
     report: ReportOption = True,
     times: reading.TimesOption = None,
     dt: reading.DtOption = None,
@@ -135,15 +140,18 @@ def maps(
     settings = MapSettings(
         method=method, model=model, aif=aif, vof=vof, mask=mask, vof_scaling=vof_scaling, sigma_mm=sigma_mm,
         smoothing=choices.pick_smoothing(smoothing), slab_mm=slab_mm, denoise=choices.pick_denoiser(denoise),
-        registration=registration, lesions=lesions, thresholds=thresholds, times=times, dt=dt, series=uid,
-        join=together, drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict, max_unpacked=max_unpacked,
-        keep_identity=keep_identity, device=str(console.pick_device(device)),
+        registration=registration, lesions=lesions, thresholds=thresholds, regions=regions, times=times, dt=dt,
+        series=uid, join=together, drop_incomplete=drop_incomplete, duplicates=repeated, strict=strict,
+        max_unpacked=max_unpacked, keep_identity=keep_identity, device=str(console.pick_device(device)),
         force_thresholds=force_thresholds, complete_cbv=complete_cbv, permeability=permeability,
     )  # fmt: skip
     settings.check()
     place = results_folder(output, bids)
-    with claim_folder(place, force=force, inputs=(series, *settings.files)) as claim:
-        analysis = analyse(series, settings, progress=console.note)
+    with (
+        claim_folder(place, force=force, inputs=(series, *settings.files)) as claim,
+        console.stages("maps") as done,
+    ):
+        analysis = analyse(series, settings, progress=done)
         formats.warn_anonymous(series, names)
         write_analysis(analysis, claim, formats=names, report=report, bids=bids)
     if as_json:

@@ -11,6 +11,7 @@ import typer
 
 from ctp_torch.cli import choices, console, reading
 from ctp_torch.cli.intervals import IntervalsOption, promise
+from ctp_torch.cli.kept import CacheOption, desk_of
 from ctp_torch.cli.trained import ENDINGS, describe, write_model
 from ctp_torch.errors import CTPError, QualityError
 
@@ -87,16 +88,22 @@ def train(
     balance: _BalanceOption = "even",
     folds: Annotated[int, typer.Option(min=0, help="Tests of a file as target, patients left out; 0 for none.")] = 5,
     alpha: Annotated[float, typer.Option(min=0.0, help="Regularisation of ridge and kernel ridge.")] = 0.1,
-    kernel_value: Annotated[float, typer.Option(min=1e-9, help="The paper's kernel parameter.")] = 8.0,
-    kernel_param: Annotated[str, typer.Option(help="Read --kernel-value as gamma or as sigma.")] = "gamma",
+    gamma: Annotated[
+        float | None, typer.Option(min=1e-9, help="Kernel exp(-gamma d²), d² the squared distance [default: 8].")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(min=1e-9, help="The same as a width: gamma is 1 / (2 sigma²).")] = None,
     feature_scale: Annotated[
         str, typer.Option(help="unit (raw: 0..1 as in the paper), zscore, or the evidence.json of tune --by evidence.")
     ] = "unit",
+    centers: Annotated[
+        int | None, typer.Option(min=1, help="Pixels that span kernel ridge, for a small, quick model [default: all].")
+    ] = None,
     trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 90,
     depth: Annotated[int, typer.Option(min=1, help="Depth of the forest.")] = 55,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
     intervals: IntervalsOption = None,
+    cache: CacheOption = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep patients that fail quality control.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw and the forest.")] = 0,
     device: console.DeviceOption = "auto",
@@ -112,18 +119,18 @@ def train(
 
     Example: ctp-torch train -o physics.safetensors --target physics
     """
-    from ctp_torch.learning.folds import cross_validate
-    from ctp_torch.learning.slices import draw_slices
-    from ctp_torch.learning.training import draw, prepare_all
-    from ctp_torch.ops.compute.ranks import rank_device
-
     scaling, quantities = _scaling(feature_scale), _quantities(target, maps)
     balanced, named = choices.pick("--balance", balance, _BALANCES), model or ("mlp" if target == _PHYSICS else "krr")
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments,
                              artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
     view = _stack_view(view, with_hu) if named == "stack" else view
-    unfitted = partial(choices.make_model, named, alpha=alpha, kernel_value=kernel_value, kernel_param=kernel_param,
-                       trees=trees, depth=depth, channels=_channels(named, view), with_hu=with_hu,
+    from ctp_torch.learning.folds import cross_validate
+    from ctp_torch.learning.slices import draw_slices
+    from ctp_torch.learning.training import draw, prepare_all
+    from ctp_torch.ops.compute.ranks import rank_device
+
+    unfitted = partial(choices.make_model, named, alpha=alpha, gamma=gamma, sigma=sigma,
+                       trees=trees, depth=depth, centers=centers, channels=_channels(named, view), with_hu=with_hu,
                        seed=seed)  # fmt: skip
     regressor, align, place = unfitted(), choices.pick_registration(registration), console.pick_device(device)
     _check_places(output, cohort, target)
@@ -135,7 +142,8 @@ def train(
     recipe_of = partial(_recipe, target=target, source=source, view=view, registration=registration, scaling=scaling,
                         stacked=named == "stack")  # fmt: skip
     made = partial(prepare_all, quantities=quantities, registration=align, view=view, target=target,
-                   late=balanced == "late", lesions=intervals is not None, check=not keep_all)  # fmt: skip
+                   late=balanced == "late", lesions=intervals is not None,
+                   desk=desk_of(cache, cohort, place, check=not keep_all))  # fmt: skip
     with console.scratch(output) as folder:
         ready = console.track(made(patients, folder, device=place), "reading patients", total=len(patients))
         files = _prune(list(ready))

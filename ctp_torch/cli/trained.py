@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch.cli import console
+from ctp_torch.cli.folds import fold_words, save_folds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +38,11 @@ def write_model(
         _save_pixels(folder / pixels, data.pixels)
         drawn = recipe.features == "raw" and _plot_importance(folder / importance, regressor, data.dt)
         if tested is not None:
-            _save_folds(folder / folds, tested)
+            save_folds(folder / folds, tested)
     if drawn:
         console.say(f"wrote {importance}: which moments of the bolus matter")
     if tested is not None:
-        for line in _fold_words(tested):
+        for line in fold_words(tested):
             console.say(line)
 
 
@@ -53,34 +54,6 @@ def describe(regressor: object) -> None:
     dof = getattr(regressor, "effective_dof_", None)
     if dof is not None:
         console.say(f"effective degrees of freedom tr(K(K + alpha I)^-1): {float(dof):.1f}")
-
-
-def _save_folds(path: Path, tested: list[FoldScore]) -> None:
-    """A line for each patient left out."""
-    import csv
-
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(tested[0]._fields)
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in tested)
-
-
-def _fold_words(tested: list[FoldScore]) -> list[str]:
-    """How patients left out were predicted, in the mean."""
-
-    def mean(name: str) -> float:
-        known = [value for row in tested if (value := getattr(row, name)) == value]
-        return sum(known) / len(known) if known else float("nan")
-
-    n = len(tested)
-    if tested[0].brier != tested[0].brier:
-        return [f"{n} patients left out in turn: r {mean('r'):.3f}, mean absolute error {mean('mae'):.4g}"]
-    off = sum(abs(row.predicted_ml - row.volume_ml) for row in tested) / n
-    return [
-        f"{n} patients left out in turn: Brier score {mean('brier'):.4f}, Dice {mean('dice'):.3f} above one half",
-        f"above a threshold that the others choose ({mean('threshold'):.2f} in the mean): "
-        f"Dice {mean('dice_at_threshold'):.3f}, volume off by {off:.1f} mL of {mean('volume_ml'):.1f}",
-    ]
 
 
 def _save_pixels(path: Path, pixels: dict[str, Tensor]) -> None:

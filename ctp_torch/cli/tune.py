@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ctp_torch.cli import choices, console, reading
+from ctp_torch.cli.kept import CacheOption, desk_of
 from ctp_torch.errors import CTPError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def tune(
     artery_moments: choices.MomentsOption = False,
     registration: choices.RegistrationOption = choices.DEFAULT_REGISTRATION,
     lut: reading.LutOption = "jet",
+    cache: CacheOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the pixel draw.")] = 0,
     device: console.DeviceOption = "auto",
     force: console.ForceOption = False,
@@ -85,7 +87,8 @@ def tune(
     if len(patients) < 2:
         raise CTPError(f"{cohort} holds {len(patients)} training patients; tuning leaves one out, so it needs two")
     with console.scratch(output) as folder:
-        ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target)
+        ready = prepare_all(patients, folder, quantities=quantities, registration=align, view=view, device=target,
+                            desk=desk_of(cache, cohort, target))  # fmt: skip
         data = draw(list(console.track(ready, "reading patients", total=len(patients))), samples, seed=seed)
     recipe = recipe_for(data, {name: source.ranges[name] for name in quantities}, view=view)
     curves, truth = recipe.scale(data.curves).to(target), data.targets.to(target)
@@ -104,10 +107,10 @@ def tune(
          f"{len(curves):,} pixels")  # fmt: skip
     g, a = divmod(int(mean.argmax()), len(penalties))
     seen = choices.view_words(view)
-    best = f"{seen}--alpha {penalties[a]:g} --kernel-value {widths[g]:g}"
+    best = f"{seen}--alpha {penalties[a]:g} --gamma {widths[g]:g}"
     if found is not None and found.r2 > float(mean.max()):
         scales = f"--feature-scale {output / 'evidence.json'}"
-        best = f"{seen}--alpha {found.evidence.alpha:.6g} --kernel-value {found.evidence.gamma:.6g} {scales}"
+        best = f"{seen}--alpha {found.evidence.alpha:.6g} --gamma {found.evidence.gamma:.6g} {scales}"
     console.say(f"best: ctp-torch train {cohort} -o MODEL.safetensors --model krr {best}")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ctp_torch.cohorts.headers import Header, digest, read_headers
+from ctp_torch.cohorts.headers import Header, digest, list_files, read_headers
 from ctp_torch.errors import NoSeriesError, OptionError
 from ctp_torch.io.dicom.index import find_files
 from ctp_torch.io.limits import DAMAGE
@@ -78,12 +78,13 @@ def find_cases(
         return _of_table(place), []
     if not place.is_dir():
         raise NoSeriesError(f"{place} is no folder and no .csv or .tsv of paths: give one of them")
-    files = find_files(place)
-    series = {suffix: [f for f in files if f.name.lower().endswith(suffix)] for suffix in (_NIFTI, _ARCHIVES)}
-    apart = {*series[_NIFTI], *series[_ARCHIVES]}
-    cases, skipped = _volumes(place, series[_NIFTI])
-    cases += [_case(place, path, (path,)) for path in series[_ARCHIVES]]
-    rest = [path for path in files if path not in apart and path.suffix.lower() not in (".json", *_TABLES)]
+    files = list_files(place)
+    volumes = [name for name in files if name.lower().endswith(_NIFTI)]
+    archives = [name for name in files if name.lower().endswith(_ARCHIVES)]
+    cases, skipped = _volumes(place, [place / name for name in volumes])
+    cases += [_case(place, place / name, (place / name,)) for name in archives]
+    apart = (*_NIFTI, *_ARCHIVES, ".json", *_TABLES)
+    rest = {name: stamp for name, stamp in files.items() if not name.lower().endswith(apart)}
     more, others = _dicom(place, read_headers(place, rest, index=index, progress=progress))
     cases = sorted([*cases, *more], key=lambda case: (str(case.source), str(case.example or "")))
     return cases, sorted([*skipped, *others], key=lambda one: str(one.source))
@@ -138,44 +139,51 @@ def _volumes(root: Path, files: Iterable[Path]) -> tuple[list[Case], list[Skippe
     return [_case(root, path, (path,)) for path in raw or series], skipped
 
 
-def _dicom(root: Path, headers: Mapping[Path, Header | None]) -> tuple[list[Case], list[Skipped]]:
+def _dicom(root: Path, headers: Mapping[str, Header | None]) -> tuple[list[Case], list[Skipped]]:
     """The perfusion series among the images; a study whose series are single time points is one case."""
-    studies: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(headers):
-        if (header := headers[path]) is not None:
-            studies[header.patient, header.study][header.series].append(path)
-    members: dict[Path, int] = defaultdict(int)
-    for path, header in headers.items():
+    studies: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, header in headers.items():
         if header is not None:
-            for folder in path.relative_to(root).parents:
-                members[root / folder] += 1
+            studies[header.patient, header.study][header.series].append(name)
+    members = _members(name for name, header in headers.items() if header is not None)
     cases, skipped = [], []
     for of_study in studies.values():
-        left: list[Path] = []
+        left: list[str] = []
         perfused = 0
-        for series, files in of_study.items():
-            reason = _why_not(files, headers)
+        for series, names in of_study.items():
+            home = _home(names)
+            reason = _why_not(names, headers)
             if not reason:
                 perfused += 1
-                home = _home(root, files)
-                example = files[0] if members[home] > len(files) else None
-                cases.append(_case(root, home, files, example, series if example else ""))
+                files = [root / name for name in names]
+                example = files[0] if members[home] > len(names) else None
+                cases.append(_case(root, root / home, files, example, series if example else ""))
             elif reason == "too few time points":
-                left += files
+                left += names
             else:
-                skipped.append(Skipped(_home(root, files), reason, len(files)))
+                skipped.append(Skipped(root / home, reason, len(names)))
         if left and not perfused and not _why_not(left, headers):
-            cases.append(_case(root, _home(root, left), left))
+            cases.append(_case(root, root / _home(left), [root / name for name in left]))
         elif left:
-            skipped.append(Skipped(_home(root, left), "too few time points", len(left)))
-    unread = [path for path, header in headers.items() if header is None]
+            skipped.append(Skipped(root / _home(left), "too few time points", len(left)))
+    unread = [root / name for name, header in headers.items() if header is None]
     skipped += [Skipped(path, "no DICOM image", 1) for path in unread]
     return cases, skipped
 
 
-def _why_not(files: Sequence[Path], headers: Mapping[Path, Header | None]) -> str:
+def _members(names: Iterable[str]) -> dict[str, int]:
+    """How many images lie below each folder; the root is called by the empty text."""
+    members = Counter(os.path.dirname(name) for name in names)  # noqa: PTH120 - many texts, few folders
+    for folder, count in list(members.items()):
+        while folder:
+            folder = os.path.dirname(folder)  # noqa: PTH120
+            members[folder] += count
+    return members
+
+
+def _why_not(names: Sequence[str], headers: Mapping[str, Header | None]) -> str:
     """Why these images are no perfusion series; empty where they may be."""
-    own = [header for path in files if (header := headers[path]) is not None]
+    own = [header for name in names if (header := headers[name]) is not None]
     if not any(header.ct for header in own):
         return "no CT"
     if all(header.derived for header in own):
@@ -186,7 +194,7 @@ def _why_not(files: Sequence[Path], headers: Mapping[Path, Header | None]) -> st
     return "" if len(own) >= _FEWEST_TIMES * len(positions) else "too few time points"
 
 
-def _home(root: Path, files: Sequence[Path]) -> Path:
+def _home(names: Iterable[str]) -> str:
     """The deepest folder that holds them all."""
-    home = Path(os.path.commonpath([path.parent for path in files]))
-    return home if home.is_relative_to(root) else root
+    folders = {os.path.dirname(name) for name in names}  # noqa: PTH120
+    return os.path.commonpath(folders) if all(folders) else ""

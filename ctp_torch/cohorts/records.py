@@ -15,9 +15,9 @@ from ctp_torch.io.listing import LISTING, read_listing
 from ctp_torch.pipeline.analysis import MapSettings
 from ctp_torch.pipeline.worker import Outcome
 
-__all__ = ["Record", "fingerprint", "of_settings", "read_record", "stands", "write_record"]
+__all__ = ["Record", "fingerprint", "folder_of", "of_settings", "read_record", "stands", "write_record"]
 
-_FOLDER = "records"
+_FOLDER = "cases"
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,13 @@ def _same_files(record: Record, case: Case) -> bool:
         return False
 
 
+def folder_of(out: Path, case: str) -> Path:
+    """Where the results of a case come to lie, a folder a variant, and the records beside them."""
+    return out / _FOLDER / case
+
+
 def _path(out: Path, case: str, variant: str) -> Path:
-    return out / _FOLDER / f"{case}.{variant}.json"
+    return folder_of(out, case) / f"{variant}.json"
 
 
 def read_record(out: Path, case: str, variant: str) -> Record | None:

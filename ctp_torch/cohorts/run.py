@@ -1,31 +1,28 @@
-"""A cohort mapped on this machine: several processes within its cores and memory, resumed wherever it stopped."""
+"""A cohort mapped: shared out to an engine, resumed wherever it stopped, told in one table."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 from ctp_torch.cohorts.cases import Case
-from ctp_torch.cohorts.records import Record, fingerprint, of_settings, read_record, stands, write_record
-from ctp_torch.cohorts.table import write_tables
-from ctp_torch.cohorts.work import Job, run_job
+from ctp_torch.cohorts.records import of_settings
+from ctp_torch.cohorts.table import write_plan, write_tables
+from ctp_torch.cohorts.work import Job, do, give_up, is_held, missing
 from ctp_torch.errors import OptionError
-from ctp_torch.io.limits import available_cores, free_memory
-from ctp_torch.io.workplace import PREFIX, HeldError, Workplace
+from ctp_torch.io.unpacked import unpacked_size
+from ctp_torch.io.workplace import sweep
 from ctp_torch.pipeline.analysis import MapSettings
-from ctp_torch.pipeline.worker import Outcome
+from ctp_torch.pipeline.engine import Engine, LocalEngine, Task, memory_of
+from ctp_torch.pipeline.worker import Outcome, WorkerLostError
 
 __all__ = ["Progress", "Shard", "run_cohort"]
 
-_MEMORY_FACTOR, _MEMORY_BASE = 20.0, 1.0e9
-"""A case takes this many times its files (stored in 16 bits, held in 32, several copies); torch itself that much."""
-_ATTEMPTS = 3
-"""For a worker that was killed: twice may be bad luck."""
+_WAIT_S = 1.0
+"""Between two looks at what another run holds."""
 
 Progress = Callable[[str, str, Outcome | None], None]
 """``(case, variant, outcome)``: None as outcome when it begins; variant is empty then."""
@@ -51,45 +48,46 @@ def run_cohort(
     *,
     formats: Sequence[str] = ("nifti",),
     report: bool = True,
-    workers: int | None = None,
-    memory_gb: float | None = None,
+    engine: Engine | None = None,
     retry_failed: bool = False,
     shard: Shard | None = None,
+    only: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, object]]:
     """Every case mapped by every variant, and the tables written; what stands already isn't done again.
 
-    Two runs on one folder share the work; a case is done by one of them. Killed anywhere, the same call goes on.
+    Two runs on one folder share the work; a case is done by one of them, and each waits for what the other is at.
+    Killed anywhere, the same call goes on.
 
     Parameters
     ----------
     cases
         from `find_cases`
     out
-        results come to lie in ``cases/<case>/<variant>``, records in ``records``, tables beside them
+        results come to lie in ``cases/<case>/<variant>``, records beside them, tables in ``out`` itself
     settings
         of all cases; or of several variants, by their names
     formats, report
         as for `ctp_torch.write_analysis`
-    workers
-        processes at once; one for every two cores when None
-    memory_gb
-        budget of all processes together; four fifths of what is free when None. A case that alone exceeds it runs alone
+    engine
+        who does the work; processes of this machine when None
     retry_failed
         do again what failed
     shard
-        a part of the cases; the tables then tell of the others what their records say
+        do a part of the cases only; the tables tell of all
+    only
+        keys of the cases to do, the tables tell of all; all when None
     progress
-        called when a case begins, and with what came of each variant
+        called when a case begins, and when a variant of it has an outcome; by any thread
 
     Returns
     -------
-        the rows of ``cohort.csv``
+        the rows of the table
 
     Raises
     ------
-    CTPError
-        for settings that can't be meant
+    OptionError
+        for settings that exclude each other, or a variant whose name can't be a folder's
     """
     out = Path(out)
     variants = _variants(settings)
@@ -97,35 +95,44 @@ def run_cohort(
         one.check()
     keys = {name: of_settings(one, formats, report=report) for name, one in variants.items()}
     out.mkdir(parents=True, exist_ok=True)
-    own = cases if shard is None else cases[shard.index - 1 :: shard.of]
-    todo = queue.SimpleQueue[Case]()
-    for case in own:
-        todo.put(case)
-    n_workers = workers or max(1, available_cores() // 2)
-    threads = max(1, available_cores() // n_workers)
-    budget = _Budget(memory_gb * 1e9 if memory_gb else 0.8 * free_memory())
-    failure: list[BaseException] = []
-
-    def serve() -> None:
-        while not failure:
-            try:
-                case = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                _one(case, out, variants, keys, formats, report, threads, budget, retry_failed, progress)
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
-                failure.append(error)
-
-    crew = [threading.Thread(target=serve, daemon=True) for _ in range(n_workers)]
-    for member in crew:
-        member.start()
-    for member in crew:
-        while member.is_alive():  # an interruption is heard between two looks
-            member.join(0.2)
-    if failure:
-        raise failure[0]
+    write_plan(out, cases, list(variants))
+    own = [case for case in cases if only is None or case.key in only]
+    own = own if shard is None else own[shard.index - 1 :: shard.of]
+    jobs = [Job(case, out.resolve(), variants, keys, tuple(formats), report, retry_failed) for case in own]
+    while jobs := [job for job in jobs if missing(job)]:
+        held = [job for job in jobs if is_held(job)]
+        waiting = {job.case.key for job in held}
+        held += _round([job for job in jobs if job.case.key not in waiting], engine or LocalEngine(), progress)
+        if len(held) == len(jobs):
+            time.sleep(_WAIT_S)
+        jobs = [replace(job, retry_failed=False) for job in held]  # the run that holds it has tried again
+    sweep(out)
     return write_tables(out, cases, list(variants))
+
+
+def _round(jobs: Sequence[Job], engine: Engine, progress: Progress | None) -> Iterator[Job]:
+    """All jobs given to the engine; those that another run is at come back."""
+
+    def began(number: int) -> None:
+        if progress is not None:
+            progress(jobs[number].case.key, "", None)
+
+    for number, answer in engine.run([Task(partial(do, job), _memory(job.case)) for job in jobs], began):
+        job = jobs[number]
+        outcomes = give_up(job, answer) if isinstance(answer, WorkerLostError) else answer
+        if outcomes is None:
+            yield job
+        elif progress is not None:
+            for name, outcome in outcomes.items():
+                progress(job.case.key, name, outcome)
+
+
+def _memory(case: Case) -> float:
+    """Bytes that a case takes; one whose files are gone fails by itself."""
+    try:
+        return memory_of(unpacked_size(case.files))
+    except OSError:
+        return memory_of(0.0)
 
 
 def _variants(settings: MapSettings | Mapping[str, MapSettings] | None) -> dict[str, MapSettings]:
@@ -139,97 +146,3 @@ def _variants(settings: MapSettings | Mapping[str, MapSettings] | None) -> dict[
     if not settings:
         raise OptionError("no variant: give settings of at least one")
     return dict(settings)
-
-
-def _one(
-    case: Case,
-    out: Path,
-    variants: Mapping[str, MapSettings],
-    keys: Mapping[str, str],
-    formats: Sequence[str],
-    report: bool,
-    threads: int,
-    budget: _Budget,
-    retry_failed: bool,
-    progress: Progress | None,
-) -> None:
-    """One case: what of it stands is left, the rest done in a process of its own, and recorded."""
-    home = out / "cases" / case.key
-    try:
-        lease = Workplace(out / f"{PREFIX}{case.key}")
-    except HeldError:
-        return  # another run is at it
-    with lease:
-        missing = {
-            name: one
-            for name, one in variants.items()
-            if not stands(read_record(out, case.key, name), case, keys[name], home / name, retry_failed=retry_failed)
-        }
-        if not missing:
-            return
-        if progress is not None:
-            progress(case.key, "", None)
-        try:
-            stamp, content = fingerprint(case)
-            size = sum(path.stat().st_size for path in case.files)
-        except OSError as error:
-            failed = Outcome(6, f"{error.strerror or error}")
-            _keep(out, case, dict.fromkeys(missing, failed), ("", ""), keys, progress)
-            return
-        job = Job(case, home, missing, tuple(formats), report)
-        with budget.of(_MEMORY_BASE + _MEMORY_FACTOR * size):
-            for attempt in range(1, _ATTEMPTS + 1):
-                outcomes = run_job(job, threads=threads)
-                if attempt == _ATTEMPTS or all(one.exit_code >= 0 for one in outcomes.values()):
-                    break
-        _keep(out, case, outcomes, (stamp, content), keys, progress)
-
-
-def _keep(
-    out: Path,
-    case: Case,
-    outcomes: Mapping[str, Outcome],
-    prints: tuple[str, str],
-    keys: Mapping[str, str],
-    progress: Progress | None,
-) -> None:
-    """The records of what came of a case; where its files lie is named by nobody."""
-    for name, outcome in outcomes.items():
-        shown = replace(outcome, message=_anonymous(outcome.message, case), warnings=_each(outcome.warnings, case))
-        write_record(out, Record(case.key, name, *prints, keys[name], version("ctp-torch"), shown))
-        if progress is not None:
-            progress(case.key, name, shown)
-
-
-def _anonymous(text: str, case: Case) -> str:
-    """A message without the path of the case, which may be somebody's name."""
-    for path in (*sorted(case.files, key=lambda p: -len(str(p))), case.source):
-        text = text.replace(str(path), "the scan")
-    return text.replace(str(case.source.resolve()), "the scan")
-
-
-def _each(texts: Sequence[str], case: Case) -> tuple[str, ...]:
-    return tuple(_anonymous(text, case) for text in texts)
-
-
-class _Budget:
-    """Memory that cases share: who asks for more than is left waits; who asks for more than there is waits for all."""
-
-    def __init__(self, total: float) -> None:
-        self._total = total
-        self._free = total
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def of(self, amount: float) -> Iterator[None]:
-        """That much [bytes], for as long as the block runs."""
-        amount = min(amount, self._total)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= amount)
-            self._free -= amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += amount
-                self._changed.notify_all()

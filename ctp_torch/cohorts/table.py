@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import io
 import json
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any
 
 from ctp_torch.cohorts.cases import Case
 from ctp_torch.cohorts.records import Record, read_record
-from ctp_torch.io.atomic import whole
-from ctp_torch.report.spreadsheet import csv_text
+from ctp_torch.errors import NoSeriesError
+from ctp_torch.io.atomic import private_file, whole
+from ctp_torch.io.limits import DAMAGE, read_text
+from ctp_torch.report.spreadsheet import csv_text, unquoted
 
-__all__ = ["COLUMNS", "rows_of", "write_tables"]
+__all__ = ["COLUMNS", "is_run", "read_plan", "rows_of", "write_plan", "write_tables"]
 
 _NUMBERS = (
     "core_ml", "hypoperfusion_ml", "penumbra_ml", "severe_hypoperfusion_ml", "mismatch_ratio",
@@ -26,6 +28,7 @@ _NUMBERS = (
 COLUMNS = (
     "number", "case", "variant", "status", "exit_code", *_NUMBERS, "side", "flags", "warnings", "message", "version",
 )  # fmt: skip
+_VARIANTS, _KEY = "variants.json", "cases.private.csv"
 _THUMBNAIL = 168
 """Width of a picture in the page [pixels]: 2,000 of them stay below 20 MB."""
 
@@ -56,10 +59,49 @@ def _facts(record: Record | None) -> dict[str, object]:
     }
 
 
+def write_plan(out: Path, cases: Sequence[Case], variants: Sequence[str]) -> None:
+    """Which cases and variants a run consists of: ``variants.json``, ``cases.private.csv`` for this user's eyes alone.
+
+    Parameters
+    ----------
+    out
+        of the cohort run
+    cases, variants
+        in the order of the tables
+    """
+    _write(out / _VARIANTS, json.dumps(list(variants)) + "\n")
+    key = [[n, case.key, str(case.source), str(case.example or "")] for n, case in enumerate(cases, start=1)]
+    with private_file(out / _KEY) as stream:
+        stream.write(csv_text([("number", "case", "source", "example"), *key]))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a cohort run left its tables there."""
+    return (folder / _VARIANTS).is_file()
+
+
+def read_plan(out: Path) -> tuple[list[Case], list[str]]:
+    """The cases, without their files, and variants that `write_plan` noted.
+
+    Raises
+    ------
+    NoSeriesError
+        when no cohort run left any there
+    """
+    try:
+        variants = [str(name) for name in json.loads(read_text(out / _VARIANTS))]
+        with (out / _KEY).open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            lines = list(csv.DictReader(stream))
+        cases = [Case(line["case"], Path(unquoted(line["source"])), ()) for line in lines]
+    except (*DAMAGE, OSError) as error:
+        raise NoSeriesError(f"{out} holds no cohort run ({error}): give the -o of ctp-torch cohort run") from error
+    return cases, variants
+
+
 def write_tables(
     out: Path, cases: Sequence[Case], variants: Sequence[str], *, identity: bool = False
 ) -> list[dict[str, object]]:
-    """``cohort.csv``, ``times.csv``, ``cohort.html``, and ``cases.private.csv`` for this user's eyes alone.
+    """``cohort.csv``, ``times.csv`` and ``cohort.html``: what is known by now.
 
     Parameters
     ----------
@@ -83,11 +125,6 @@ def write_tables(
     seconds = [[row["number"], row["case"], row["variant"], _seconds(out, row)] for row in rows]
     _write(out / "times.csv", csv_text([("number", "case", "variant", "seconds"), *seconds]))
     _write(out / "cohort.html", _page(out, rows))
-    key = [[n, case.key, str(case.source), str(case.example or "")] for n, case in enumerate(cases, start=1)]
-    private = out / "cases.private.csv"
-    handle = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        stream.write(csv_text([("number", "case", "source", "example"), *key]))
     return rows
 
 

@@ -184,4 +184,4 @@ class PerfusionMaps:
 
     def _repr_html_(self) -> str:
         """For a notebook: the facts and a row of slices of each map, grey over its display range."""
-        return as_html(repr(self), grey_png([(v, QUANTITIES[name].display) for name, v in self.items()]))
+        return as_html(repr(self), grey_png([(v, named_quantity(name).display) for name, v in self.items()]))

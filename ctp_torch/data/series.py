@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
 
-__all__ = ["CTPSeries", "implausible_times"]
+__all__ = ["TO_SERIES", "CTPSeries", "implausible_times"]
 
+TO_SERIES = "ctp_torch.read_series(FOLDER) reads one, from_numpy, from_nibabel and from_sitk make one"
+"""How to get a series, for whoever hands over something else."""
 
 _SHORTEST_S, _LONGEST_S, _SPAN_S = 0.01, 120.0, 14_400.0
 """Between frames no gantry turns faster, and no bolus waits longer; a whole scan lasts minutes, never over 4 hours."""

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.provenance import SlabRecord
+from ctp_torch.data.series import TO_SERIES, CTPSeries
+from ctp_torch.errors import check_type
 
 if TYPE_CHECKING:
-    from ctp_torch.data.series import CTPSeries
+    from ctp_torch.data.stored import StoredSeries
 
 __all__ = ["SLAB_MM", "Slabs", "on_slabs", "slabs"]
 
@@ -51,11 +53,12 @@ def slabs(series: CTPSeries, mm: float = SLAB_MM) -> CTPSeries:
     >>> ctp_torch.slabs(thin).geometry.spacing
     (5.0, 2.0, 2.0)
     """
+    check_type(series, CTPSeries, "slabs: series", TO_SERIES)
     thick = Slabs.of(series.geometry, mm)
     return series if thick.n == 1 else on_slabs(series, thick, thick.average(series.hu))
 
 
-def on_slabs(series: CTPSeries, thick: Slabs, hu: Tensor) -> CTPSeries:
+def on_slabs(series: CTPSeries | StoredSeries, thick: Slabs, hu: Tensor) -> CTPSeries:
     """The series with the means over its slabs ``(time, slabs, y, x)`` [HU] in place of its slices."""
     depth, origin = series.geometry.shape[0], series.provenance
     warnings = origin.warnings
@@ -70,7 +73,7 @@ def on_slabs(series: CTPSeries, thick: Slabs, hu: Tensor) -> CTPSeries:
         warnings=warnings,
     )
     times = thick.average(series.times[:, :, None, None])[:, :, 0, 0]  # (time, slabs)
-    return replace(series, hu=hu, times=times, geometry=geometry, provenance=provenance)
+    return CTPSeries(hu, times, geometry, provenance)
 
 
 class Slabs(NamedTuple):

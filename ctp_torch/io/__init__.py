@@ -17,11 +17,14 @@ from ctp_torch.io.dicom.write import write_ct_series as write_ct_series
 from ctp_torch.io.exchange import from_nibabel as from_nibabel
 from ctp_torch.io.exchange import from_numpy as from_numpy
 from ctp_torch.io.exchange import from_sitk as from_sitk
+from ctp_torch.io.exchange import to_monai as to_monai
 from ctp_torch.io.exchange import to_nibabel as to_nibabel
 from ctp_torch.io.exchange import to_sitk as to_sitk
+from ctp_torch.io.exchange import to_torchio as to_torchio
 from ctp_torch.io.nifti.nifti import read_volume as read_volume
 from ctp_torch.io.nifti.nifti import write_nifti_series as write_nifti_series
 from ctp_torch.io.nifti.nifti import write_volume as write_volume
+from ctp_torch.io.read_series import open_series as open_series
 from ctp_torch.io.read_series import read_series as read_series
 from ctp_torch.io.results.derivation import Derivation as Derivation
 from ctp_torch.io.results.source import read_source as read_source

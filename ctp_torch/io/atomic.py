@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ctp_torch.errors import OutputExistsError
 from ctp_torch.io.claims import claim_folder
@@ -19,7 +19,7 @@ from ctp_torch.io.workplace import beside
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["expect_size", "save_tensors", "whole"]
+__all__ = ["expect_size", "private_file", "save_tensors", "whole"]
 
 
 @contextmanager
@@ -64,6 +64,21 @@ def whole(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         partial.replace(path)
     if not on_its_way(path):
         flush(path.parent)
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[TextIO]:
+    """A text file that this user alone may read, whole or not at all; an older one is replaced.
+
+    Parameters
+    ----------
+    path
+        names of files in it may be in any encoding, and its parents are made
+    """
+    with whole(path, force=True) as partial:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            yield stream
 
 
 def expect_size(path: Path, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Series and maps as the objects that neighbours hold: numpy arrays, nibabel and SimpleITK images, and back."""
+"""Series and maps as what neighbours hold: numpy arrays, nibabel and SimpleITK images and back; MONAI, TorchIO."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
+from ctp_torch.errors import CTPError, check_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-__all__ = ["from_nibabel", "from_numpy", "from_sitk", "to_nibabel", "to_sitk"]
+__all__ = ["from_nibabel", "from_numpy", "from_sitk", "to_monai", "to_nibabel", "to_sitk", "to_torchio"]
 
 _SKEW = 1e-3
 """Cosines between the axes of a grid that count as rounding."""
@@ -89,6 +90,8 @@ def from_nibabel(image: Any, *, dt: float | None = None, times: Any = None) -> C
     """
     import numpy as np
 
+    if not hasattr(image, "dataobj"):
+        raise TypeError(f"from_nibabel: image must be a nibabel image, got {type(image).__name__}: nibabel.load(FILE)")
     values = np.asanyarray(image.dataobj)
     if values.ndim != 4:
         raise ValueError(f"a series is a 4-D image, time last, got shape {values.shape}")
@@ -128,6 +131,7 @@ def from_sitk(image: Any, *, dt: float | None = None, times: Any = None) -> CTPS
     """
     import SimpleITK
 
+    check_type(image, SimpleITK.Image, "from_sitk: image")
     if image.GetDimension() != 4 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(f"a series is a scalar image of 4 dimensions, got {image.GetDimension()}")
     spacing, d = image.GetSpacing(), image.GetDirection()
@@ -142,20 +146,7 @@ def from_sitk(image: Any, *, dt: float | None = None, times: Any = None) -> CTPS
 
 
 def to_sitk(source: CTPSeries | PerfusionMaps, quantity: str | None = None) -> Any:
-    """A series (4-D), or one of the maps (3-D), as a SimpleITK image.
-
-    Parameters
-    ----------
-    source
-        a series, or maps
-    quantity
-        which map
-
-    Raises
-    ------
-    ValueError
-        if maps are given without a quantity that they hold
-    """
+    """As `to_nibabel`, a SimpleITK image in LPS."""
     from ctp_torch.io.nifti.nifti import to_image
 
     values, geometry, dt = _values(source, quantity)
@@ -175,22 +166,85 @@ def to_nibabel(source: CTPSeries | PerfusionMaps, quantity: str | None = None) -
     Raises
     ------
     ValueError
-        as `to_sitk`
+        if maps are given without a quantity that they hold
     """
     import nibabel
-    import numpy as np
 
     values, geometry, dt = _values(source, quantity)
     array = values.detach().cpu().numpy()
-    cosines = np.asarray(geometry.direction).reshape(3, 3)
-    affine = np.eye(4)
-    affine[:3, :3] = cosines * np.asarray(geometry.spacing[::-1])
-    affine[:3, 3] = geometry.origin
-    image = nibabel.Nifti1Image(array.transpose(range(array.ndim)[::-1]), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+    image = nibabel.Nifti1Image(array.T, _ras_affine(geometry))
     image.header.set_xyzt_units("mm", "sec")
     if array.ndim == 4 and dt:
         image.header.set_zooms((*geometry.spacing[::-1], dt))
     return image
+
+
+def to_monai(source: CTPSeries | PerfusionMaps) -> dict[str, Any]:
+    """What MONAI's dictionary transforms take: ``MetaTensor`` s with the channel first, in RAS.
+
+    Parameters
+    ----------
+    source
+        a series gives ``image`` ``(time, x, y, z)`` [HU]; maps give each map and ``mask`` ``(1, x, y, z)``
+
+    Raises
+    ------
+    CTPError
+        if MONAI isn't installed
+    """
+    try:
+        from monai.data import MetaTensor
+    except ImportError as error:
+        raise CTPError("to_monai needs MONAI: pip install monai") from error
+    import torch
+
+    check_type(source, (CTPSeries, PerfusionMaps), "to_monai: source")
+    affine = torch.from_numpy(_ras_affine(source.geometry))
+    return {name: MetaTensor(values, affine=affine) for name, values in _channels(source).items()}
+
+
+def to_torchio(source: CTPSeries | PerfusionMaps) -> Any:
+    """A TorchIO ``Subject``: of a series ``image``, a frame a channel; of maps one image each, and ``mask`` as labels.
+
+    Parameters
+    ----------
+    source
+        a series, or maps
+
+    Raises
+    ------
+    CTPError
+        if TorchIO isn't installed
+    """
+    try:
+        import torchio
+    except ImportError as error:
+        raise CTPError("to_torchio needs TorchIO: pip install torchio") from error
+    check_type(source, (CTPSeries, PerfusionMaps), "to_torchio: source")
+    affine = _ras_affine(source.geometry)
+    images = {}
+    for name, values in _channels(source).items():
+        kind = torchio.LabelMap if name == "mask" else torchio.ScalarImage
+        images[name] = kind(tensor=values, affine=affine)
+    return torchio.Subject(images)
+
+
+def _channels(source: CTPSeries | PerfusionMaps) -> dict[str, Tensor]:
+    """Name to ``(channel, x, y, z)``."""
+    if isinstance(source, CTPSeries):
+        return {"image": source.hu.permute(0, 3, 2, 1).contiguous()}
+    volumes = {**source.values, "mask": source.mask.byte()}
+    return {name: volume.permute(2, 1, 0).contiguous()[None] for name, volume in volumes.items()}
+
+
+def _ras_affine(geometry: Geometry) -> Any:
+    """Indices x, y, z to RAS [mm], ``(4, 4)`` float64, as NIfTI has it."""
+    import numpy as np
+
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(geometry.direction).reshape(3, 3) * np.asarray(geometry.spacing[::-1])
+    affine[:3, 3] = geometry.origin
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
 def _values(source: CTPSeries | PerfusionMaps, quantity: str | None) -> tuple[Tensor, Geometry, float]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ctp_torch.errors import OptionError
+from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.slabs import SLAB_MM
+from ctp_torch.errors import OptionError, check_type
 from ctp_torch.io.dicom.image import Join
 from ctp_torch.io.dicom.read import read_dicom
 from ctp_torch.io.nifti.frame_times import read_times
@@ -17,9 +21,9 @@ from ctp_torch.io.opened import nifti_at, opened
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ctp_torch.data.series import CTPSeries
+    from ctp_torch.data.stored import StoredSeries
 
-__all__ = ["read_series"]
+__all__ = ["open_series", "read_series"]
 
 
 def read_series(
@@ -82,6 +86,47 @@ def read_series(
     >>> series.hu.shape, series.dt  # doctest: +SKIP
     (torch.Size([60, 6, 512, 512]), 1.0)
     """
+    check_type(path, (str, os.PathLike), "read_series: path", "from_numpy makes a series of an array")
+    with open_series(
+        path, times=times, dt=dt, series=series, join=join, drop_incomplete=drop_incomplete, duplicates=duplicates,
+        keep_identity=keep_identity, max_unpacked=max_unpacked, slab_mm=0.0,
+    ) as whole:  # fmt: skip
+        assert isinstance(whole, CTPSeries), "slices that are not averaged are read whole"
+        return whole
+
+
+@contextmanager
+def open_series(
+    path: str | Path,
+    *,
+    times: str | Path | Sequence[float] | Sequence[Sequence[float]] | Tensor | None = None,
+    dt: float | None = None,
+    series: str | None = None,
+    join: Join | None = None,
+    drop_incomplete: bool = False,
+    duplicates: Literal["refuse", "first"] = "refuse",
+    keep_identity: bool = False,
+    max_unpacked: float | None = None,
+    slab_mm: float = SLAB_MM,
+) -> Iterator[CTPSeries | StoredSeries]:
+    """A series for `ctp_torch.prepare`, which may be too large to hold: open for as long as the block runs.
+
+    Thin slices that are averaged to slabs later, and would take more than 2 GiB in float32, stay on disk. All frames
+    are read once to be looked at, and again whenever the ``frames`` of the series are asked for; a copy in
+    blocks of about 1 x 1.5 x 1.5 mm is in memory. Other series are read as `read_series` does.
+
+    Parameters
+    ----------
+    path, times, dt, series, join, drop_incomplete, duplicates, keep_identity, max_unpacked
+        as of `read_series`, which raises the same errors
+    slab_mm
+        thickness to which thin slices are averaged later [mm]; 0 keeps them, and reads every series whole
+
+    Examples
+    --------
+    >>> with ctp_torch.open_series("DICOM_FOLDER") as series:  # doctest: +SKIP
+    ...     scan = ctp_torch.prepare(series)
+    """
     place = Path(path)
     _check_options(times, dt, duplicates, join, max_unpacked)
     clock = None if times is None else read_times(times)
@@ -89,11 +134,12 @@ def read_series(
     if volume is not None:
         from ctp_torch.io.nifti.series import read_nifti_series
 
-        return read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked)
+        yield read_nifti_series(volume, times=clock, dt=dt, max_unpacked=max_unpacked, slab_mm=slab_mm)
+        return
     with opened(place, max_unpacked=max_unpacked) as there:
-        return read_dicom(
-            there.files, place, times=clock, dt=dt, series=series, join=join, drop_incomplete=drop_incomplete,
-            duplicates=duplicates, keep_identity=keep_identity, lost=there.left_out,
+        yield read_dicom(
+            there, place, times=clock, dt=dt, series=series, join=join, drop_incomplete=drop_incomplete,
+            duplicates=duplicates, keep_identity=keep_identity, slab_mm=slab_mm,
         )  # fmt: skip
 
 

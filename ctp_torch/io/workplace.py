@@ -36,6 +36,7 @@ PREFIX = ".ctp-torch-"
 KEPT = "kept.json"
 """A workplace with this file outlives its process on purpose: the same run goes on there."""
 _OWNER = ".owner"
+_DRAWS = 3
 _PATIENCE_S = 2.0
 """How long to wait for a workplace whose holder hasn't written its name: it is being made, or swept."""
 
@@ -106,8 +107,16 @@ class Workplace:
 def beside(path: Path) -> Iterator[Path]:
     """A workplace of its own in the folder of ``path``, whose parents are made; its name is drawn."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Workplace(path.parent / f"{PREFIX}{secrets.token_hex(8)}") as place:
+    with _drawn(path.parent) as place:
         yield place.folder
+
+
+def _drawn(home: Path) -> Workplace:
+    """A workplace under a name that nobody has; somebody who sweeps may look into the first ones."""
+    for _ in range(_DRAWS):
+        with suppress(HeldError):
+            return Workplace(home / f"{PREFIX}{secrets.token_hex(8)}")
+    return Workplace(home / f"{PREFIX}{secrets.token_hex(8)}")
 
 
 @contextmanager

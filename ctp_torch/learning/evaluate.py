@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.data.scale import ColorScale
-from ctp_torch.errors import ModelMismatchError
+from ctp_torch.errors import ModelMismatchError, check_type
 from ctp_torch.learning.prepared import PreparedPatient
 from ctp_torch.learning.scoring import SCORES, score_maps
 from ctp_torch.learning.training import draw
@@ -115,6 +115,8 @@ def score_patient(
     ranges
         of the colours of the targets, for models of physical values; their own display ranges when None
     """
+    check_type(patient, PreparedPatient, "score_patient: patient", "ctp_torch.learning.prepared.prepare makes one")
+    check_type(models, Mapping, "score_patient: models", "a dictionary of names and models")
     rows = []
     for name, model in models.items():
         shown = {**Recipe.of(model).display, **(ranges or {})}

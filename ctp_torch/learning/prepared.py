@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from ctp_torch import pipeline
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.scale import ColorScale
-from ctp_torch.pipeline.features import features_of
+from ctp_torch.learning.look import look_at
 from ctp_torch.pipeline.recipe import View
 from ctp_torch.pipeline.slices import PIXEL_MM, answers
 
@@ -128,6 +129,7 @@ def prepare(
     lesions: bool = False,
     check: bool = False,
     device: torch.device | str = "cpu",
+    cache: Path | None = None,
 ) -> PreparedPatient:
     """A patient of a cohort read, preprocessed, masked, and its maps turned into targets.
 
@@ -152,22 +154,30 @@ def prepare(
         whether to look for what makes maps wrong (motion, truncated bolus ...) and note it in ``flags``
     device
         where to compute; the result is on the CPU
+    cache
+        as in `ctp_torch.learning.look.look_at`
 
     Raises
     ------
     IncompleteSeriesError
         if a map is missing or doesn't lie on the slices of the series
     """
-    from ctp_torch.io import read_series, read_target_indices
+    from ctp_torch.io import read_target_indices
     from ctp_torch.io.cohort.target_values import read_target_file, read_target_values
 
     view = view or View()
-    series = read_series(patient.series_path, dt=patient.dt).to(device)
-    grid = series.geometry
+    look = look_at(patient, registration=registration, view=view, device=device, cache=cache)
+    grid = look.geometry
+    teacher = partial(
+        read_target_indices,
+        patient.maps_path,
+        geometry=grid,
+        ranges=patient.ranges,
+        lut=patient.lut,
+        baseline=look.first,
+    )
     if target == "teacher":
-        targets = read_target_indices(
-            patient.maps_path, quantities, grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
-        )
+        targets = teacher(quantities=quantities)
         nothing = targets.new_tensor(-1)
     else:
         targets = (
@@ -176,32 +186,24 @@ def prepare(
             else read_target_file(patient, target, grid)[None]
         )
         nothing = targets.new_tensor(torch.nan)
-    tmax = None
-    if late:
-        tmax = read_target_indices(
-            patient.maps_path, ["tmax"], grid, patient.ranges, lut=patient.lut, baseline=series.hu[0]
-        )
-    scan = pipeline.prepare(series, registration=registration, median_size=view.prepared_median, slab_mm=0.0)
-    anatomy = scan.anatomy
-    seen = features_of(scan, view)
-    head = anatomy.head.cpu()
+    tmax = teacher(quantities=["tmax"]) if late else None
     return PreparedPatient(
         name=patient.name,
         split=patient.split,
-        curves=seen.tissue.values.cpu(),
-        brain=anatomy.brain.cpu(),
-        head=head,
-        targets=torch.where(head, targets, nothing),
+        curves=look.curves,
+        brain=look.brain,
+        head=look.head,
+        targets=torch.where(look.head, targets, nothing),
         quantities=tuple(quantities),
-        dt=series.dt,
-        flags=tuple(scan.quality.lines()) if check else (),
+        dt=look.dt,
+        flags=look.flags if check else (),
         late=None if tmax is None else ColorScale(*patient.ranges["tmax"]).value(tmax[0].float()) > LATE_S,
         view=view,
-        facts=seen.facts,
+        facts=look.facts,
         voxel_ml=math.prod(grid.spacing) / 1000.0,
-        bolus=None if seen.bolus is None else seen.bolus.cpu(),
+        bolus=look.bolus,
         geometry=grid,
-        baseline=anatomy.baseline.cpu() if lesions else None,
+        baseline=look.baseline if lesions else None,
         lesions=_true_lesions(patient, grid) if lesions else None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ctp_torch.errors import CTPError
+from ctp_torch.errors import CTPError, check_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +90,9 @@ def sample_pixels(
     """
     import torch
 
+    check_type(valid, Sequence, "sample_pixels: valid", "a list with one (z, y, x) mask a patient")
+    for volume in valid:
+        check_type(volume, torch.Tensor, "sample_pixels: valid[...]", "a (z, y, x) mask")
     if late is not None:
         slow = [volume & where for volume, where in zip(valid, late, strict=True)]
         n_slow = min(round(n_samples * _LATE_SHARE), sum(int(volume.sum()) for volume in slow))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
+from ctp_torch.errors import check_type
 
 __all__ = ["SCORES", "Reference", "measure", "measure_inside", "reference_of", "score_maps"]
 
@@ -48,6 +49,8 @@ def score_maps(
         ``ssim_frame``, ``ssim_brain``, ``mae`` [index levels] and ``r``, each ``(z,)``; NaN where the (eroded) brain is
         empty or a map is constant
     """
+    for name, volume in {"prediction": prediction, "target": target, "brain": brain, "head": head}.items():
+        check_type(volume, Tensor, f"score_maps: {name}", "a tensor (z, y, x)")
     smooth = ops.gaussian_smooth(prediction, filter_px)
     first = torch.where(brain, smooth, torch.zeros_like(smooth)).round().clamp(0, 255)
     second = torch.where(head, target, torch.zeros_like(target)).clamp_min(0).to(first.dtype)

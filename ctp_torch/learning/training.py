@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ctp_torch.errors import CTPError
+from ctp_torch.learning.desk import Desk
 from ctp_torch.learning.prepared import PreparedPatient, prepare
 from ctp_torch.learning.sampling import sample_pixels
 from ctp_torch.ops import ARTERIAL_LAGS
@@ -81,10 +83,10 @@ def prepare_all(
     target: str = "teacher",
     late: bool = False,
     lesions: bool = False,
-    check: bool = False,
     device: torch.device | str = "cpu",
+    desk: Desk | None = None,
 ) -> Iterator[Path]:
-    """The files of the prepared patients, one after another; a file that is there already is kept.
+    """The files of the prepared patients, in their order; a file that is there already is kept.
 
     Parameters
     ----------
@@ -92,30 +94,37 @@ def prepare_all(
         of one cohort
     folder
         where the files go; one folder for one cohort and registration, whatever the models see and learn
-    quantities, registration, view, target, late, lesions, check, device
+    quantities, registration, view, target, late, lesions, device
         as in `ctp_torch.learning.prepared.prepare`
+    desk
+        what is kept for the next time, who does the work, and whether quality is looked at
     """
     folder.mkdir(parents=True, exist_ok=True)
-    view = view or View()
+    view, desk = view or View(), desk or Desk()
     usual = (view, target, late, lesions) == (View(), "teacher", False, False)
     what = "" if usual else f"{view.key} {target} {late} {lesions}"
     tail = "-" + hashlib.sha256(what.encode()).hexdigest()[:12] if what else ""
-    for patient in patients:
-        path = folder / f"{patient.name}{tail}.safetensors"
-        if not path.exists():
-            ready = prepare(
-                patient,
-                quantities=quantities,
-                registration=registration,
-                view=view,
-                target=target,
-                late=late,
-                lesions=lesions,
-                check=check,
-                device=device,
-            )
-            ready.save(path)
+    listed = list(patients)
+    paths = [folder / f"{patient.name}{tail}.safetensors" for patient in listed]
+    tasks = {
+        number: partial(
+            _save_prepared, patient, paths[number], quantities=tuple(quantities), registration=registration, view=view,
+            target=target, late=late, lesions=lesions, check=desk.check, device=device, cache=desk.cache,
+        )
+        for number, patient in enumerate(listed)
+        if not paths[number].exists()
+    }  # fmt: skip
+    done = desk.each(listed, tasks)
+    ready = set(range(len(listed))) - set(tasks)
+    for number, path in enumerate(paths):
+        while number not in ready:
+            ready.add(next(done))
         yield path
+
+
+def _save_prepared(patient: CohortPatient, path: Path, **options: Any) -> None:
+    """A prepared patient, on disk."""
+    prepare(patient, **options).save(path)
 
 
 def draw(
@@ -233,6 +242,7 @@ def paper_model(
     gamma: float = 8.0,
     trees: int = 90,
     depth: int = 55,
+    centers: int | None = None,
     channels: int = 1,
     with_hu: bool = False,
     seed: int = 0,
@@ -249,6 +259,8 @@ def paper_model(
         inverse squared width of the kernel
     trees, depth
         of the forest
+    centers
+        pixels that span kernel ridge (`ctp_torch.models.KernelRidge`); all when None
     channels
         curves that the features hold side by side, for conv, gru and lstm
     with_hu
@@ -267,7 +279,7 @@ def paper_model(
     makers: Mapping[str, Callable[[], Regressor]] = {
         "linear": models.LinearRegression,
         "ridge": lambda: models.Ridge(alpha=alpha),
-        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma),
+        "krr": lambda: models.KernelRidge(alpha=alpha, gamma=gamma, n_centers=centers),
         "rf": lambda: models.RandomForest(n_estimators=trees, max_depth=depth, seed=seed),
         "mlp": lambda: models.Network(seed=seed),
         "stack": lambda: stack_model(seed, with_hu=with_hu),

@@ -25,6 +25,8 @@ _REDUCED_GRID = tuple(round(0.40 + 0.05 * i, 2) for i in range(10))  # 40 to 85 
 _RCBF_GRID = tuple(0.10 + 0.025 * i for i in range(31))  # 10 to 85 %
 _FEW = 4
 """Shorter grids of Tmax leave no room for a second threshold below it."""
+_CORE_MM = 5.0
+"""Tissue around a voxel of which most must be core [mm]."""
 _MANY = 13
 """A grid of more values than this is first tried at every fourth."""
 _RCBV_GRID = (0.0, *(0.45 + 0.05 * i for i in range(11)))  # not asked, or 45 to 95 %
@@ -98,8 +100,8 @@ def calibrate(
         name of the deconvolution, kept with the thresholds
     start
         everything that isn't calibrated: sizes of regions, smoothing, reference; conventional when None, but for flow
-        and volume measured against tissue of the same density, and Tmax against that of normal tissue
-        (``usual_tmax``, the median over the patients), where the hypoperfusion is known
+        and volume measured against tissue of the same density, a core in most of the tissue around, and Tmax against
+        that of normal tissue (``usual_tmax``, the median over the patients), where the hypoperfusion is known
     tmax_grid
         tried [s]
     reduced_grid
@@ -180,7 +182,7 @@ def false_cores(rows: Sequence[CalibrationRow]) -> tuple[int, float, float]:
 def _usual_start(known: Sequence[CalibrationCase]) -> Thresholds:
     """Conventional thresholds with flow, volume and Tmax measured against normal tissue of the same patient."""
     usual = median(case.survey.usual_tmax for case in known) if known else 0.0
-    return Thresholds(tissue_mm=TISSUE_MM, usual_tmax=round(usual, 2))
+    return Thresholds(tissue_mm=TISSUE_MM, core_mm=_CORE_MM, usual_tmax=round(usual, 2))
 
 
 def _search_hypoperfusion(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ctp_torch.errors import CTPError, UnreadableFileError
+from ctp_torch.errors import CTPError, UnreadableFileError, check_type
 
 __all__ = ["THRESHOLDS_KEY", "Thresholds", "read_thresholds", "thresholds_from", "write_thresholds"]
 
@@ -32,6 +33,8 @@ class Thresholds:
     tissue_mm: float = 0.0
     """Normal is what tissue of the same density holds, and half of it what the mirrored place holds, all smoothed by a
     Gaussian of this [mm]; 0 takes ``mirror_mm``'s word."""
+    core_mm: float = 0.0
+    """Core: more than half of the tissue around must be, in a Gaussian of this [mm]; 0 takes every voxel by itself."""
     tmax: float = 6.0
     """Hypoperfusion: Tmax above this [s]."""
     reduced_rcbf: float = 0.0
@@ -145,6 +148,7 @@ class Thresholds:
             self.sigma_mm,
             self.mirror_mm,
             self.tissue_mm,
+            self.core_mm,
         )
         if min(sizes) < 0:
             raise CTPError("volumes and smoothing of the thresholds cannot be negative")
@@ -159,7 +163,7 @@ def write_thresholds(thresholds: Thresholds, path: Path, *, facts: Mapping[str, 
         partial.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
 
 
-def read_thresholds(path: Path) -> Thresholds:
+def read_thresholds(path: str | Path) -> Thresholds:
     """Read a thresholds file as ``write_thresholds`` makes it; values left out are the conventional ones.
 
     Raises
@@ -169,6 +173,8 @@ def read_thresholds(path: Path) -> Thresholds:
     """
     from ctp_torch.io.limits import read_text
 
+    check_type(path, (str, os.PathLike), "read_thresholds: path")
+    path = Path(path)
     try:
         page = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:

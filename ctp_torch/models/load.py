@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ctp_torch.errors import ModelMismatchError, UnreadableFileError
+from ctp_torch.errors import ModelMismatchError, UnreadableFileError, check_type
 from ctp_torch.models.base import FILE_FORMAT, FILE_HEADER, Regressor, is_state
 from ctp_torch.models.file_checks import check_recipe, check_state
 
@@ -61,6 +61,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     """
     from safetensors import SafetensorError, safe_open
 
+    check_type(path, (str, os.PathLike), "load_model: path", "a file of ctp-torch train, or physics")
     path = model_file(path)
     try:
         with safe_open(path, framework="pt") as file:

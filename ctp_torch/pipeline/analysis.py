@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import html
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctp_torch.data.provenance import Preparation
-from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.series import TO_SERIES, CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs
-from ctp_torch.errors import NoSeriesError, QualityError
-from ctp_torch.io import read_series
+from ctp_torch.data.stored import StoredSeries
+from ctp_torch.errors import NoSeriesError, QualityError, check_type
+from ctp_torch.io.read_series import open_series
 from ctp_torch.io.results.derivation import file_digest
 from ctp_torch.lesions.find import Lesions
+from ctp_torch.lesions.regions import Regions, find_regions
 from ctp_torch.models import load_model
 from ctp_torch.pipeline.deconvolve import deconvolve
 from ctp_torch.pipeline.denoise import denoise
@@ -27,6 +32,7 @@ from ctp_torch.pipeline.stopwatch import Stopwatch
 from ctp_torch.pipeline.vessel_choice import name_of, read_mask, read_vessel
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ctp_torch.data.maps import PerfusionMaps
@@ -38,7 +44,7 @@ __all__ = ["Analysis", "MapSettings", "analyse"]
 _REGISTRATION = "torch"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """What came of a scan."""
 
@@ -49,6 +55,8 @@ class Analysis:
     """None where none were asked for, or can't be told: ``no_volumes`` and a warning say why."""
     conventional: Lesions | None
     """By conventional thresholds, to hold beside; None where there are no others, or they can't be told."""
+    regions: Regions | None
+    """None where none were asked for."""
     no_volumes: str
     """Why there are no lesions, in words; empty where there are, or none were asked for."""
     settings: MapSettings
@@ -62,6 +70,23 @@ class Analysis:
     """What was read; None for a series in memory."""
     watch: Stopwatch
     """Runs on while results are written."""
+
+    def to(self, device: torch.device | str) -> Analysis:
+        """The same results on another device."""
+        lesions = None if self.lesions is None else self.lesions.to(device)
+        conventional = None if self.conventional is None else self.conventional.to(device)
+        scan, maps = self.scan.to(device), self.maps.to(device)
+        return replace(self, scan=scan, maps=maps, lesions=lesions, conventional=conventional)
+
+    def __repr__(self) -> str:
+        lesions = self.lesions or self.no_volumes or "no lesions asked for"
+        return f"Analysis({self.scan.series!r}, {self.maps!r}, {lesions}, {len(self.warnings)} warnings)"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the maps, the lesions, and what is doubtful."""
+        lesions = html.escape(self.no_volumes) if self.lesions is None else self.lesions._repr_html_()
+        doubts = "".join(f"<li>{html.escape(warning)}</li>" for warning in self.warnings)
+        return f"{self.maps._repr_html_()}{lesions}<ul>{doubts}</ul>"
 
     @property
     def timings(self) -> dict[str, float]:
@@ -112,48 +137,57 @@ def analyse(
     >>> analysis = ctp_torch.analyse("DICOM_FOLDER")  # doctest: +SKIP
     >>> analysis.maps["cbf"], analysis.lesions.summary()["core_ml"]  # doctest: +SKIP
     """
+    check_type(source, (str, os.PathLike, CTPSeries, Scan), "analyse: source", TO_SERIES)
     settings = settings or MapSettings()
+    check_type(settings, MapSettings, "analyse: settings", 'such as MapSettings(method="osvd")')
     settings.check()
     settings = settings.resolved()
     given = settings.given_thresholds()
     watch = Stopwatch(progress)
     model = None if settings.model is None else load_model(settings.model, settings.device)
     recipe = None if model is None else Recipe.of(model)
-    series = _read(source, settings)
-    if recipe is not None:
-        recipe.check(series.n_frames, series.dt)
     preparation, thickness = _preparation(settings, recipe)
-    thick = Slabs.of(series.geometry, thickness)
-    inside = None if settings.mask is None else thick.mask(read_mask(Path(settings.mask), series))
-    origin = settings.origin(series.geometry.shape[1])
-    limits, no_volumes = None, ""
-    if settings.lesions:
-        limits, no_volumes = choose_thresholds(given, origin, model, force=settings.force_thresholds)
-    watch.lap("read")
-    scan = source if isinstance(source, Scan) else prepare(
-        series,
-        registration=REGISTRATIONS[preparation.registration],
-        median_size=preparation.median_size,
-        slab_mm=thickness,
-        progress=watch.lap,
-    )  # fmt: skip
-    done = scan.series.provenance.preparation
-    if settings.denoise != "none" and (done is None or done.denoise == "none"):
-        scan = denoise(scan, settings.denoise)
-        watch.lap("denoising")
-    if settings.aif == settings.vof == "auto":
-        series = scan.series  # thin slices are needed no more, and take ten times as much memory
-    flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
-    watch.lap("quality control")
-    maps, doubts = _mapped(scan, series, settings, inside, model)
-    watch.lap("maps")
+    with ExitStack() as opened:
+        series = _read(source, settings, thickness, opened)
+        if recipe is not None:
+            recipe.check(series.n_frames, series.dt)
+        inside = None
+        if settings.mask is not None:
+            inside = Slabs.of(series.geometry, thickness).mask(read_mask(Path(settings.mask), series))
+        origin = settings.origin(series.geometry.shape[1])
+        limits, no_volumes = None, ""
+        if settings.lesions:
+            limits, no_volumes = choose_thresholds(given, origin, model, force=settings.force_thresholds)
+        watch.lap("read")
+        scan = source if isinstance(source, Scan) else prepare(
+            series,
+            registration=REGISTRATIONS[preparation.registration],
+            median_size=preparation.median_size,
+            slab_mm=thickness,
+            progress=watch.lap,
+        )  # fmt: skip
+        done = scan.series.provenance.preparation
+        if settings.denoise != "none" and (done is None or done.denoise == "none"):
+            scan = denoise(scan, settings.denoise)
+            watch.lap("denoising")
+        if settings.aif == settings.vof == "auto":
+            series = scan.series  # thin slices are needed no more, and take ten times as much memory
+        flags = _checked(scan, inside, settings, str(source) if isinstance(source, str | Path) else "the series")
+        watch.lap("quality control")
+        maps, doubts = _mapped(scan, series, settings, inside, model)
+        watch.lap("maps")
     measured = measure_lesions(maps, scan.anatomy.baseline, limits, origin.method, model=model, why_none=no_volumes)
     watch.lap("lesions")
+    regions = find_regions(scan.anatomy, maps.geometry) if settings.regions else None
+    if regions is not None:
+        doubts += regions.warnings
+        watch.lap("regions")
     return Analysis(
         scan=scan,
         maps=maps,
         lesions=measured.lesions,
         conventional=measured.conventional,
+        regions=regions,
         no_volumes=measured.why_none,
         settings=settings,
         used=_used(settings, scan, thickness, model),
@@ -178,22 +212,27 @@ def _checked(scan: Scan, inside: Tensor | None, settings: MapSettings, name: str
     return flags
 
 
-def _read(source: str | Path | CTPSeries | Scan, settings: MapSettings) -> CTPSeries:
-    """The series, on the device."""
+def _read(
+    source: str | Path | CTPSeries | Scan, settings: MapSettings, slab_mm: float, opened: ExitStack
+) -> CTPSeries | StoredSeries:
+    """The series, on the device; of many thin slices only what `open_series` keeps, until the stack is closed."""
     if isinstance(source, Scan):
         return source.series
     if isinstance(source, CTPSeries):
         return source.to(settings.device)
-    series = read_series(
-        source,
-        times=settings.times,
-        dt=settings.dt,
-        series=settings.series,
-        join=settings.join,
-        drop_incomplete=settings.drop_incomplete,
-        duplicates=settings.duplicates,
-        keep_identity=settings.keep_identity,
-        max_unpacked=settings.max_unpacked,
+    series = opened.enter_context(
+        open_series(
+            source,
+            times=settings.times,
+            dt=settings.dt,
+            series=settings.series,
+            join=settings.join,
+            drop_incomplete=settings.drop_incomplete,
+            duplicates=settings.duplicates,
+            keep_identity=settings.keep_identity,
+            max_unpacked=settings.max_unpacked,
+            slab_mm=slab_mm,
+        )
     )
     return series.to(settings.device)
 
@@ -209,7 +248,7 @@ def _preparation(settings: MapSettings, recipe: Recipe | None) -> tuple[Preparat
 
 
 def _mapped(
-    scan: Scan, source: CTPSeries, settings: MapSettings, inside: Tensor | None, model: Regressor | None
+    scan: Scan, source: CTPSeries | StoredSeries, settings: MapSettings, inside: Tensor | None, model: Regressor | None
 ) -> tuple[PerfusionMaps, list[str]]:
     """Maps by a model or a deconvolution, and what is doubtful about vessels chosen by hand."""
     if model is not None and Recipe.of(model).features == "raw":

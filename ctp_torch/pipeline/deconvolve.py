@@ -14,20 +14,22 @@ from ctp_torch import ops
 from ctp_torch.data.curves import TissueCurves
 from ctp_torch.data.maps import QUANTITIES, PerfusionMaps
 from ctp_torch.data.provenance import MapsProvenance
-from ctp_torch.errors import QualityError
+from ctp_torch.data.series import TO_SERIES, CTPSeries
+from ctp_torch.errors import QualityError, check_type
 from ctp_torch.ops.deconvolution.passage import DeconvolutionWarning
 from ctp_torch.pipeline.scan import Scan, locate
 from ctp_torch.pipeline.vessels import find_large, find_vein
 
 if TYPE_CHECKING:
-    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops.bolus.vessels import VesselCurve
     from ctp_torch.ops.deconvolution.result import Deconvolution
 
 __all__ = ["NO_VEIN", "SMOOTHINGS", "Method", "Smoothing", "choose_vessels", "deconvolve", "smooth_enhancement"]
 
 Method = Callable[..., "Deconvolution"]
-"""``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial."""
+"""``(curves (voxels, time), aif (time,), dt) -> Deconvolution``; options bound with functools.partial.
+
+One that learns from a scan has an attribute ``for_scan``: called once with all curves, it gives the method to apply."""
 
 Smoothing = Literal["beside", "inside"]
 """Ways to smooth before deconvolution: vessels left out of the Gaussian, or part of it."""
@@ -37,6 +39,8 @@ digital patients more costs flow at full dose and less costs times and volumes a
 
 _CHUNK = 1_000_000
 """Voxels handed to a method together: half a gigabyte of residues at 120 lags."""
+_SMOOTHED_VOXELS = 1 << 26
+"""Voxels smoothed together, of all their frames: a quarter of a gigabyte."""
 _MANY = 0.05
 """Of the voxels, the share at the longest time from which it is said."""
 _JITTER = 0.05
@@ -105,6 +109,9 @@ def deconvolve(
     ----------
     Fieselmann et al. 2011, IJBI 467563, doi:10.1155/2011/467563
     """
+    check_type(scan, (Scan, CTPSeries), "deconvolve: scan", TO_SERIES)
+    if not callable(method):
+        raise TypeError(f"deconvolve: method must be a function such as ctp_torch.ops.osvd, got {method!r}")
     scan = scan if isinstance(scan, Scan) else Scan(scan, None, locate(scan))
     series, brain = scan.series, scan.anatomy.brain
     inside = brain if mask is None else mask.to(brain)
@@ -114,18 +121,17 @@ def deconvolve(
         raise ValueError(f"unknown smoothing {smoothing!r}; choose among {', '.join(SMOOTHINGS)}")
     complete = smoothing == "beside" if complete_cbv is None else complete_cbv
     width = SMOOTHINGS[smoothing] if sigma_mm is None else sigma_mm
-    in_time = ops.smooth_in_time(scan.enhancement)
-    smooth, partly = smooth_enhancement(scan, in_time, inside, width, smoothing)
-    tissue = TissueCurves.gather(smooth, inside, series.geometry, dt=series.dt)
+    tissue, partial = _smooth_curves(scan, inside, width, smoothing)
     arterial = ops.smooth_in_time(arterial)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeconvolutionWarning)
+        if len(tissue.values) and (for_scan := getattr(method, "for_scan", None)):
+            method = for_scan(tissue.values, arterial, series.dt, **_moments(series, tissue.mask.nonzero()[:, 0], aif))
         values, route, longest = _in_chunks(method, tissue, arterial, series, aif, complete, permeability)
     seen = values.pop(_SEEN, None)
     maps = {name: tissue.scatter(quantity) for name, quantity in values.items()}
     kinds = {entry.category: str(entry.message) for entry in caught}  # one of a kind, whatever the chunks
-    if partly is not None:  # their volume is their own
-        partial = TissueCurves.gather(in_time, partly, series.geometry, dt=series.dt)
+    if partial is not None:  # their volume is their own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeconvolutionWarning)  # said of all voxels above
             maps["cbv"][partial.mask] = _in_chunks(method, partial, arterial, series, aif, complete)[0]["cbv"]
@@ -150,17 +156,46 @@ def deconvolve(
     return PerfusionMaps(maps, inside, series.geometry, provenance)
 
 
-def smooth_enhancement(
-    scan: Scan, curves: Tensor, inside: Tensor, sigma_mm: float, smoothing: Smoothing
-) -> tuple[Tensor, Tensor | None]:
-    """Curves ``(time, z, y, x)`` smoothed in space, and ``(z, y, x)`` bool where they are partly a vessel, if any."""
-    geometry = scan.series.geometry
+def _smooth_curves(
+    scan: Scan, inside: Tensor, sigma_mm: float, smoothing: Smoothing
+) -> tuple[TissueCurves, TissueCurves | None]:
+    """The masked curves smoothed in time and space, and of those that are partly a vessel what is smooth in time alone.
+
+    Some frames at a time: smoothed copies of all would take as much memory as the series, each.
+    """
+    series, volumes = scan.series, scan.enhancement
+    in_space, partly = _smoother(scan, inside, sigma_mm, smoothing)
+    n, together = len(volumes), max(4, _SMOOTHED_VOXELS // volumes[0].numel())
+    tissue = volumes.new_empty(int(inside.sum()), n)
+    beside = volumes.new_empty(0 if partly is None else int(partly.sum()), n)
+    for first in range(0, n, together):
+        last, before = min(n, first + together), min(first, 1)
+        in_time = ops.smooth_in_time(volumes[first - before : last + 1])[before : before + last - first]
+        tissue[:, first:last] = in_space(in_time)[:, inside].T
+        if partly is not None:
+            beside[:, first:last] = in_time[:, partly].T
+    curves = TissueCurves(tissue, series.dt, inside, series.geometry)
+    return curves, None if partly is None else TissueCurves(beside, series.dt, partly, series.geometry)
+
+
+def smooth_enhancement(scan: Scan, curves: Tensor, inside: Tensor, sigma_mm: float, smoothing: Smoothing) -> Tensor:
+    """Curves ``(time, z, y, x)`` smoothed in space."""
+    return _smoother(scan, inside, sigma_mm, smoothing)[0](curves)
+
+
+def _smoother(
+    scan: Scan, inside: Tensor, sigma_mm: float, smoothing: Smoothing
+) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+    """What smooths curves ``(time, z, y, x)`` in space, and which ``(z, y, x)`` are partly a vessel, if any."""
+    spacing = scan.series.geometry.spacing
     if smoothing == "inside":
-        return ops.smooth_inside(curves, inside, geometry.spacing, sigma_mm), None
+        return lambda curves: ops.smooth_inside(curves, inside, spacing, sigma_mm), None
     brain = scan.anatomy.brain
     large = scan.large_vessels if inside is brain else find_large(scan.enhancement, inside, scan.series)
-    smooth = ops.smooth_beside(curves, inside, large.mostly, geometry.spacing, sigma_mm, partly=large.partly)
-    return smooth, large.partly if bool(large.partly.any()) else None
+    partly = large.partly if bool(large.partly.any()) else None
+    return (
+        lambda curves: ops.smooth_beside(curves, inside, large.mostly, spacing, sigma_mm, partly=large.partly)
+    ), partly
 
 
 def choose_vessels(
@@ -194,17 +229,12 @@ def _in_chunks(
 
     Negative values are noise and become 0; without a voxel, nothing is said of the frames.
     """
-    times, uneven = series.times.to(tissue.values.device), _is_uneven(series)
-    slices = tissue.mask.nonzero()[:, 0]  # (voxels,)
-    artery = aif.mask.nonzero()[:, 0].to(times.device)
+    times, slices = series.times.to(tissue.values.device), tissue.mask.nonzero()[:, 0]  # (voxels,)
     parts: dict[str, list[Tensor]] = {}
     route, longest = "", math.inf
     for first in range(0, len(slices), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        moments: dict[str, Any] = {}
-        if uneven:
-            moments["times"] = times.T[slices[rows]]  # (voxels, time)
-            moments["aif_times"] = times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1)
+        moments = _moments(series, slices[rows], aif)
         result = method(tissue.values[rows], arterial, series.dt, **moments)
         route, longest = result.route, result.longest  # all chunks have the same times
         peak = ops.time_to_peak(tissue.values[rows], moments.get("times", times[:, 0]))
@@ -217,6 +247,18 @@ def _in_chunks(
         for name, quantity in values.items():
             parts.setdefault(name, []).append(torch.nan_to_num(quantity, nan=0.0).clamp_min(0.0))
     return {name: torch.cat(listed) for name, listed in parts.items()}, route, longest
+
+
+def _moments(series: CTPSeries, slices: Tensor, aif: VesselCurve) -> dict[str, Any]:
+    """When the curves of voxels in these slices ``(voxels,)`` and the artery were taken, where that isn't one grid."""
+    if not _is_uneven(series):
+        return {}
+    times = series.times.to(slices.device)
+    artery = aif.mask.nonzero()[:, 0].to(times.device)
+    return {
+        "times": times.T[slices],  # (voxels, time)
+        "aif_times": times[:, artery].mean(dim=1) if len(artery) else times.mean(dim=1),
+    }
 
 
 def _too_long(at_longest: Mapping[str, float], longest: float) -> list[str]:

@@ -145,6 +145,6 @@ def _at_each_width(scan: Scan, view: View, inside: Tensor) -> list[Tensor]:
         volumes = ops.median_filter(volumes, view.median_size)
     listed = []
     for width in view.smoothing_mm or (0.0,):
-        smooth = volumes if width == 0 else smooth_enhancement(scan, volumes, inside, width, view.smoothing)[0]
+        smooth = volumes if width == 0 else smooth_enhancement(scan, volumes, inside, width, view.smoothing)
         listed.append(smooth[:, inside].T.contiguous())
     return listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.errors import CTPError
@@ -72,7 +73,10 @@ def choose_thresholds(
         return limits, f"{why}; {_OTHERS}" if why else ""
     kept = model.metadata_.get(THRESHOLDS_KEY)
     if not isinstance(kept, dict):
-        return None, f"the model's file holds no thresholds of its own; {_OTHERS}"
+        about = model.metadata_.get("calibration")
+        reason = about.get("reason") if isinstance(about, dict) else None
+        reason = reason or "the model's file holds no thresholds of its own"
+        return None, f"{reason}; {_OTHERS}"
     limits = thresholds_from({"method": type(model).__name__, "smoothing": "", **kept}, "the model's file")
     why = misfit(limits, origin)
     return (None, f"{why}; {_OTHERS}") if why else (limits, "")
@@ -111,8 +115,9 @@ def measure_lesions(
         return Measured(None, None, why_none)
     if not {"cbf", "tmax"} <= set(maps.values):
         return Measured(None, None, "they need CBF and Tmax maps")
+    find = partial(find_lesions, maps, baseline=baseline, slice_mm=slice_mm, surveys=[])
     try:
-        lesions = find_lesions(maps, baseline=baseline, thresholds=limits, slice_mm=slice_mm)
+        lesions = find(thresholds=limits)
     except CTPError as error:
         return Measured(None, None, str(error))
     promised = None if model is None or maps.ends("lower") is None else Intervals.of(model)
@@ -122,7 +127,7 @@ def measure_lesions(
         return Measured(lesions, None, "")
     try:
         others = conventional_thresholds(method)
-        conventional = find_lesions(maps, baseline=baseline, thresholds=others, slice_mm=slice_mm)
+        conventional = find(thresholds=others)
     except CTPError:
         return Measured(lesions, None, "")
     return Measured(lesions, conventional, "")

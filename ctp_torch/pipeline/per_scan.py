@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +35,14 @@ _WORKED_VALUES = 600
 """Values of work a voxel takes: features, kernels with the centres, targets."""
 
 
+class ScanModel(NamedTuple):
+    """What a scan's own artery taught."""
+
+    model: KernelRidge
+    scale: Tensor
+    """Of the features."""
+
+
 @deconvolution
 def per_scan(
     passage: Passage,
@@ -43,6 +52,7 @@ def per_scan(
     alpha: float = 1.0,
     gamma: float = 0.1,
     seed: int = 0,
+    learned: ScanModel | None = None,
 ) -> Deconvolution:
     """Perfusion by kernel ridge regression on curves of known perfusion, simulated from this very artery.
 
@@ -60,6 +70,8 @@ def per_scan(
         as of `ctp_torch.models.KernelRidge`, for features of deviation 1
     seed
         of the simulation and the centres
+    learned
+        a model made for the same artery and frames before; it makes its own when None
 
     Returns
     -------
@@ -72,10 +84,32 @@ def per_scan(
     Saunders, Gammerman, Vovk: Ridge regression learning algorithm in dual variables. ICML 1998.
     """
     curves, times = passage.curves, passage.times
+    if learned is None:
+        learned = _learn(passage, n_curves=n_curves, n_centers=n_centers, alpha=alpha, gamma=gamma, seed=seed)
+    model, scale = learned
+    parts = []
+    for rows in chunks(curves, _WORKED_VALUES):
+        own = times if times.ndim == 1 else times[rows]
+        seen = residue_features(curves[rows], own, passage.aif, passage.aif_times)
+        parts.append(model.predict(_compressed(seen / scale)))
+    return _result(torch.cat(parts), passage)
+
+
+def _learn(
+    passage: Passage,
+    *,
+    n_curves: int = 20_000,
+    n_centers: int = 512,
+    alpha: float = 1.0,
+    gamma: float = 0.1,
+    seed: int = 0,
+) -> ScanModel:
+    """The model of curves simulated for a passage, with its noise."""
+    curves = passage.curves
     noise_hu = _noise(curves)
     generator = torch.Generator().manual_seed(seed)
     features, targets = [], []
-    moments = _moments(times)
+    moments = _moments(passage.times)
     for own in moments:
         scan = simulate_from_artery(
             passage.aif,
@@ -92,13 +126,15 @@ def per_scan(
     x, y = torch.cat(features), torch.cat(targets)
     scale = x.square().mean().sqrt()
     kernel_ridge = partial(KernelRidge, alpha, gamma, solver="pivoted", n_centers=n_centers, seed=seed)
-    model = _with_variances(kernel_ridge, _compressed(x / scale), y.to(x))
-    parts = []
-    for rows in chunks(curves, _WORKED_VALUES):
-        own = times if times.ndim == 1 else times[rows]
-        seen = residue_features(curves[rows], own, passage.aif, passage.aif_times)
-        parts.append(model.predict(_compressed(seen / scale)))
-    return _result(torch.cat(parts), passage)
+    return ScanModel(_with_variances(kernel_ridge, _compressed(x / scale), y.to(x)), scale)
+
+
+def _for_scan(*arguments: Any, **moments: Any) -> Callable[..., Deconvolution]:
+    """The method with a model that it makes once, from all the curves of a scan."""
+    return partial(per_scan, learned=_learn(Passage(*arguments, **moments)))
+
+
+vars(per_scan)["for_scan"] = _for_scan
 
 
 def _compressed(residues: Tensor) -> Tensor:

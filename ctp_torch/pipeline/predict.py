@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
-from ctp_torch.data.series import CTPSeries
+from ctp_torch.data.series import TO_SERIES, CTPSeries
 from ctp_torch.data.slabs import SLAB_MM
-from ctp_torch.errors import ModelMismatchError
+from ctp_torch.errors import ModelMismatchError, check_type
+from ctp_torch.models.base import Regressor
 from ctp_torch.pipeline.features import Seen, features_of
 from ctp_torch.pipeline.intervals import Intervals, answers_signature, relative_flow
 from ctp_torch.pipeline.recipe import Recipe
@@ -20,7 +21,6 @@ from ctp_torch.pipeline.scan import REGISTRATIONS, Scan, locate, prepare
 from ctp_torch.pipeline.slices import answers
 
 if TYPE_CHECKING:
-    from ctp_torch.models.base import Regressor
     from ctp_torch.ops import VesselCurve
 
 __all__ = ["features", "predict", "prepare_by_recipe"]
@@ -28,6 +28,7 @@ __all__ = ["features", "predict", "prepare_by_recipe"]
 
 def features(series: CTPSeries, *, window: tuple[float, float] = (0.0, 600.0)) -> Tensor:
     """What a model of raw curves sees: HU clipped to the window and scaled, ``(time, z, y, x)`` in 0..1."""
+    check_type(series, CTPSeries, "features: series", TO_SERIES)
     return ops.window(series.hu, *window)
 
 
@@ -72,6 +73,8 @@ def predict(
     QualityError
         if the model needs an artery and none stands out of the noise
     """
+    check_type(scan, (Scan, CTPSeries), "predict: scan", TO_SERIES)
+    check_type(model, Regressor, "predict: model", "ctp_torch.load_model(FILE) gives one")
     recipe = Recipe.of(model)
     series = scan.series if isinstance(scan, Scan) else scan
     recipe.check(series.n_frames, series.dt)

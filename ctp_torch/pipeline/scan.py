@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -11,19 +11,33 @@ from torch import Tensor
 
 from ctp_torch import ops
 from ctp_torch.data.anatomy import Anatomy
+from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.provenance import MotionRecord, Preparation
+from ctp_torch.data.series import TO_SERIES, CTPSeries
 from ctp_torch.data.slabs import SLAB_MM, Slabs, on_slabs, slabs
-from ctp_torch.errors import NoSeriesError
-from ctp_torch.ops.motion.rigid import RigidMotion
+from ctp_torch.data.stored import StoredSeries
+from ctp_torch.errors import NoSeriesError, check_type
+from ctp_torch.ops.motion.rigid import RigidMotion, recentred
 from ctp_torch.pipeline.vessels import Vessels, find_large, find_vessels
 from ctp_torch.quality import Bolus, Quality, assess
 
 if TYPE_CHECKING:
+    import torch
+
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import LargeVessels
 
-__all__ = ["REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "locate", "prepare", "preprocess"]
+__all__ = [
+    "REGISTRATIONS",
+    "Registration",
+    "Scan",
+    "align",
+    "estimate_motion",
+    "held_still",
+    "locate",
+    "prepare",
+    "preprocess",
+]
 
 Registration = Callable[[Tensor, tuple[float, float, float], int], RigidMotion]
 """``(hu (time, z, y, x), spacing mm, pre-contrast frames) -> motion``."""
@@ -38,7 +52,7 @@ _RIM_MM = 2.0
 _MIN_FRAMES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scan:
     """A series that maps can be made of, with what everything downstream asks of it; each is computed once."""
 
@@ -48,6 +62,21 @@ class Scan:
     """As estimated, in the axes of the grid; None where nothing was."""
     anatomy: Anatomy
     """Head, brain and baseline of ``series``."""
+
+    def to(self, device: torch.device | str) -> Scan:
+        """The same scan on another device; what was located is kept, what follows from it is computed there."""
+        baseline, head, brain, n_baseline = self.anatomy
+        anatomy = Anatomy(baseline.to(device), head.to(device), brain.to(device), n_baseline)
+        motion = self.motion and RigidMotion(*(one.to(device) for one in self.motion))
+        return Scan(self.series.to(device), motion, anatomy)
+
+    def __repr__(self) -> str:
+        moved = "not aligned" if self.motion is None else "aligned"
+        return f"Scan({self.series!r}, {moved}, {int(self.anatomy.brain.sum())} voxels of brain)"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts and the mean before contrast, 0 to 80 HU."""
+        return as_html(repr(self), grey_png([(self.anatomy.baseline, (0.0, 80.0))]))
 
     @cached_property
     def enhancement(self) -> Tensor:
@@ -93,7 +122,7 @@ class Scan:
 
 
 def prepare(
-    series: CTPSeries,
+    series: CTPSeries | StoredSeries,
     *,
     registration: Registration | RigidMotion | Literal["torch", "simpleitk", "none"] | None = "torch",
     median_size: int = 1,
@@ -109,7 +138,8 @@ def prepare(
     Parameters
     ----------
     series
-        as read, HU
+        as read, HU; of one that stays on disk (`ctp_torch.open_series`) motion is estimated on its coarse copy, and
+        every frame is read, filtered, moved and averaged to slabs in its turn
     registration
         how motion is estimated, by name or function; or the motion, where it is known; None or "none" leaves the frames
         where they are
@@ -137,13 +167,17 @@ def prepare(
     >>> scan = ctp_torch.prepare(ctp_torch.read_series("DICOM_FOLDER"))  # doctest: +SKIP
     >>> ctp_torch.deconvolve(scan)["cbf"]  # (z, y, x) in mL/100 g/min  # doctest: +SKIP
     """
+    check_type(series, (CTPSeries, StoredSeries), "prepare: series", TO_SERIES)
     done = progress or _no_progress
     name, estimate = _named(registration)
-    ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
-    done("median filter")
     motion = estimate_motion(series, estimate) if callable(estimate) else estimate
     done("motion estimate")
-    ready = slabs(ready, slab_mm) if motion is None else _aligned_slabs(ready, motion, slab_mm)
+    if isinstance(series, StoredSeries):
+        ready = _averaged(series, motion, median_size, slab_mm)
+    else:
+        ready = series if median_size == 1 else replace(series, hu=ops.median_filter(series.hu, median_size))
+        done("median filter")
+        ready = slabs(ready, slab_mm) if motion is None else _aligned_slabs(ready, motion, slab_mm)
     done("motion correction")
     anatomy = locate(ready)
     done("masks")
@@ -168,15 +202,26 @@ def preprocess(series: CTPSeries, *, registration: Registration | None = None, m
     -------
         the series, on the same grid; ``provenance.motion`` holds the rotations [degree] and translations [mm] per frame
     """
+    check_type(series, CTPSeries, "preprocess: series", TO_SERIES)
     filtered = replace(series, hu=ops.median_filter(series.hu, median_size))
     aligned = filtered if registration is None else align(filtered, estimate_motion(series, registration))
     preparation = Preparation(_named(registration)[0], median_size)
     return replace(aligned, provenance=replace(aligned.provenance, preparation=preparation))
 
 
-def estimate_motion(series: CTPSeries, registration: Registration) -> RigidMotion:
+def estimate_motion(series: CTPSeries | StoredSeries, registration: Registration) -> RigidMotion:
     """How the head moves in a series; give it the unfiltered HU."""
-    return registration(series.hu, series.geometry.spacing, _count_baseline(series))
+    seen = series.coarse if isinstance(series, StoredSeries) else series
+    motion = registration(seen.hu, seen.geometry.spacing, _count_baseline(seen))
+    return motion if seen is series else recentred(motion, _centre_apart(seen.geometry, series.geometry))
+
+
+def _centre_apart(geometry: Geometry, other: Geometry) -> tuple[float, float, float]:
+    """How far the centre of another grid lies from a grid's, along the axes x, y, z that they share [mm]."""
+    here, there = (grid.position(*((n - 1) / 2 for n in grid.shape)) for grid in (geometry, other))
+    apart = [b - a for a, b in zip(here, there, strict=True)]
+    x, y, z = (sum(d * a for d, a in zip(geometry.direction[k::3], apart, strict=True)) for k in range(3))
+    return x, y, z
 
 
 def align(series: CTPSeries, motion: RigidMotion) -> CTPSeries:
@@ -211,16 +256,45 @@ def _aligned_slabs(series: CTPSeries, motion: RigidMotion, slab_mm: float) -> CT
 
     A moved copy of all thin slices would take as much memory as the series itself; their slabs take a tenth of it.
     """
-    thick, spacing = Slabs.of(series.geometry, slab_mm), series.geometry.spacing
+    thick = Slabs.of(series.geometry, slab_mm)
     if thick.n == 1 or not bool(motion.estimated[5]):
         return slabs(align(series, motion), slab_mm)
-    right = ops.correctable(motion, spacing)
-    depth = thick.geometry(series.geometry).shape[0]
-    hu = series.hu.new_empty(len(series.hu), depth, *series.hu.shape[2:])
-    for t in range(len(hu)):
-        one = RigidMotion(right.rotation[t : t + 1], right.translation[t : t + 1], right.estimated)
-        hu[t] = thick.average(ops.apply_motion(series.hu[t : t + 1], one, spacing))[0]
-    return on_slabs(_with_motion(series, motion), thick, hu)
+    moved = _moved(series.hu, motion, series.geometry.spacing)
+    return _with_motion(on_slabs(series, thick, _gathered(moved, series, thick)), motion)
+
+
+def _averaged(series: StoredSeries, motion: RigidMotion | None, median_size: int, slab_mm: float) -> CTPSeries:
+    """The slabs of a series that stays on disk: each frame read, filtered, moved and averaged when its turn comes."""
+    thick = Slabs.of(series.geometry, slab_mm)
+    frames = held_still(series, motion, median_size=median_size)
+    ready = on_slabs(series, thick, _gathered(frames, series, thick))
+    return ready if motion is None else _with_motion(ready, motion)
+
+
+def held_still(series: StoredSeries, motion: RigidMotion | None, *, median_size: int = 1) -> Iterator[Tensor]:
+    """The frames ``(z, y, x)`` [HU] of a series that stays on disk, filtered, their motion undone."""
+    frames = series.frames()
+    if median_size > 1:
+        frames = (ops.median_filter(frame[None], median_size)[0] for frame in frames)
+    return frames if motion is None else _moved(frames, motion, series.geometry.spacing)
+
+
+def _moved(frames: Iterable[Tensor], motion: RigidMotion, spacing: tuple[float, float, float]) -> Iterator[Tensor]:
+    """Thin slices ``(z, y, x)`` of each frame, the head held still."""
+    for t, frame in enumerate(frames):
+        one = RigidMotion(motion.rotation[t : t + 1], motion.translation[t : t + 1], motion.estimated)
+        yield ops.apply_motion(frame[None], one, spacing)[0]
+
+
+def _gathered(frames: Iterable[Tensor], series: CTPSeries | StoredSeries, thick: Slabs) -> Tensor:
+    """The slabs ``(time, slabs, y, x)`` of frames ``(z, y, x)`` that come one at a time."""
+    hu: Tensor | None = None
+    for t, frame in enumerate(frames):
+        if hu is None:
+            hu = frame.new_empty(series.n_frames, *thick.geometry(series.geometry).shape)
+        hu[t] = thick.average(frame)
+    assert hu is not None, "a series has frames"
+    return hu
 
 
 def locate(series: CTPSeries) -> Anatomy:

@@ -61,6 +61,8 @@ class MapSettings:
     thresholds: str | Path | Thresholds | None = None
     """Of lesions: a file of ``ctp-torch calibrate``, the thresholds themselves, or ``"conventional"``; those shipped
     for the method, or kept in the model's file, when None."""
+    regions: bool = False
+    """Find lobes, arterial territories and ASPECTS regions, and measure the maps and lesions in each."""
     times: str | Path | None = None
     """File of frame times [s], where the headers tell none."""
     dt: float | None = None

@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from ctp_torch import ops
 from ctp_torch.data.slabs import Slabs
+from ctp_torch.data.stored import StoredSeries
 from ctp_torch.errors import CTPError, UnreadableFileError
 from ctp_torch.io.limits import read_text
 from ctp_torch.io.results.derivation import file_digest
-from ctp_torch.pipeline.scan import Scan, align
+from ctp_torch.pipeline.scan import Scan, align, held_still
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +38,9 @@ def name_of(choice: str | Path) -> str:
     return f"file, sha256 {file_digest(choice)[:16]}" if Path(choice).is_file() else str(choice)
 
 
-def read_vessel(choice: str, option: str, scan: Scan, source: CTPSeries) -> tuple[VesselCurve | None, list[str]]:
+def read_vessel(
+    choice: str, option: str, scan: Scan, source: CTPSeries | StoredSeries
+) -> tuple[VesselCurve | None, list[str]]:
     """The enhancement [HU] of the chosen vessel in the unfiltered series, aligned when the maps are; and what is odd.
 
     Parameters
@@ -61,21 +66,30 @@ def read_vessel(choice: str, option: str, scan: Scan, source: CTPSeries) -> tupl
     odd = (
         [f"{option} {name_of(choice)}: {outside} of {int(where.sum())} voxels lie outside the brain"] if outside else []
     )
-    curve = _unfiltered(scan, source)[:, where].mean(dim=1)
+    curve = _unfiltered(scan, source, where)
     return ops.VesselCurve(curve - curve[: anatomy.n_baseline].mean(), thick.average(where) > 0), odd
 
 
-def _unfiltered(scan: Scan, source: CTPSeries) -> Tensor:
-    """HU ``(time, z, y, x)`` of the series as read, its motion undone."""
+def _unfiltered(scan: Scan, source: CTPSeries | StoredSeries, where: Tensor) -> Tensor:
+    """Mean HU ``(time,)`` of some voxels of the series as read, its motion undone."""
     prepared = scan.series.provenance
+    if isinstance(source, StoredSeries):
+        return torch.stack([frame[where].mean() for frame in held_still(source, scan.motion)])
     if scan.motion is None:
-        return source.hu
-    if prepared.slabs is None and prepared.preparation is not None and prepared.preparation.median_size == 1:
-        return scan.series.hu
-    return align(source, scan.motion).hu
+        hu = source.hu
+    elif prepared.slabs is None and prepared.preparation is not None and prepared.preparation.median_size == 1:
+        hu = scan.series.hu
+    else:
+        hu = align(source, scan.motion).hu
+    return hu[:, where].mean(dim=1)
 
 
-def read_mask(path: Path, source: CTPSeries) -> Tensor:
+def _at_hand(source: CTPSeries | StoredSeries) -> Tensor:
+    """Voxels of the series that are in memory."""
+    return source.coarse.hu if isinstance(source, StoredSeries) else source.hu
+
+
+def read_mask(path: Path, source: CTPSeries | StoredSeries) -> Tensor:
     """A mask ``(z, y, x)`` from NIfTI that lies on the grid of the series."""
     from ctp_torch.io import read_volume
 
@@ -87,7 +101,7 @@ def read_mask(path: Path, source: CTPSeries) -> Tensor:
             f"{path}: the mask is {geometry.shape} at {geometry.origin} mm, the series {source.geometry.shape} at "
             f"{source.geometry.origin} mm; draw it on the series itself"
         )
-    inside: Tensor = (volume > 0).to(source.hu.device)
+    inside: Tensor = (volume > 0).to(_at_hand(source).device)
     if not inside.any():
         raise CTPError(f"{path}: the mask is empty")
     return inside
@@ -101,7 +115,7 @@ def _voxel(text: str, option: str) -> tuple[int, int, int]:
     return parts[0], parts[1], parts[2]
 
 
-def _one_voxel(text: str, option: str, source: CTPSeries) -> Tensor:
+def _one_voxel(text: str, option: str, source: CTPSeries | StoredSeries) -> Tensor:
     """A mask of that voxel alone."""
     x, y, z = _voxel(text, option)
     shape = source.geometry.shape
@@ -109,12 +123,12 @@ def _one_voxel(text: str, option: str, source: CTPSeries) -> Tensor:
         raise CTPError(
             f"{option} {text} lies outside the series of {shape[2]} columns, {shape[1]} rows and {shape[0]} slices"
         )
-    where = source.hu.new_zeros(shape).bool()
+    where = _at_hand(source).new_zeros(shape).bool()
     where[z, y, x] = True
     return where
 
 
-def _from_curve_file(path: Path, source: CTPSeries) -> Tensor:
+def _from_curve_file(path: Path, source: CTPSeries | StoredSeries) -> Tensor:
     """One enhancement [HU] a line, or time [s] and enhancement; a first line of words is passed over."""
     rows: list[list[float]] = []
     try:
@@ -136,7 +150,7 @@ def _from_curve_file(path: Path, source: CTPSeries) -> Tensor:
         raise UnreadableFileError(f"{path}: not a curve; it holds NaN or infinity, give finite numbers alone")
     if table.shape[1] == 2 and bool((table[:, 0].diff() <= 0).any()):
         raise UnreadableFileError(f"{path}: the times of the curve must rise from line to line, in seconds")
-    values = table[:, -1].to(source.hu)
+    values = table[:, -1].to(_at_hand(source))
     if len(rows[0]) == 2:
         clock = source.times.median(dim=1).values
         values = ops.resample_curves(values[None], clock.new_tensor([row[0] for row in rows]), clock)[0]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from ctp_torch.errors import CTPError
+from ctp_torch.interrupts import Interrupted, raised_signals
 from ctp_torch.pipeline.analysis import Analysis, MapSettings, analyse
 
-__all__ = ["Deliver", "Outcome", "WorkerLostError", "in_process", "outcome_of", "run_in_process", "work"]
+__all__ = ["Deliver", "Outcome", "Worker", "WorkerLostError", "in_process", "outcome_of", "run_in_process", "work"]
 
 Deliver = Callable[[Analysis, Path], object]
 """Writes an analysis to a folder, all or nothing: `ctp_torch.write_analysis`, options bound by functools.partial."""
+_PATIENCE_S = 10.0
+"""For a process that was asked to end: what it computes in C is heard out."""
 _FILES_FAILED = 6
 """Exit code of a disk that is full or can't be read, as on the command line."""
 
@@ -135,33 +143,89 @@ def in_process(task: Callable[[], Any], *, threads: int | None = None, limit_s: 
     WorkerLostError
         when the process took too long, was killed, or ended by an error that isn't the user's
     """
-    context = multiprocessing.get_context("spawn")  # a fork would inherit threads, locks and CUDA in mid-air
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, task, threads), daemon=True)
-    process.start()
-    theirs.close()  # so that the pipe ends when the child does
+    worker = Worker(threads=threads)
     try:
-        if not ours.poll(limit_s):
-            process.terminate()
-            process.join()
-            raise WorkerLostError(-15, f"took longer than {limit_s:g} s and was ended")
-        answer = ours.recv()
-    except EOFError:
-        process.join()
-        code = process.exitcode or 1
-        ending = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        raise WorkerLostError(code, f"the process {ending} before it was done") from None
+        return worker.do(task, limit_s=limit_s)
     finally:
-        ours.close()
-    process.join()
-    return answer
+        worker.end()
 
 
-def _child(pipe: Connection, task: Callable[[], Any], threads: int | None) -> None:
+class Worker:
+    """A process that does one task after another, started when it is needed; it doesn't outlive its owner.
+
+    Parameters
+    ----------
+    threads
+        of the process; torch's own choice when None
+    """
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        self._threads = threads
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+
+    def do(self, task: Callable[[], Any], *, limit_s: float | None = None) -> Any:
+        """What a task answers, as `in_process` has it; after a loss the next task gets a new process."""
+        pipe = self._pipe or self._start()
+        try:
+            pipe.send(task)
+            if not pipe.poll(limit_s):
+                self.end(now=True)
+                raise WorkerLostError(-signal.SIGTERM, f"took longer than {limit_s:g} s and was ended")
+            return pipe.recv()
+        except (EOFError, OSError):
+            code = self.end()
+            ending = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            raise WorkerLostError(code or 1, f"the process {ending} before it was done") from None
+
+    def end(self, *, now: bool = False) -> int:
+        """Its exit code, once it is gone: after the task that it is at, or ``now``, when it cleans up first."""
+        process, pipe, self._process, self._pipe = self._process, self._pipe, None, None
+        if process is None or pipe is None:
+            return 0
+        if now:
+            process.terminate()
+            process.join(_PATIENCE_S)
+            process.kill()
+        pipe.close()
+        process.join()
+        return process.exitcode or 0
+
+    def _start(self) -> Connection:
+        """The pipe to a new process."""
+        context = multiprocessing.get_context("spawn")  # a fork would inherit threads, locks and CUDA in mid-air
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._threads), daemon=True)
+        process.start()
+        theirs.close()  # so that the pipe ends when the process does
+        self._process, self._pipe = process, ours
+        return ours
+
+
+def _serve(pipe: Connection, threads: int | None) -> None:
     """The life of the process."""
-    if threads is not None:
-        import torch
+    threading.Thread(target=_follow_owner, daemon=True).start()
+    try:
+        with raised_signals():
+            if threads is not None:
+                import torch
 
-        torch.set_num_threads(threads)
-    pipe.send(task())
-    pipe.close()
+                torch.set_num_threads(threads)
+            while True:
+                task = pipe.recv()
+                pipe.send(task())
+    except (EOFError, ConnectionError):
+        return  # no more tasks
+    except Interrupted as stop:
+        sys.exit(stop.exit_code)
+
+
+def _follow_owner() -> None:
+    """Wait for the owner's end, whatever ends it, and ask this process to clean up and go; in a while it is gone."""
+    owner = multiprocessing.parent_process()
+    if owner is None:
+        return
+    owner.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE_S)
+    os._exit(1)

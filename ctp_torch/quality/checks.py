@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ctp_torch import ops
+from ctp_torch.data.series import TO_SERIES, CTPSeries
+from ctp_torch.errors import check_type
 from ctp_torch.quality.flags import Check, Quality
 
 if TYPE_CHECKING:
     from ctp_torch.data.anatomy import Anatomy
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.data.series import CTPSeries
     from ctp_torch.ops import RigidMotion, VesselCurve
 
 __all__ = [
@@ -97,6 +98,7 @@ def assess(
     ----------
     De la Rosa et al. 2022, medRxiv 2022.06.16.22276371 (coverage of the bolus); Kloska et al. 2016, PMC5134896.
     """
+    check_type(series, CTPSeries, "assess: series", TO_SERIES)
     if series.n_frames < 4:
         raise ValueError(f"a bolus can't be judged on {series.n_frames} frame(s), at least 4 are needed")
     return Quality(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ctp_torch.data.maps import ENDS, named_quantity
 from ctp_torch.data.methods import METHODS
+from ctp_torch.errors import check_type
 from ctp_torch.io.claims import claim_folder
 from ctp_torch.io.delivery import Claim
 from ctp_torch.io.results.bids import BidsName, describe_dataset, write_bids
@@ -17,17 +18,19 @@ from ctp_torch.io.results.derivation import Code, Derivation, file_digest, versi
 from ctp_torch.io.results.identity import identity_record
 from ctp_torch.io.results.source import Source, find_source
 from ctp_torch.io.results.write_maps import OF_LESIONS, Output, check_formats, write_formats
+from ctp_torch.lesions.regions import RegionRow, region_rows
 from ctp_torch.ops import patient_axes
+from ctp_torch.pipeline.analysis import Analysis
 from ctp_torch.quality.flags import NAMES
-from ctp_torch.report.figures import montage_figure, to_png
 from ctp_torch.report.lesions import write_lesions
+from ctp_torch.report.montage import montage
 from ctp_torch.report.motion import write_motion
+from ctp_torch.report.regions import write_regions
 from ctp_torch.report.viewer.files import write_report
 from ctp_torch.report.viewer.payload import PatientView, patient_view
 
 if TYPE_CHECKING:
     from ctp_torch.data.maps import PerfusionMaps
-    from ctp_torch.pipeline.analysis import Analysis
 
 __all__ = ["derivation_of", "results_folder", "write_analysis", "write_results"]
 
@@ -75,6 +78,7 @@ def write_analysis(
     --------
     >>> ctp_torch.write_analysis(ctp_torch.analyse("DICOM"), "OUT", formats=("nifti", "ct"))  # doctest: +SKIP
     """
+    check_type(analysis, Analysis, "write_analysis: analysis", "ctp_torch.analyse(FOLDER) gives one")
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     check_formats(formats, lesions=analysis.settings.lesions)
     name = None if bids is None else BidsName.parse(bids)
@@ -85,9 +89,13 @@ def write_analysis(
     study = _study(analysis, formats, keep=analysis.settings.keep_identity)
     derivation = _derivation(analysis)
     with claim, claim.delivered() as place:
-        output = Output(analysis.maps, analysis.lesions, analysis.scan.anatomy.baseline, analysis.ranges)
+        output = Output(
+            analysis.maps, analysis.lesions, analysis.scan.anatomy.baseline, analysis.ranges, _region_rows(analysis)
+        )
         write_results(place, output, formats, study=study, derivation=derivation, bids=name)
         _write_pictures(place, analysis)
+        if analysis.regions is not None:
+            write_regions(place, analysis.regions, _region_rows(analysis), analysis.maps.geometry)
         analysis.watch.lap("write")
         if report:
             facts = versions()
@@ -164,6 +172,15 @@ def derivation_of(
     )
 
 
+def _region_rows(analysis: Analysis) -> list[RegionRow]:
+    """The numbers of every region; none where none were asked for."""
+    if analysis.regions is None:
+        return []
+    found = analysis.lesions
+    lesions = {} if found is None else {"core": found.core, "hypoperfusion": found.hypoperfusion}
+    return region_rows(analysis.regions, analysis.maps.without_ends(), lesions)
+
+
 def _study(analysis: Analysis, formats: Sequence[str], *, keep: bool) -> Source | None:
     """The study that DICOM results join; None where nobody asks for it."""
     if analysis.source is None or not (keep or set(formats) - {"nifti"}):
@@ -195,12 +212,13 @@ def _shown(analysis: Analysis) -> Mapping[str, tuple[float, float]]:
 def _write_pictures(folder: Path, analysis: Analysis) -> None:
     """The montage, the lesions, the motion."""
     scan, maps, baseline = analysis.scan, analysis.maps, analysis.scan.anatomy.baseline
-    (folder / "montage.png").write_bytes(to_png(montage_figure(baseline, maps, _shown(analysis))))
+    times = scan.series.times.median(dim=1).values.tolist()
+    (folder / "montage.png").write_bytes(montage(baseline, maps, _shown(analysis), times).png())
     if analysis.lesions is not None:
         write_lesions(folder, analysis.lesions, maps, baseline=baseline, conventional=analysis.conventional)
     if scan.motion is not None:
         motion = patient_axes(scan.motion, scan.series.geometry.direction)
-        write_motion(folder, motion, scan.series.times.median(dim=1).values.tolist())
+        write_motion(folder, motion, times)
 
 
 def _view(analysis: Analysis) -> PatientView:

@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctp_torch.data.maps import ENDS
-from ctp_torch.report.figures import to_png
+from ctp_torch.report.canvas import Box, Canvas, grey
+from ctp_torch.report.montage import BRAIN_WINDOW, label_sides, tile_height
 from ctp_torch.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
+    from ctp_torch.data.geometry import Geometry
     from ctp_torch.data.maps import PerfusionMaps
     from ctp_torch.lesions.find import Lesions
 
-__all__ = ["conventional_numbers", "lesion_figure", "overlay", "write_lesion_tables", "write_lesions"]
+__all__ = ["conventional_numbers", "lesion_picture", "overlay", "write_lesion_tables", "write_lesions"]
 
 _CORE, _HYPOPERFUSION = (255, 64, 220), (60, 210, 90)
 """Magenta for low flow, green for late Tmax: the colours of the widely used products."""
-_INK, _PAPER = "#e8e8e8", "#101014"
 _MOST_SLICES = 24
+_TILE, _GAP, _LEAST_WIDTH = 220, 12, 640
+"""Width of a picture, space around it, and of the whole [pixels]."""
 
 
 def overlay(underlay: Tensor, lesions: Lesions, limits: tuple[float, float]) -> Tensor:
@@ -46,17 +48,17 @@ def overlay(underlay: Tensor, lesions: Lesions, limits: tuple[float, float]) -> 
     -------
         ``(z, y, x, 3)`` uint8
     """
-    low, high = limits
-    grey = ((torch.nan_to_num(underlay.float()) - low) / (high - low)).clamp(0, 1) * 255
-    picture = grey[..., None].expand(*grey.shape, 3)
+    picture = grey(underlay, limits).float()
     for mask, color in ((lesions.hypoperfusion, _HYPOPERFUSION), (lesions.core, _CORE)):
         tinted = 0.35 * picture + 0.65 * picture.new_tensor(color)
         picture = torch.where(mask[..., None].to(picture.device), tinted, picture)
     return picture.round().to(torch.uint8)
 
 
-def lesion_figure(lesions: Lesions, underlay: Tensor, limits: tuple[float, float] = (0.0, 80.0)) -> Figure:
-    """Twice every slice, core and hypoperfusion side by side as on a console, with the volumes above them.
+def lesion_picture(
+    lesions: Lesions, underlay: Tensor, geometry: Geometry, limits: tuple[float, float] = BRAIN_WINDOW
+) -> Canvas:
+    """The slices, core in magenta and hypoperfusion in green over them, with the volumes above.
 
     Parameters
     ----------
@@ -64,27 +66,28 @@ def lesion_figure(lesions: Lesions, underlay: Tensor, limits: tuple[float, float
         masks and numbers
     underlay
         ``(z, y, x)``, best the CT before contrast [HU]
+    geometry
+        of the grid
     limits
         values shown black and white
     """
-    from matplotlib.figure import Figure
-
     n = underlay.shape[0]
-    step = max(1, -(-n // _MOST_SLICES))
-    shown = list(range(0, n, step))
+    shown = list(range(0, n, max(1, -(-n // _MOST_SLICES))))
     columns = min(6, len(shown))
-    rows = -(-len(shown) // columns)
-    lines = [line for sentence in _headline(lesions) for line in wrap(sentence, 28 * columns)]
-    size = 2.1 * columns, 2.1 * rows + 0.4 + 0.2 * len(lines)
-    figure = Figure(figsize=size, facecolor=_PAPER, layout="constrained")
-    figure.suptitle("\n".join(lines), color=_INK, fontsize=10)
-    pictures = overlay(underlay, lesions, limits).cpu().numpy()
-    for place, z in enumerate(shown, start=1):
-        axis = figure.add_subplot(rows, columns, place)
-        axis.imshow(pictures[z], interpolation="nearest")
-        axis.set_title(f"slice {z + 1}", color=_INK, fontsize=8)
-        axis.set_axis_off()
-    return figure
+    height, width = tile_height(geometry, _TILE), max(columns * (_TILE + _GAP) + _GAP, _LEAST_WIDTH)
+    lines = [line for sentence in _headline(lesions) for line in wrap(sentence, width // 7)]
+    head = 18 * len(lines) + 2 * _GAP
+    canvas = Canvas(width, head + -(-len(shown) // columns) * (height + 26) + _GAP)
+    for index, line in enumerate(lines):
+        canvas.text(width / 2, _GAP + 18 * index, line, size=13, anchor="ma")
+    pictures = overlay(underlay, lesions, limits)
+    for place, z in enumerate(shown):
+        row, column = divmod(place, columns)
+        box = Box(_GAP + column * (_TILE + _GAP), head + 22 + row * (height + 26), _TILE, height)
+        canvas.image(pictures[z], box)
+        canvas.text(box.left + _TILE / 2, box.top - 4, f"slice {z + 1}", anchor="ms")
+        label_sides(canvas, box, geometry)
+    return canvas
 
 
 def write_lesions(
@@ -114,8 +117,8 @@ def write_lesions(
         the same by conventional thresholds, whose volumes stand beside
     """
     write_lesion_tables(lesions, folder, facts={**conventional_numbers(conventional), **(facts or {})})
-    shown = (maps["cbf"], (0.0, 80.0)) if baseline is None else (baseline, (0.0, 80.0))
-    (folder / "lesion.png").write_bytes(to_png(lesion_figure(lesions, *shown)))
+    underlay = maps["cbf"] if baseline is None else baseline
+    (folder / "lesion.png").write_bytes(lesion_picture(lesions, underlay, maps.geometry).png())
 
 
 def _headline(lesions: Lesions) -> list[str]:

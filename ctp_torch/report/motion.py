@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ctp_torch.report.canvas import Box, Canvas
 
+if TYPE_CHECKING:
     from ctp_torch.ops import RigidMotion
 
-__all__ = ["motion_figure", "write_motion"]
+__all__ = ["motion_picture", "write_motion"]
 
 _COLUMNS = ("frame", "time_s", "rx_deg", "ry_deg", "rz_deg", "tx_mm", "ty_mm", "tz_mm", "displacement_mm")
 
@@ -29,7 +29,6 @@ def write_motion(folder: Path, motion: RigidMotion, times: Sequence[float]) -> N
         of the frames [s]
     """
     from ctp_torch.ops import mean_displacement
-    from ctp_torch.report.figures import to_png
 
     moved = mean_displacement(motion).tolist()
     rows = ["\t".join(_COLUMNS)]
@@ -37,24 +36,19 @@ def write_motion(folder: Path, motion: RigidMotion, times: Sequence[float]) -> N
         values = [times[frame], *turn, *shift, moved[frame]]
         rows.append("\t".join([str(frame), *(f"{value:.4f}" for value in values)]))
     (folder / "motion.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "motion.png").write_bytes(to_png(motion_figure(motion, times)))
+    (folder / "motion.png").write_bytes(motion_picture(motion, times).png())
 
 
-def motion_figure(motion: RigidMotion, times: Sequence[float]) -> Figure:
+def motion_picture(motion: RigidMotion, times: Sequence[float]) -> Canvas:
     """Rotation and translation over time, three curves each."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    parts = ((upper, motion.rotation, "rotation [°]"), (lower, motion.translation, "translation [mm]"))
-    names = ("x (left)", "y (back)", "z (up)")
-    for axis, values, label in parts:
-        for i, (name, color) in enumerate(zip(names, ("#c0392b", "#2e8b57", "#1f5fa8"), strict=True)):
-            axis.plot(list(times), values[:, i].tolist(), color=color, label=name, linewidth=1.4)
-        axis.axhline(0.0, color="0.7", linewidth=0.6)
-        axis.set_ylabel(label)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*upper.get_legend_handles_labels(), frameon=False, ncols=3, loc="outside upper center")
-    figure.align_ylabels()
-    lower.set_xlabel("time [s]")
-    return figure
+    canvas = Canvas(760, 460, paper="white", ink="#222222")
+    names = {"x (left)": "#c0392b", "y (back)": "#2e8b57", "z (up)": "#1f5fa8"}
+    for row, (values, label) in enumerate(
+        ((motion.rotation, "rotation [°]"), (motion.translation, "translation [mm]"))
+    ):
+        box = Box(76, 24 + row * 210, 560, 170)
+        curves = {name: (values[:, i].tolist(), color) for i, (name, color) in enumerate(names.items())}
+        canvas.plot(box, times, curves, label=label)
+    canvas.text(76 + 280, 24 + 210 + 170 + 24, "time [s]", anchor="ma")
+    canvas.legend(740, 40, names)
+    return canvas

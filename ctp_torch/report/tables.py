@@ -242,7 +242,7 @@ def difference_table(
             gap = paired_difference(means[better], means[plain])
             if gap.n:
                 where = [f"{width:g} px", scores[score], QUANTITIES[name].label, f"{better} - {plain}"]
-                ends = f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
+                ends = "one patient" if gap.n == 1 else f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
                 body.append([*where, f"{100 * gap.mean:+.1f}", ends])
     return Table(caption, ["filter", "score", "map", "comparison", unit, "95 % interval"], body)
 
@@ -251,6 +251,9 @@ def _interval(value: Interval, score: str) -> str:
     """Mean and interval, SSIM in per cent as in the paper."""
     if not value.n:
         return "-"
+    if value.n == 1:
+        mean = f"{100 * value.mean:.2f} %" if score.startswith("ssim") else f"{value.mean:.3f}"
+        return f"{mean} (one patient, no interval)"
     if score.startswith("ssim"):
         return f"{100 * value.mean:.2f} % ({100 * value.low:.1f}-{100 * value.high:.1f})"
     return f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"

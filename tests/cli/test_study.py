@@ -116,7 +116,7 @@ def test_a_model_that_does_not_fit_the_series(run, trained, tmp_path):
         (["COHORT", "-o", "OUT/m.pt"], 1, ".safetensors"),
         (["COHORT", "-o", "OUT/m.safetensors", "--model", "magic"], 1, "choose among"),
         (["COHORT", "-o", "OUT/m.safetensors", "--maps", "cbv,magic"], 1, "magic"),
-        (["COHORT", "-o", "OUT/m.safetensors", "--kernel-param", "magic"], 1, "choose among"),
+        (["COHORT", "-o", "OUT/m.safetensors", "--gamma", "8", "--sigma", "8"], 1, "give one of them"),
         (["COHORT", "-o", "OUT/m.safetensors", "--feature-scale", "magic"], 1, "choose among unit, zscore"),
         (
             ["COHORT", "-o", "OUT/m.safetensors", "--samples", "10000000", "--registration", "none", "--keep-all"],

@@ -2,18 +2,25 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import stat
+import sys
+import threading
+import time
+from functools import partial
 
 import pytest
 from scenes import write_scan
 
-from ctp_torch.cohorts import find_cases, run_cohort
+from ctp_torch.cohorts import LocalEngine, find_cases, run_cohort
 from ctp_torch.cohorts.run import Shard
-from ctp_torch.errors import NoSeriesError, OptionError
+from ctp_torch.errors import CTPError, NoSeriesError, OptionError
 from ctp_torch.io import StudyHeader, write_ct_series, write_nifti_series
+from ctp_torch.io.unpacked import unpacked_size
 from ctp_torch.pipeline.analysis import MapSettings
+from ctp_torch.pipeline.engine import ATTEMPTS, Task, _Budget
 
 SMALL = {"n": 48, "n_slices": 2, "frames": 30}
 QUICK = MapSettings(registration="none", lesions=False)
@@ -108,7 +115,7 @@ def test_a_cohort_is_mapped_and_goes_on_where_it_stopped(dump, tmp_path):
             out,
             settings,
             report=False,
-            workers=2,
+            engine=LocalEngine(2),
             progress=lambda c, v, o: o is None and begun.append(c),
             **more,
         )
@@ -141,7 +148,7 @@ def test_parts_side_by_side_make_the_same_tables(dump, tmp_path):
     """Two variants share the scan; three shards and a last call equal one run."""
     cases, _ = find_cases(dump)
     variants = {"csvd": QUICK, "ssvd": MapSettings(method="ssvd", registration="none", lesions=False)}
-    run_cohort(cases, tmp_path / "whole", variants, report=False, workers=1)
+    run_cohort(cases, tmp_path / "whole", variants, report=False, engine=LocalEngine(1))
     for index in (1, 2, 3):
         run_cohort(cases, tmp_path / "parts", variants, report=False, shard=Shard(index, 3))
     assert (tmp_path / "parts/cohort.csv").read_bytes() == (tmp_path / "whole/cohort.csv").read_bytes()
@@ -164,22 +171,63 @@ def test_variants_share_a_scan_only_where_it_is_made_alike():
         assert not _prepared_alike(QUICK, other)
 
 
-def test_a_killed_worker_is_tried_again_then_told(dump, tmp_path, monkeypatch):
-    from ctp_torch.cohorts import run as running
-    from ctp_torch.pipeline.worker import Outcome
+@pytest.mark.slow
+def test_a_killed_process_is_tried_again_then_told_and_others_go_on(tmp_path):
+    """Mutations seen red: one attempt; the next task sent to the dead process."""
+    dies = f"import os; open({str(tmp_path / 'deaths')!r}, 'a').write('x'); os.kill(os.getpid(), 9)"
+    tasks = [Task(os.getpid), Task(partial(exec, dies)), Task(os.getpid), Task(os.getpid)]
+    told = dict(LocalEngine(1).run(tasks))
+    assert (tmp_path / "deaths").read_text() == "x" * ATTEMPTS
+    assert told[1].exit_code == -9
+    assert told[0] != told[2] == told[3]  # a process does what comes until it dies
 
-    cases, _ = find_cases(dump)
-    calls = []
 
-    def killed(job, *, threads):
-        calls.append(job)
-        return dict.fromkeys(job.variants, Outcome(-9, "the process was killed by signal 9 before it was done"))
+def test_memory_is_shared_and_a_case_that_exceeds_it_runs_alone():
+    """Mutation seen red: everybody let in."""
+    budget, most, now = _Budget(10.0), [0.0], [0.0]
+    lock = threading.Lock()
 
-    monkeypatch.setattr(running, "run_job", killed)
-    (row,) = run_cohort(cases[4:5], tmp_path / "out", QUICK, workers=1)
-    assert len(calls) == 3
-    assert row["status"] == "failed"
-    assert "signal 9" in row["message"]
+    def work(amount):
+        with budget.of(amount):
+            with lock:
+                now[0] += min(amount, 10.0)
+                most[0] = max(most[0], now[0])
+            time.sleep(0.01)
+            with lock:
+                now[0] -= min(amount, 10.0)
+
+    crew = [threading.Thread(target=work, args=(amount,)) for amount in (3.0, 4.0, 50.0, 6.0, 5.0, 2.0)]
+    for one in crew:
+        one.start()
+    for one in crew:
+        one.join()
+    assert 0 < most[0] <= 10.0
+
+
+@pytest.mark.slow
+def test_a_stopped_engine_leaves_no_process():
+    """Mutation seen red: processes left to finish their task."""
+    begun = threading.Event()
+    running = LocalEngine(2).run(
+        [Task(os.getpid), Task(partial(time.sleep, 60)), Task(partial(time.sleep, 60))], lambda n: n and begun.set()
+    )
+    next(running)
+    assert begun.wait(60)
+    start = time.monotonic()
+    running.close()
+    assert time.monotonic() - start < 20
+    assert not [one for one in multiprocessing.active_children() if one.is_alive()]
+
+
+def test_compressed_scans_are_reckoned_unpacked(dump, tmp_path):
+    """Mutation seen red: the size on the disk."""
+    (nifti,) = find_cases(dump / "nifti")[0]
+    assert unpacked_size(nifti.files) == 48 * 48 * 2 * 30 * 2
+    (folder,) = find_cases(dump / "p0")[0]
+    assert 48 * 48 * 2 * 60 <= unpacked_size(folder.files) < 2 * 48 * 48 * 2 * 60
+    shutil.make_archive(str(tmp_path / "in" / "p0"), "zip", dump / "p0")
+    (packed,) = find_cases(tmp_path / "in")[0]
+    assert unpacked_size(packed.files) == pytest.approx(unpacked_size(folder.files), rel=0.1)
 
 
 @pytest.mark.parametrize("shard", [(0, 3), (4, 3)])
@@ -192,3 +240,11 @@ def test_a_variant_that_names_no_folder_is_refused(tmp_path):
     with pytest.raises(OptionError, match="becomes a folder"):
         run_cohort([], tmp_path, {"../up": QUICK})
     assert json.dumps(run_cohort([], tmp_path, QUICK)) == "[]"
+
+
+def test_without_ray_a_cohort_says_what_to_install(monkeypatch):
+    from ctp_torch.pipeline.ray_engine import RayEngine
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(CTPError, match=r"pip install .*ctp-torch\[ray\]"):
+        RayEngine()

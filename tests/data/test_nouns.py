@@ -6,11 +6,14 @@ import io
 import pytest
 import torch
 
+import ctp_torch
 from ctp_torch.data.geometry import Geometry
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.io import Cohort, CohortPatient
+from ctp_torch.lesions.find import Lesions
+from ctp_torch.lesions.thresholds import Thresholds
 
 GEOMETRY = Geometry((8, 40, 30), (5.0, 2.0, 1.5))
 
@@ -65,3 +68,38 @@ def test_maps_are_a_mapping_of_their_names():
     with pytest.raises(KeyError, match="no map 'mtt'; there are cbf, tmax"):
         held["mtt"]
     assert held.to("meta")["cbf"].device.type == held.to("meta").mask.device.type == "meta"
+
+
+def test_lesions_and_results_say_what_they_are():
+    mask = torch.zeros(8, 40, 30, dtype=torch.bool)
+    core, slow = mask.clone(), mask.clone()
+    slow[:, 10:30], core[:, 10:20] = True, True
+    lesions = Lesions(core, slow, mask, ~slow, "left", 50.0, 0.0, None, 0.015, 5.0, Thresholds(), ())
+    assert repr(lesions).startswith("Lesions(core 36.0 mL, hypoperfusion 72.0 mL, penumbra 36.0 mL; side left; core")
+    grey = picture(lesions._repr_html_()).view(40, 6 * 30)
+    assert [grey[row].unique().tolist() for row in (5, 15, 25)] == [[0], [255], [128]]
+    assert lesions.to("meta").core.device.type == "meta"
+    learned = PerfusionMaps({"infarct": torch.zeros(8, 40, 30)}, mask, GEOMETRY)
+    assert "infarct" in learned._repr_html_()
+    patients = (CohortPatient("<a>", "train", None, None),)
+    assert "&lt;a&gt;" in Cohort(None, patients, {"cbf": (0.0, 60.0)})._repr_html_()
+
+
+WRONG = {
+    "read_series": (3,), "read_cohort": (None,), "read_thresholds": (1.5,), "load_model": ([],), "prepare": ("FOLDER",),
+    "preprocess": (0,), "slabs": (maps,), "deconvolve": (torch.zeros(2),), "predict": ("FOLDER", None),
+    "features": (None,), "find_lesions": ({},), "analyse": (torch.zeros(2),), "write_analysis": ("out", "out"),
+    "write_maps": ({}, "out"), "to_sitk": (3,), "to_nibabel": ("x",), "from_sitk": (3,), "from_nibabel": ("x",),
+    "sample_pixels": (3, 4), "score_patient": (1, {}), "score_maps": (1, 2, 3, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", WRONG)
+def test_a_wrong_type_is_told_by_the_verb(verb):
+    """Mutation seen red: `check_type` that lets everything through."""
+    with pytest.raises(TypeError, match=rf"(^{verb}: \w+ must be|is needed, got) .*got|needed, got"):
+        getattr(ctp_torch, verb)(*WRONG[verb])
+    with pytest.raises(TypeError, match=r"analyse: settings must be MapSettings, got str: such as"):
+        ctp_torch.analyse("FOLDER", "osvd")
+    with pytest.raises(TypeError, match=r"method must be a function such as ctp_torch.ops.osvd, got 'osvd'"):
+        ctp_torch.deconvolve(series(), "osvd")

@@ -102,3 +102,22 @@ def test_a_sheared_affine_is_refused():
     affine[0, 2] = 1.0
     with pytest.raises(ValueError, match="perpendicular"):
         ctp_torch.from_nibabel(nibabel.Nifti1Image(drawn().transpose(3, 2, 1, 0), affine))
+
+
+def test_neighbours_that_train_see_the_same_voxels_at_the_same_place():
+    """Mutation seen red: axes left as z, y, x."""
+    monai, torchio = pytest.importorskip("monai.data"), pytest.importorskip("torchio")
+    one = series()
+    image, subject = ctp_torch.to_monai(one)["image"], ctp_torch.to_torchio(one)
+    reference = ctp_torch.to_nibabel(one)
+    assert isinstance(image, monai.MetaTensor)
+    np.testing.assert_allclose(image.affine.numpy(), reference.affine, atol=1e-6)
+    np.testing.assert_allclose(subject["image"].affine, reference.affine, atol=1e-6)
+    for values in (image.numpy(), subject["image"].data.numpy()):
+        np.testing.assert_array_equal(values, np.moveaxis(np.asarray(reference.dataobj), -1, 0))
+    values = {"cbf": one.hu[0], "tmax": one.hu[1]}
+    maps = PerfusionMaps(values, one.hu[0] > 40, one.geometry)
+    assert {n: tuple(v.shape) for n, v in ctp_torch.to_monai(maps).items()} == dict.fromkeys(
+        ("cbf", "tmax", "mask"), (1, 4, 6, 3)
+    )
+    assert isinstance(ctp_torch.to_torchio(maps)["mask"], torchio.LabelMap)

@@ -91,6 +91,8 @@ def test_a_model_without_thresholds_tells_why_and_with_them_uses_them():
     limits, why = choose_thresholds(None, MapsOrigin("", "", 0.0, 256), model)
     assert limits is None
     assert "no thresholds of its own" in why
+    model.metadata_ = {"calibration": {"reason": "they miss too much"}}
+    assert choose_thresholds(None, MapsOrigin("", "", 0.0, 256), model)[1].startswith("they miss too much;")
     model.metadata_ = {"thresholds": {"rcbf": 0.4}}
     limits, why = choose_thresholds(None, MapsOrigin("", "", 0.0, 256), model)
     assert limits == Thresholds(rcbf=0.4, method="_Model")

@@ -49,6 +49,29 @@ def test_smoothing_and_noise_move_volumes_little():
     assert volumes["hypoperfusion_ml"] == pytest.approx(int(slow.sum()) * ml, rel=0.1)
 
 
+def test_noise_of_a_voxel_makes_neither_core_nor_hole():
+    """Mutation seen red: every voxel by itself."""
+    maps, core, slow = drawn(128, white=False)
+    noisy = torch.rand(core.shape, generator=torch.Generator().manual_seed(2)) < 0.25
+    flow = torch.where(noisy & slow, torch.where(core, 20.0, 8.0), maps["cbf"])
+    maps = replace(maps, values={**maps.values, "cbf": flow})
+    plain, agreed = (find_lesions(maps, thresholds=Thresholds(sigma_mm=0.0, core_mm=mm)).core for mm in (0.0, 5.0))
+    wrong = [int((found ^ core).sum()) for found in (plain, agreed)]
+    assert wrong[1] < 0.25 * wrong[0]
+    assert not (agreed & ~slow).any()
+
+
+def test_a_core_on_a_knifes_edge_is_called_uncertain():
+    """Mutation seen red: thresholds left as they are on both sides."""
+    maps, core, _ = drawn(96, white=False)
+    assert find_lesions(maps).warnings == find_lesions(maps, thresholds=Thresholds(rcbf=0.4)).warnings
+    for share in (0.295, 0.31):  # just below the threshold, or just above
+        values = {**maps.values, "cbf": torch.where(core, share * 45.0, maps["cbf"])}
+        lesions = find_lesions(replace(maps, values=values), thresholds=Thresholds(rcbf=0.3, sigma_mm=0.0))
+        ml = int(core.sum()) * maps.geometry.voxel_volume_ml
+        assert any(f"uncertain: 0 to {ml:.0f} mL" in line for line in lesions.warnings), lesions.warnings
+
+
 @pytest.mark.parametrize(("turn_deg", "offset_mm"), [(25.0, 6.0), (-12.0, -10.0)])
 @pytest.mark.parametrize("with_ct", [False, True])
 def test_reference_is_opposite_in_a_turned_head(turn_deg, offset_mm, with_ct):
@@ -492,7 +515,7 @@ def test_tables_hold_every_number(tmp_path):
 
 
 def test_overlay_is_magenta_in_green_on_grey():
-    from ctp_torch.report.lesions import lesion_figure, overlay
+    from ctp_torch.report.lesions import lesion_picture, overlay
 
     maps, core, slow = drawn(64, 2)
     lesions = find_lesions(maps, thresholds=Thresholds(sigma_mm=0.0))
@@ -501,7 +524,8 @@ def test_overlay_is_magenta_in_green_on_grey():
     assert ((red > green) & (blue > green))[core].all()
     assert ((green > red) & (green > blue))[slow & ~core].all()
     assert (picture[~slow] == 128).all()
-    assert len(lesion_figure(lesions, maps["cbf"]).axes) == 2
+    words = lesion_picture(lesions, maps["cbf"], maps.geometry).words
+    assert [word for word in words if "slice " in word and len(word) < 9] == ["slice 1", "slice 2"]
 
 
 def test_command_measures_a_folder_of_maps(tmp_path, capsys):
@@ -534,3 +558,19 @@ def test_command_measures_a_folder_of_maps(tmp_path, capsys):
     lesion(folder, out, thresholds=limits, force=True)
     assert "baseline" not in capsys.readouterr().err
     assert json.loads((out / "lesion.json").read_text(encoding="utf-8"))["thresholds"]["rcbf"] == 0.2
+
+
+@pytest.mark.parametrize("depth", [2, 24], ids=["thick", "thin"])
+def test_what_does_not_depend_on_thresholds_is_made_once(depth, monkeypatch):
+    """Mutation seen red: a survey of another width taken for one that was asked for."""
+    maps, _, _ = drawn(48, depth)
+    made = []
+    monkeypatch.setattr("ctp_torch.lesions.find.survey", lambda *a, **k: made.append(k) or survey(*a, **k))
+    surveys = []
+    own = Thresholds(rcbf=0.6, tissue_mm=4.0)
+    for limits in (own, Thresholds(), own, Thresholds(sigma_mm=2.0)):
+        shared, alone = (find_lesions(maps, thresholds=limits, surveys=kept) for kept in (surveys, None))
+        assert shared.summary() == alone.summary()
+        assert torch.equal(shared.core, alone.core)
+    assert len(surveys) == 2
+    assert len(made) == 2 + 4

@@ -55,6 +55,19 @@ def test_a_mask_of_ones_own_gets_its_own_vessels(patient):
     assert bool((maps["cbv"][half] > 0).any())
 
 
+def test_a_method_that_learns_from_the_scan_does_so_once(patient, monkeypatch):
+    """Where vessels are partly in a voxel curves are mapped twice. Mutation seen red: ``for_scan`` not asked for."""
+    from ctp_torch.pipeline import per_scan as module
+
+    learn, scans = module._learn, []
+    monkeypatch.setattr(module, "_learn", lambda p, **_: (scans.append(p), learn(p, n_curves=500, n_centers=50))[1])
+    scan, _ = patient
+    maps = deconvolve(scan, module.per_scan)
+    assert len(scans) == 1
+    assert len(scans[0].curves) == int(scan.anatomy.brain.sum())
+    assert bool((maps["cbv"][scan.large_vessels.partly & scan.anatomy.brain] > 0).all())
+
+
 def test_an_unknown_smoothing_lists_the_choices(patient):
     with pytest.raises(ValueError, match="beside, inside"):
         deconvolve(patient[0], smoothing="besides")

@@ -1,6 +1,7 @@
 """Pictures hold what they should, and the page is one file that fetches nothing."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from scenes import scan
 from ctp_torch import pipeline
 from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.lesions.find import find_lesions
-from ctp_torch.report.figures import comparison_figure, montage_figure, to_png, training_figure
-from ctp_torch.report.lesions import lesion_figure, write_lesions
+from ctp_torch.report.canvas import Box, Canvas
+from ctp_torch.report.figures import comparison_figure, training_figure
+from ctp_torch.report.lesions import write_lesions
+from ctp_torch.report.montage import label_sides, montage
 from ctp_torch.report.tables import Table, markdown
 from ctp_torch.report.viewer.page import Picture, report_page
 
@@ -22,12 +25,44 @@ def test_montage_shows_all_maps_and_curves():
     series, _ = scan()
     maps = pipeline.deconvolve(series)
     ranges = {name: QUANTITIES[name].display for name in ("cbv", "cbf", "mtt", "tmax")}
-    figure = montage_figure(pipeline.locate(series).baseline, maps, ranges)
-    words = {text.get_text() for axis in figure.axes for text in axis.texts}
-    assert words >= {"CT", "rCBV", "rCBF", "MTT", "Tmax"}
-    legend = [t.get_text() for axis in figure.axes if axis.get_legend() for t in axis.get_legend().get_texts()]
-    assert legend[:2] == ["AIF (artery)", "VOF (vein)"]
-    assert to_png(figure).startswith(b"\x89PNG")
+    times = series.times.median(dim=1).values.tolist()
+    picture = montage(pipeline.locate(series).baseline, maps, ranges, times)
+    assert set(picture.words) >= {"CT", "rCBV", "rCBF", "MTT", "Tmax", "R", "L", "time [s]"}
+    assert [word for word in picture.words if "(" in word][:2] == ["AIF (artery)", "VOF (vein)"]
+    assert picture.png().startswith(b"\x89PNG")
+    vein = np.asarray(picture.picture) == (0x4F, 0x9D, 0xFF)
+    assert vein.all(axis=2).sum() > 50  # its rings, its curve, its name's line
+
+
+def test_sides_follow_the_grid():
+    """Mutation seen red: the same letters whatever the direction."""
+    maps, _, _ = drawn(32, 1, lesions=0)
+    mirrored = replace(maps.geometry, direction=(-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    for geometry, letters in ((maps.geometry, ["R", "L"]), (mirrored, ["L", "R"])):
+        canvas = Canvas(40, 40)
+        label_sides(canvas, Box(0, 0, 40, 40), geometry)
+        assert canvas.words == letters
+
+
+def test_a_curve_is_drawn_where_it_is():
+    """Mutation seen red: y from the top down."""
+    canvas = Canvas(300, 200, paper="black")
+    canvas.plot(Box(60, 20, 200, 100), [0.0, 1.0, 2.0], {"up": ([0.0, float("nan"), 10.0], "#ff0000")}, label="HU")
+    red, green, _ = torch.from_numpy(np.asarray(canvas.picture).copy()).unbind(2)
+    rows, columns = ((red > 200) & (green == 0)).nonzero().unbind(1)
+    assert (columns - 60 + 2 * (rows - 20) - 200).abs().max() <= 8  # a straight line from low left to high right
+    assert columns.min() <= 63
+    assert columns.max() >= 257
+
+
+def test_small_pictures_keep_their_pixels_and_large_ones_are_averaged():
+    canvas = Canvas(40, 20, paper="black")
+    small = torch.tensor([[0, 200], [100, 50]], dtype=torch.uint8)[..., None].expand(2, 2, 3)
+    canvas.image(small, Box(0, 0, 20, 20))
+    canvas.image(torch.arange(80, dtype=torch.uint8).repeat(40, 1)[..., None].expand(40, 80, 3), Box(20, 0, 20, 20))
+    pixels = np.asarray(canvas.picture)[..., 0]
+    assert (pixels[:10, 10:20] == 200).all()
+    assert (pixels[5, 20:40] == np.round(np.arange(20) * 4 + 1.5)).all()
 
 
 def test_comparison_names_every_model():
@@ -47,20 +82,19 @@ def test_comparison_names_every_model():
 
 
 def test_ct_is_shown_from_0_to_80_hu(tmp_path):
-    """In every picture. Mutations seen red: another window in `figures`; in `write_lesions`; in `lesion_figure`."""
+    """In every picture. Mutations seen red: another window in `figures`; in `write_lesions`."""
     maps, _, _ = drawn(48, 2, lesions=0)
     ct = torch.full(maps.geometry.shape, 40.0)
     index, brain = torch.zeros(ct.shape[1:]), maps.mask[0]
     compared = comparison_figure(ct[0], index, {}, brain, quantity="cbf", limits=(0.0, 60.0), captions={})
-    for figure in (montage_figure(ct, maps, {"cbf": (0.0, 60.0)}), compared):
-        assert figure.axes[0].images[0].get_clim() == (0.0, 80.0)
+    assert compared.axes[0].images[0].get_clim() == (0.0, 80.0)
+    assert np.asarray(montage(ct, maps, {"cbf": (0.0, 60.0)}).picture)[40, 140].tolist() == [128] * 3
     lesions = find_lesions(maps)
     for underlay, grey in ((ct, 128), (2 * ct, 255), (0 * ct, 0)):
         write_lesions(tmp_path, lesions, maps, baseline=underlay)
         with Image.open(tmp_path / "lesion.png") as picture:
             greys = np.bincount(np.asarray(picture.convert("L")).ravel(), minlength=256)
         assert greys[grey] > 0.3 * greys.sum()
-        assert (lesion_figure(lesions, underlay).axes[0].images[0].get_array() == grey).all()
 
 
 def test_importances_have_a_time_axis():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ctp_torch.data.maps import QUANTITIES
-from ctp_torch.errors import NoSeriesError, UnreadableFileError
+from ctp_torch.errors import NoSeriesError, UnreadableFileError, check_type
 from ctp_torch.io.atomic import whole
 from ctp_torch.io.cohort.layouts import PatientPaths, find_patients
 from ctp_torch.io.limits import DAMAGE, read_text
@@ -78,6 +80,12 @@ class Cohort:
         counts = Counter(patient.split for patient in self.patients)
         splits = ", ".join(f"{n} {split}" for split, n in counts.items())
         return f"Cohort({len(self)} patients: {splits}; maps {', '.join(self.ranges)})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts and a line a patient."""
+        rows = "".join(f"<tr><td>{html.escape(one.name)}</td><td>{one.split}</td></tr>" for one in self.patients)
+        header = "<tr><th>patient</th><th>split</th></tr>"
+        return f"<div><code>{html.escape(repr(self))}</code><table>{header}{rows}</table></div>"
 
 
 def write_cohort_index(
@@ -149,6 +157,7 @@ def read_cohort(path: str | Path, *, lut: str = "jet") -> Cohort:
     UnreadableFileError
         when ``cohort.json`` is broken, foreign or from a newer version
     """
+    check_type(path, (str, os.PathLike), "read_cohort: path")
     path = Path(path)
     folder = path.parent if path.name == "cohort.json" else path
     if not folder.is_dir():

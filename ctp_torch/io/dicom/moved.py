@@ -27,7 +27,7 @@ _CLAMPED = 0.5
 
 
 def at_home(
-    volumes: Tensor, times: Tensor, cells: Sequence[Sequence[ImageHeader]]
+    volumes: Tensor, times: Tensor, cells: Sequence[Sequence[ImageHeader]], *, start: int = 0
 ) -> tuple[Tensor, Tensor, slice, str]:
     """The volumes with every frame on the places of the first, by the frames' own positions, linearly interpolated.
 
@@ -38,7 +38,9 @@ def at_home(
     times
         ``(time, z)`` [s]
     cells
-        the images ``[time][slice]``
+        the images ``[time][slice]`` of the whole series
+    start
+        the frame that is the first of ``volumes`` and ``times``, which may hold some frames alone
 
     Returns
     -------
@@ -67,9 +69,10 @@ def at_home(
         )
         if in_plane or along > _BESIDE * step:
             moved[t] = along if step and along > _BESIDE * step else 0.0, beside if in_plane else 0.0
-            if in_plane:
+            if in_plane and start <= t < start + len(volumes):
+                volume = volumes[t - start]
                 for z, (down, right) in enumerate(slips):
-                    volumes[t, z] = shifted(shifted(volumes[t, z], down / spacing[0], -2), right / spacing[1], -1)
+                    volume[z] = shifted(shifted(volume[z], down / spacing[0], -2), right / spacing[1], -1)
     if not moved:
         return volumes, times, everything, ""
     widths = [n * d for n, d in zip((cells[0][0].pixels.rows, cells[0][0].pixels.columns), spacing, strict=True)]
@@ -97,8 +100,9 @@ def at_home(
             " slices are seen by all frames; leave those frames out"
         )
     for t, (along, _) in moved.items():
-        if along:
-            volumes[t], times[t] = _resampled(volumes[t], times[t], [along_normal(image) for image in cells[t]], home)
+        k = t - start
+        if along and 0 <= k < len(volumes):
+            volumes[k], times[k] = _resampled(volumes[k], times[k], [along_normal(image) for image in cells[t]], home)
     lost = len(home) - len(kept)
     return (
         volumes,

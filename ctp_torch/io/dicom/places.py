@@ -25,6 +25,9 @@ _REACH = 0.75
 """Of the stack: one moved further is another slab."""
 _AGAIN = 0.55
 """Of the step: an image closer to one of the same pass begins the next."""
+_TURN = 0.2
+"""Of the time between two images of a slice: by which its neighbours are taken before or after it, where passes take
+turns."""
 _TAKEN = "each was taken for the slice that it is in its pass"
 
 _Slices = list[list[ImageHeader]]
@@ -79,7 +82,8 @@ def settle(slices: _Slices, clock: Clock) -> Stack:
 
     Images in the order of time are cut into passes where a place comes again. Passes with the usual number of slices
     that are the first one moved as a whole, by less than three quarters of the stack, show the same slices; where the
-    table went is for the grid to make up for. A stack that comes back to its places is left as it is.
+    table went is for the grid to make up for. A stack that comes back to its places is left as it is, and so are passes
+    that take turns in leaving gaps which the others fill.
 
     Parameters
     ----------
@@ -90,7 +94,7 @@ def settle(slices: _Slices, clock: Clock) -> Stack:
     """
     beside = max(along_normal(one[-1]) - along_normal(one[0]) for one in slices)
     notes = (f"places of one slice lie up to {beside:.2f} mm apart: {_TAKEN}",) if beside > _SAME_PLACE_MM else ()
-    if _frame_by_frame(slices, clock):
+    if _frame_by_frame(slices, clock) or _interleaved(slices, clock):
         return Stack(slices, notes)
     events = sorted(
         (clock.read(image), along_normal(image), image.uid, id(image), image) for s in slices for image in s
@@ -122,6 +126,25 @@ def _frame_by_frame(slices: _Slices, clock: Clock) -> bool:
         return False
     frames = [(min(own), max(own)) for own in zip(*rows, strict=True)]
     return all(2 * (a[1] - a[0]) <= b[0] - a[1] for a, b in pairwise(frames))
+
+
+def _interleaved(slices: _Slices, clock: Clock) -> bool:
+    """Whether neighbouring slices were taken in different passes, again and again: half of the volume at a time.
+
+    Slices lie at even steps of their own thickness then, each is seen as often as the others, from the begin of the
+    scan to its end, and a pass leaves out the neighbours of those it takes.
+    """
+    counts, thickness = list(map(len, slices)), slices[0][0].thickness
+    if len(slices) < 4 or max(counts) - min(counts) > 1 or min(counts) < 3 or not thickness:
+        return False
+    places = [along_normal(one[0]) for one in slices]
+    steps = [b - a for a, b in pairwise(places)]
+    if max(abs(step - thickness) for step in steps) > _WITHIN_PASS * thickness:
+        return False
+    times = [sorted(map(clock.read, one)) for one in slices]
+    usual = median([b - a for own in times for a, b in pairwise(own)])
+    apart = [min(abs(b - a) for a in own for b in other) for own, other in pairwise(times)]
+    return min(apart) > _TURN * usual and max(own[0] for own in times) < min(own[-1] for own in times)
 
 
 def _passes(ordered: Sequence[tuple[float, ImageHeader]]) -> list[list[tuple[float, ImageHeader]]]:

@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ctp_torch.data.provenance import Inference, LeftOutFiles, Provenance
 from ctp_torch.data.series import CTPSeries
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError, UnreadableFileError
+from ctp_torch.io.coarse import Kept
 from ctp_torch.io.dicom.candidates import Candidate, candidates, choose
 from ctp_torch.io.dicom.checks import ANOTHER, lost_frames, waits
 from ctp_torch.io.dicom.grid import INCOMPLETE, Grid, arrange
 from ctp_torch.io.dicom.image import ImageHeader, Join, LeftOut
 from ctp_torch.io.dicom.index import ARCHIVE, HIDDEN, index_files
+from ctp_torch.io.dicom.laid import are_too_many, keep_what_can_be, lay, layout, read_frames
 from ctp_torch.io.dicom.meant import as_meant
-from ctp_torch.io.dicom.moved import at_home
 from ctp_torch.io.dicom.pixels import PADDING_HU, read_what_can_be
 from ctp_torch.io.dicom.select import along_normal, ct_images
 from ctp_torch.io.dicom.spans import drift_mm, slice_steps_mm
-from ctp_torch.io.dicom.straight import straighten
 from ctp_torch.io.dicom.terms import kernel_term, model_term, uid_term, vendor_term
 from ctp_torch.io.dicom.times import Clock, choose_clock
 from ctp_torch.io.frame_order import repeated_images, swapped_frames
 from ctp_torch.io.hu_scale import check_scale
 from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
-from ctp_torch.io.plausible import measure
+from ctp_torch.io.plausible import measure, no_brain
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ctp_torch.data.stored import StoredSeries
+    from ctp_torch.io.opened import Opened
 
 __all__ = ["find_series", "read_dicom"]
 
@@ -79,7 +83,7 @@ def _images(paths: Sequence[Path], place: Path, series: str | None) -> tuple[lis
 
 
 def read_dicom(
-    paths: Sequence[Path],
+    there: Opened,
     place: Path,
     *,
     times: Tensor | None = None,
@@ -89,16 +93,15 @@ def read_dicom(
     drop_incomplete: bool = False,
     duplicates: Literal["refuse", "first"] = "refuse",
     keep_identity: bool = False,
-    lost: Sequence[LeftOut] = (),
-) -> CTPSeries:
-    """The perfusion series that the files hold; the options are those of ``read_series``.
+    slab_mm: float = 0.0,
+) -> CTPSeries | StoredSeries:
+    """The perfusion series that the files hold; the options are those of ``open_series``.
 
     Files that are damaged are left out, and the warnings say how many and of what kind. Where a time point lacks a
     slice without them, that is refused as any missing slice is, unless ``drop_incomplete`` leaves such time points out.
-    ``lost`` are files left out before.
     """
-    images, left_out = _images(paths, place, series)
-    left_out += lost
+    images, left_out = _images(there.files, place, series)
+    left_out += there.left_out
     while True:  # again without the files whose pixels turn out to be damaged
         choices = candidates(images, join=join)
         chosen = choose(choices, series)
@@ -111,7 +114,10 @@ def read_dicom(
                 raise
             raise UnreadableFileError(f"{_first_of(broken)}; copy it again: without it, {error}") from error
         cells, meant = as_meant(grid.cells)
-        hu, failed = read_what_can_be(cells)
+        slice_times, source = _times(grid, clock, times, dt)
+        large = are_too_many(cells, slab_mm)
+        voxels: Tensor | Kept | None
+        voxels, failed = keep_what_can_be(cells, slice_times) if large else read_what_can_be(cells)
         if not failed:
             break
         images = [image for image in images if image.path not in failed]
@@ -122,35 +128,39 @@ def read_dicom(
         if other is not chosen:
             reason = f"{ANOTHER} ({other.describe()})"
             left_out += [LeftOut(image.path, reason, image=image) for image in other.images]
-    slice_times, source = _times(grid, clock, times, dt)
     paused = waits(grid.times, place) if source == clock.source else []
     check_times(slice_times, place)
     n_lost, holes, costs = lost_frames(grid.cells, clock, left_out)
-    odd = [*check_scale(hu, place), *odd_images(hu), *repeated_images(hu), *swapped_frames(hu, slice_times)]
-    hu, slice_times, kept, moved = at_home(hu, slice_times, grid.cells)
-    first = grid.cells[0][kept]
-    hu, slice_times, geometry, resampled = straighten(
-        hu[:, kept],
-        slice_times[:, kept],
-        [image.position or (0.0, 0.0, 0.0) for image in first],  # type: ignore[misc]
-        first[0].orientation or (),
-        first[0].spacing or (1.0, 1.0),  # type: ignore[arg-type]
-        thickness=first[0].thickness,
-    )
+    if isinstance(voxels, Kept):
+        laid = layout(cells, slice_times)
+        odd, sample = _odd(voxels.scattered, laid.times, place), voxels.scattered
+    else:
+        assert voxels is not None, "no file failed"
+        odd = _odd(voxels, slice_times, place)
+        laid = lay(voxels, slice_times, cells)
+        sample = laid.hu
     steps, drift = slice_steps_mm(grid.cells[0]), drift_mm(grid.cells)
-    seen = measure(hu, slice_times, geometry, slice_step_mm=steps, drift_mm=drift)
+    seen = measure(sample, laid.times, laid.geometry, slice_step_mm=steps, drift_mm=drift)
     left_out += grid.left_out
-    told = [*chosen.notes, *clock.warnings, *paused, *holes, *filter(None, [moved]), *resampled, *meant]
-    warnings = [*told, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
-    provenance = _provenance(grid, source, warnings, keep_identity=keep_identity)
+    told = [*chosen.notes, *clock.warnings, *paused, *holes, *laid.moved, *meant]
+    doubts = [] if odd else no_brain(seen)
+    warnings = [*told, *_remarks(grid), *odd, *doubts, *_losses(left_out, len(grid.cells))]
+    inferences = _inferences(chosen, clock, source, laid.moved, meant)
     provenance = replace(
-        provenance,
-        inferences=_inferences(chosen, clock, source, [moved, *resampled], meant),
+        _provenance(grid, source, warnings, keep_identity=keep_identity),
+        inferences=inferences,
         incomplete_frames=grid.n_incomplete + n_lost,
         plausibility=seen,
+        left_out=_by_reason(left_out, there, costs, names=keep_identity),
     )
-    files = _by_reason(left_out, [*paths, *(one.path for one in lost)], costs, names=keep_identity)
-    return CTPSeries(hu, slice_times - slice_times.min(), geometry, replace(provenance, left_out=files))
+    if isinstance(voxels, Kept):
+        return voxels.series(partial(read_frames, cells, slice_times), laid.times, laid.geometry, provenance)
+    return CTPSeries(laid.hu, laid.times - laid.times.min(), laid.geometry, provenance)
+
+
+def _odd(hu: Tensor, times: Tensor, place: Path) -> list[str]:
+    """What is odd about the values of frames ``(time, z, y, x)``, all of them or some."""
+    return [*check_scale(hu, place), *odd_images(hu), *repeated_images(hu), *swapped_frames(hu, times)]
 
 
 def _first_of(broken: list[LeftOut]) -> str:
@@ -210,6 +220,8 @@ def _remarks(grid: Grid) -> list[str]:
         warnings.append(f"slices of {thickness:g} mm lie {step:g} mm apart: volumes count what lies between as seen")
     if len(grid.cells) == 1:
         warnings.append("one time point: a volume, no perfusion series")
+    for lost, n in Counter(image.completed for image in images if image.completed).items():
+        warnings.append(f"{n} images tell no {lost}: that of all others of their series was taken")
     unscaled = sum(not image.rescaled for image in images)
     if unscaled:
         warnings.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")
@@ -266,10 +278,10 @@ def _inferences(
 
 
 def _by_reason(
-    left_out: list[LeftOut], paths: Sequence[Path], costs: Mapping[str, str], *, names: bool
+    left_out: list[LeftOut], there: Opened, costs: Mapping[str, str], *, names: bool
 ) -> tuple[LeftOutFiles, ...]:
     """Files that are no part of the series, by reason: their numbers from 1 in the order of names, or the names."""
-    number = {path: k for k, path in enumerate(paths, start=1)}
+    number = {path: k for k, path in enumerate([*there.files, *(one.path for one in there.left_out)], start=1)}
     files: dict[str, list[str | int]] = {}
     for one in left_out:
         files.setdefault(one.reason, []).append(one.path.name if names else number[one.path])

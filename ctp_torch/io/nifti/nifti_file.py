@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -14,7 +14,16 @@ from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io.limits import DAMAGE, MOST_SQUEEZED, check_memory, unpack_limit
 from ctp_torch.io.nifti.nifti_grid import NiftiGrid, nifti_grid
 
-__all__ = ["NiftiFile", "is_nifti", "is_picture", "nifti_shape", "nifti_step", "read_nifti_file"]
+__all__ = [
+    "Box",
+    "NiftiFile",
+    "is_nifti",
+    "is_picture",
+    "nifti_shape",
+    "nifti_step",
+    "nifti_volumes",
+    "read_nifti_file",
+]
 
 Box = tuple[slice, slice, slice]
 """Slices, rows and columns."""
@@ -35,8 +44,11 @@ class NiftiFile(NamedTuple):
     """numpy's type of the voxels on disk."""
     slope: float
     """As the header tells it, valid or not: 0 and 1 for none."""
-    kept: Box | None = None
-    """What was kept; None for all."""
+
+    @property
+    def scaled(self) -> bool:
+        """Whether values may be other than whole numbers, or none at all."""
+        return bool(self.kind.kind == "f") or self.slope not in (0.0, 1.0)
 
 
 def is_nifti(path: Path) -> bool:
@@ -49,7 +61,8 @@ def read_nifti_file(
     *,
     max_unpacked: float | None = None,
     floating: bool = False,
-    box: Callable[[Any, NiftiGrid, int], Box | None] | None = None,
+    box: Box | None = None,
+    first_only: bool = False,
 ) -> NiftiFile:
     """All voxels of a NIfTI-1 or -2 file, volume by volume; of a compressed one, the checksum is compared as well.
 
@@ -62,8 +75,9 @@ def read_nifti_file(
     floating
         values as float32, whatever the file holds: no second copy of a large series
     box
-        called with the first volume ``(z, y, x)``, the grid and the number of volumes; tells what to keep, or None for
-        all
+        what to keep of each volume; all when None
+    first_only
+        read the first volume alone, ``(1, z, y, x)``, and nothing behind it
 
     Raises
     ------
@@ -75,36 +89,80 @@ def read_nifti_file(
     import numpy as np
 
     with _parsing(path) as stream:
-        header, pixdim = _header(stream)
-        shape, kind = _shape(header, path), header.get_data_dtype()
-        size, start = math.prod(shape) * kind.itemsize, int(header.get_data_offset())
-        grid = nifti_grid(header, pixdim, shape[-3:], path)
-        _check_size(path, size + start, unpack_limit(max_unpacked))
-        _skip(stream, start - stream.tell())
-        n = shape[0] if len(shape) == 4 else 1
-        one = math.prod(shape[-3:]) * kind.itemsize
-        raw = np.empty(one, "u1")
+        layout = _at_voxels(stream, path, max_unpacked)
+        n = 1 if first_only or len(layout.shape) == 3 else layout.shape[0]
+        one = math.prod(layout.shape[-3:]) * layout.kind.itemsize
+        kept = box or (slice(None), slice(None), slice(None))
         values: Any = None
-        kept: Box = (slice(None), slice(None), slice(None))
-        for t in range(n):
-            there = 0
-            while there < one and (more := stream.readinto(raw[there : there + _PIECE].data)):
-                there += more
-            if there < one:
-                raise UnreadableFileError(
-                    f"{path} is truncated: {start + t * one + there} of {size + start} bytes are there; copy it again"
-                )
-            volume = _scaled(raw.view(kind).reshape(shape[-3:]), header)
+        for t, volume in zip(range(n), _volumes(stream, layout, path), strict=False):
+            part = volume[kept]
             if values is None:
-                kept = (box(volume, grid, n) if box else None) or kept
-                part = volume[kept]
                 made = np.dtype("f4") if floating else part.dtype
                 check_memory(n * part.size * made.itemsize + 3 * one, str(path))
                 values = np.empty((n, *part.shape), made)
-            values[t] = volume[kept]
-        spare = _skip(stream, size + (1 << 26))  # to the end, where gzip compares its checksum
-        whole = values.reshape(-1, *values.shape[2:]) if len(shape) == 3 else values
-        return NiftiFile(whole, grid, spare, kind, float(header["scl_slope"]), None if kept[0] == slice(None) else kept)
+            values[t] = part
+        spare = 0 if first_only else _skip(stream, layout.size + (1 << 26))  # where gzip compares its checksum
+        single = len(layout.shape) == 3 and not first_only
+        whole = values.reshape(-1, *values.shape[2:]) if single else values
+        return NiftiFile(whole, layout.grid, spare, layout.kind, float(layout.header["scl_slope"]))
+
+
+def nifti_volumes(path: Path, box: Box | None = None, *, max_unpacked: float | None = None) -> Iterator[Any]:
+    """The volumes ``(z, y, x)`` of a file, or that part of them, as float32: one at a time, each time from the start.
+
+    Raises
+    ------
+    UnreadableFileError
+        when it is damaged or truncated
+    """
+    kept = box or (slice(None), slice(None), slice(None))
+    with _parsing(path) as stream:
+        layout = _at_voxels(stream, path, max_unpacked)
+        for volume in _volumes(stream, layout, path):
+            yield volume[kept].astype("f4")  # a copy: the next volume is read where this one was
+        _skip(stream, 1 << 26)
+
+
+class _Layout(NamedTuple):
+    """What a header tells of the voxels behind it."""
+
+    header: Any
+    shape: tuple[int, ...]
+    kind: Any
+    grid: NiftiGrid
+    start: int
+    """Bytes before the first voxel."""
+    size: int
+    """Bytes of all voxels."""
+
+
+def _at_voxels(stream: Any, path: Path, max_unpacked: float | None) -> _Layout:
+    """The layout, and the stream moved on to the first voxel."""
+    header, pixdim = _header(stream)
+    shape, kind = _shape(header, path), header.get_data_dtype()
+    size, start = math.prod(shape) * kind.itemsize, int(header.get_data_offset())
+    grid = nifti_grid(header, pixdim, shape[-3:], path)
+    _check_size(path, size + start, unpack_limit(max_unpacked))
+    _skip(stream, start - stream.tell())
+    return _Layout(header, shape, kind, grid, start, size)
+
+
+def _volumes(stream: Any, layout: _Layout, path: Path) -> Iterator[Any]:
+    """The volumes ``(z, y, x)`` as the header scales them; a view where it doesn't, of what the next one replaces."""
+    import numpy as np
+
+    one = math.prod(layout.shape[-3:]) * layout.kind.itemsize
+    raw = np.empty(one, "u1")
+    for t in range(layout.size // one):
+        there = 0
+        while there < one and (more := stream.readinto(raw[there : there + _PIECE].data)):
+            there += more
+        if there < one:
+            raise UnreadableFileError(
+                f"{path} is truncated: {layout.start + t * one + there} of {layout.size + layout.start} bytes are"
+                " there; copy it again"
+            )
+        yield _scaled(raw.view(layout.kind).reshape(layout.shape[-3:]), layout.header)
 
 
 def is_picture(path: Path) -> bool:

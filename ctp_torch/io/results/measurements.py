@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ctp_torch.io.results.derivation import Derivation
     from ctp_torch.io.results.source import Source
 
-__all__ = ["write_measurements"]
+__all__ = ["MILLILITRE", "VOLUME", "write_measurements", "write_report_object"]
 
 _OFFSET = 41
-_VOLUME = Code("118565006", "SCT", "Volume")
-_MILLILITRE, _NO_UNIT = Code("ml", "UCUM", "ml"), Code("{ratio}", "UCUM", "ratio")
+VOLUME = Code("118565006", "SCT", "Volume")
+MILLILITRE, _NO_UNIT = Code("ml", "UCUM", "ml"), Code("{ratio}", "UCUM", "ratio")
 _HEAD_CT = Code("24725-4", "LN", "CT Head")
 _ISCHEMIA = Code("52674009", "SCT", "Ischemia")
 
@@ -42,14 +42,14 @@ class _Group(NamedTuple):
 
 
 _GROUPS: Mapping[str, _Group] = {
-    "core": _Group(SEGMENTS["core"].kind, {"core_ml": _Figure(_VOLUME, _MILLILITRE)}),
-    "penumbra": _Group(SEGMENTS["penumbra"].kind, {"penumbra_ml": _Figure(_VOLUME, _MILLILITRE)}),
-    "hypoperfusion": _Group(_ISCHEMIA, {"hypoperfusion_ml": _Figure(_VOLUME, _MILLILITRE)}),
-    "severe hypoperfusion": _Group(_ISCHEMIA, {"severe_hypoperfusion_ml": _Figure(_VOLUME, _MILLILITRE)}),
+    "core": _Group(SEGMENTS["core"].kind, {"core_ml": _Figure(VOLUME, MILLILITRE)}),
+    "penumbra": _Group(SEGMENTS["penumbra"].kind, {"penumbra_ml": _Figure(VOLUME, MILLILITRE)}),
+    "hypoperfusion": _Group(_ISCHEMIA, {"hypoperfusion_ml": _Figure(VOLUME, MILLILITRE)}),
+    "severe hypoperfusion": _Group(_ISCHEMIA, {"severe_hypoperfusion_ml": _Figure(VOLUME, MILLILITRE)}),
     "mismatch": _Group(
         Code("MISMATCH", OWN_SCHEME, "Mismatch of hypoperfusion and core"),
         {
-            "mismatch_ml": _Figure(Code("MISMATCH_VOLUME", OWN_SCHEME, "Mismatch volume"), _MILLILITRE),
+            "mismatch_ml": _Figure(Code("MISMATCH_VOLUME", OWN_SCHEME, "Mismatch volume"), MILLILITRE),
             "mismatch_ratio": _Figure(Code("MISMATCH_RATIO", OWN_SCHEME, "Mismatch ratio"), _NO_UNIT),
             "hypoperfusion_intensity_ratio": _Figure(
                 Code("HIR", OWN_SCHEME, "Hypoperfusion intensity ratio"), _NO_UNIT
@@ -91,9 +91,39 @@ def write_measurements(
         when highdicom isn't installed
     """
     need_highdicom("a structured report (sr)")
+    groups = [group for name in _GROUPS if (group := _group(name, summary, source, derivation, segmentation))]
+    write_report_object(
+        groups, geometry, path, source, derivation, what="core, penumbra, mismatch", segmentation=segmentation
+    )
+
+
+def write_report_object(
+    groups: Sequence[Any],
+    geometry: Geometry,
+    path: Path,
+    source: Source,
+    derivation: Derivation,
+    *,
+    what: str,
+    kind: str = "sr",
+    offset: int = _OFFSET,
+    segmentation: Dataset | None = None,
+) -> None:
+    """Groups of measurements as a report.
+
+    Parameters
+    ----------
+    groups
+        of highdicom
+    geometry, path, source, derivation, segmentation
+        as for `write_measurements`
+    what
+        the report is about
+    kind, offset
+        that tell its series from others of the study
+    """
     from highdicom import sr
 
-    groups = [group for name in _GROUPS if (group := _group(name, summary, source, derivation, segmentation))]
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=derivation.uid(source, "device"), name=MAKER, manufacturer_name=MAKER, model_name=MAKER
     )
@@ -105,14 +135,14 @@ def write_measurements(
         imaging_measurements=groups,
         title=sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
     )
-    common = common_elements(source, derivation, kind="sr", offset=_OFFSET, what="core, penumbra, mismatch")
+    common = common_elements(source, derivation, kind=kind, offset=offset, what=what)
     evidence = [carrier(source, geometry)]
     built = sr.Comprehensive3DSR(
         evidence=evidence if segmentation is None else [*evidence, segmentation],
         content=report[0],
         series_instance_uid=common.SeriesInstanceUID,
         series_number=common.SeriesNumber,
-        sop_instance_uid=derivation.uid(source, "sr", "object"),
+        sop_instance_uid=derivation.uid(source, kind, "object"),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,

@@ -48,7 +48,7 @@ def need_highdicom(what: str) -> Any:
     try:
         import highdicom
     except ImportError as error:
-        raise CTPError(f'{what} needs highdicom: pip install "ctp-torch[dicom]"') from error
+        raise CTPError(f"{what} needs highdicom, which is missing here: pip install highdicom") from error
     return highdicom
 
 

@@ -29,6 +29,10 @@ def write_sheets(
     folder: Path,
     source: Source,
     derivation: Derivation,
+    *,
+    what: str = "perfusion maps",
+    kind: str = "rgb",
+    offset: int = _OFFSET,
 ) -> list[Path]:
     """Pages ``(y, x, 3)`` uint8 as one series of RGB Secondary Captures, one file a page.
 
@@ -42,12 +46,14 @@ def write_sheets(
         exists
     source, derivation
         what the maps are made from, and how
+    what, kind, offset
+        of the series, as for `common_elements`
     """
     paths = []
     for number, sheet in enumerate(sheets, start=1):
-        common = common_elements(source, derivation, kind="rgb", offset=_OFFSET, what="perfusion maps")
+        common = common_elements(source, derivation, kind=kind, offset=offset, what=what)
         template = HeaderTemplate(_elements(common, sheet, ranges, source, derivation))
-        uid = derivation.uid(source, "rgb", number)
+        uid = derivation.uid(source, kind, number)
         path = folder / f"sheet_{number:02d}.dcm"
         changing: dict[int, tuple[str, str | bytes]] = {0x00200013: ("IS", str(number))}
         path.write_bytes(template.file(uid, changing, sheet.cpu().numpy().tobytes(), pixel_vr="OB"))
@@ -70,7 +76,7 @@ def _elements(
     elements.Modality = "CT"
     elements.ConversionType = "WSD"
     elements.ImageType = ["DERIVED", "SECONDARY", "PERFUSION"]
-    elements.DerivationDescription = derivation.describe(legend)
+    elements.DerivationDescription = derivation.describe(legend or "a page in words")
     elements.DerivationCodeSequence = [code_item(TECHNIQUE)]
     if source.slices:
         elements.SourceImageSequence = references(images[0] for _, images in source.slices)

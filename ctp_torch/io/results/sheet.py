@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.data.maps import named_quantity
 from ctp_torch.io.color.captures import patient_letters
+from ctp_torch.io.color.labels import TITLE_SIZE
 from ctp_torch.ops.image.colormap import jet_lut, paint
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _write_words(
     from PIL import ImageDraw, ImageFont
 
     pen = ImageDraw.Draw(canvas)  # type: ignore[arg-type]
-    big, small = ImageFont.load_default(17), ImageFont.load_default(12)
+    big, small = ImageFont.load_default(TITLE_SIZE), ImageFont.load_default(12)
     height, width = tile
     for c, column in enumerate(columns):
         left = _SIDE + c * (width + _GAP)

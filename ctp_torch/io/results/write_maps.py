@@ -8,19 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ctp_torch.data.maps import named_quantity
+from ctp_torch.data.maps import PerfusionMaps, named_quantity
+from ctp_torch.errors import check_type
 from ctp_torch.io.claims import delivered
 from ctp_torch.io.nifti.nifti import ascending, write_volume
 from ctp_torch.io.results.derivation import Derivation, content_digest
+from ctp_torch.io.results.protocols import LesionResult, RegionNumbers
 from ctp_torch.io.results.source import Source, anonymous_source, read_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ctp_torch.data.geometry import Geometry
-    from ctp_torch.data.maps import PerfusionMaps
 
 __all__ = [
     "FORMATS",
@@ -48,25 +49,6 @@ _Task = Callable[[], list[Path]]
 """Writes something, and tells which files."""
 
 
-class LesionResult(Protocol):
-    """Core, penumbra and their numbers, as `ctp_torch.lesions.find.Lesions` holds them."""
-
-    @property
-    def core(self) -> Tensor:
-        """``(z, y, x)`` bool."""
-
-    @property
-    def penumbra(self) -> Tensor:
-        """``(z, y, x)`` bool."""
-
-    @property
-    def hypoperfusion(self) -> Tensor:
-        """``(z, y, x)`` bool: core and penumbra."""
-
-    def summary(self) -> dict[str, object]:
-        """Volumes [mL], ratios, thresholds."""
-
-
 @dataclass(frozen=True)
 class Output:
     """What there is to write."""
@@ -79,6 +61,8 @@ class Output:
     """``(z, y, x)`` CT before contrast [HU], for the sheets."""
     ranges: Mapping[str, tuple[float, float]] | None = None
     """Quantity to the ends of its colour bar; those of ``QUANTITIES`` when None."""
+    regions: Sequence[RegionNumbers] = ()
+    """For a report of their own in ``sr``."""
 
 
 def write_maps(
@@ -134,6 +118,8 @@ def write_maps(
     --------
     >>> ctp_torch.write_maps(maps, "out", formats=("nifti", "ct", "pm"), source="DICOM_FOLDER")  # doctest: +SKIP
     """
+    check_type(maps, PerfusionMaps, "write_maps: maps", "ctp_torch.deconvolve and predict make them")
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     output = Output(maps, lesions, baseline)
     check_formats(formats, lesions=lesions is not None)
     origin = read_source(source) if isinstance(source, str | Path) else source
@@ -243,6 +229,11 @@ def _dicom_tasks(
             tasks.append(partial(write_ct_map, *common, folder / "ct", source, derivation, display=ranges[name]))
     if "rgb" in formats:
         tasks.append(partial(_sheets, folder / "rgb", output, ranges, source, derivation))
+    if output.regions and "sr" in formats:
+        from ctp_torch.io.results.region_report import write_region_report
+
+        place = folder / "sr" / "regions.dcm"
+        tasks.append(partial(write_region_report, output.regions, maps.geometry, place, source, derivation))
     if output.lesions is not None and set(formats) & set(OF_LESIONS):
         tasks.append(partial(_lesions, folder, output.lesions, maps.geometry, formats, source, derivation))
     return tasks

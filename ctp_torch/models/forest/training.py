@@ -14,6 +14,7 @@ from ctp_torch.models.forest.frontier import Frontier, Samples
 from ctp_torch.models.forest.growth import GrowthLimits, TreeNodes, grow_trees, join_trees
 from ctp_torch.models.forest.random import bootstrap_counts, tree_keys
 from ctp_torch.models.forest.scoring import SplitRules
+from ctp_torch.ops.compute.memory import free_bytes
 from ctp_torch.ops.compute.threads import in_threads
 
 __all__ = ["FixedPoint", "fixed_point", "fixed_weights", "grow_forest"]
@@ -188,9 +189,9 @@ def _n_groups(samples: Samples, n_trees: int, n_samples: int) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes of main memory that are free now, at least; half a GiB where the system doesn't tell."""
-    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
-        return 1 << 29
+    """Bytes of main memory that are free now, at least half a GiB."""
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return max(1 << 29, free_bytes("cpu"))
     return max(1 << 29, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 

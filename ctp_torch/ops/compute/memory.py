@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +31,29 @@ def free_bytes(device: torch.device | str) -> int:
         for line in meminfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return _free_on_windows()
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # no better guess on this system
+
+
+def _free_on_windows() -> int:
+    """Bytes of memory that Windows can hand out, by its ``GlobalMemoryStatusEx``."""
+    names = ("total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "extended")
+
+    class Status(ctypes.Structure):
+        """Windows' MEMORYSTATUSEX."""
+
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in names),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - there on Windows alone
+    if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return 1 << 30
+    return int(status.available)
 
 
 def in_row_blocks(work: Callable[[int, int], Tensor], n_rows: int, *, block: int) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ctp_torch.ops.bolus.curve_numbers import area
 from ctp_torch.ops.deconvolution.capillary import Transit, gamma_dictionary, residue_area
-from ctp_torch.ops.deconvolution.dictionary import match_atoms
+from ctp_torch.ops.deconvolution.dictionary import posterior_mean
 from ctp_torch.ops.deconvolution.passage import Passage, by_timing, finer_aif
 
 __all__ = ["LEAST_SEEN", "seen_by", "seen_share"]
@@ -68,7 +68,7 @@ def seen_share(passage: Passage) -> Tensor:
         share = seen_by(float(moments[-1]), passage.aif, passage.aif_times, transit)
         late = (transit.mtt / PRIOR_TRANSIT_TIME[0]).log() / PRIOR_TRANSIT_TIME[1]
         prior = -0.5 * (late.square() + ((transit.delay - PRIOR_DELAY[0]) / PRIOR_DELAY[1]).square())
-        return (match_atoms(curves, atoms, prior, share[:, None], share.new_ones(len(share), 1)).means[:, 0],)
+        return (posterior_mean(curves, atoms, prior, share),)
 
     (share,) = by_timing(passage, solve)
     return (share if passage.flat is None else share.masked_fill(passage.flat, 1.0)).clamp(LEAST_SEEN, 1.0)

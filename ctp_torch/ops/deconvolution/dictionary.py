@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.threads import in_threads
 from ctp_torch.ops.deconvolution.result import chunks
 
-__all__ = ["Match", "match_atoms", "posterior_of_last"]
+__all__ = ["Match", "match_atoms", "posterior_mean", "posterior_of_last"]
 
 LEAST_MISFIT = 1e-6
 """Part of a curve's energy below which single precision cannot tell misfits apart."""
@@ -69,6 +72,45 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
     return Match(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
+def posterior_mean(curves: Tensor, atoms: Tensor, log_prior: Tensor, values: Tensor) -> Tensor:
+    """Expectation ``(voxels,)`` of a quantity of the atoms, weighted as in :func:`match_atoms`.
+
+    Parameters
+    ----------
+    curves
+        ``(voxels, time)`` [HU]
+    atoms
+        ``(atoms, time)``, of any amplitude
+    log_prior
+        ``(atoms,)``
+    values
+        ``(atoms,)`` the quantity
+    """
+    _, unit = _unit_atoms(atoms, curves)
+    prior, values, means = log_prior.to(curves), values.to(curves), curves.new_empty(len(curves))
+    library = fused_library(curves.device) if curves.dtype == torch.float32 else None
+    prior_bits = prior / math.log(2.0)
+    constants = curves.new_tensor([0.5 * curves.shape[1], LEAST_MISFIT])
+
+    def some(rows: slice) -> None:
+        if library is None:
+            _, _, misfit = _compare(curves[rows], unit)
+            weights = misfit.log_().mul_(-0.5 * curves.shape[1]).add_(prior).softmax(dim=1)
+            torch.mv(weights, values, out=means[rows])
+            return
+        energy, scores = _energy(curves[rows]).contiguous(), curves[rows] @ unit
+        known = energy.data_ptr(), prior_bits.data_ptr(), values.data_ptr(), constants.data_ptr()
+        library.posterior_means(scores.data_ptr(), *scores.shape, *known, means[rows].data_ptr())
+
+    pieces = list(chunks(curves, len(atoms)))
+    if library is None:
+        for rows in pieces:
+            some(rows)
+    else:
+        in_threads(some, pieces, device=curves.device)
+    return means
+
+
 def posterior_of_last(curves: Tensor, atoms: Tensor, log_prior: Tensor, values: int) -> Tensor:
     """Posterior ``(voxels, values)`` of the parameter that changes fastest from atom to atom, all others summed over.
 
@@ -103,6 +145,11 @@ def _unit_atoms(atoms: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def _compare(curves: Tensor, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Energy ``(voxels, 1)`` of curves, their amplitude along each atom and the misfit left, as part of the energy."""
-    energy = curves.square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)
+    energy = _energy(curves)
     score = (curves @ unit).clamp_(min=0)  # (voxels, atoms)
     return energy, score, (1 - score.square() / energy).clamp_(min=LEAST_MISFIT)
+
+
+def _energy(curves: Tensor) -> Tensor:
+    """Sum of squares ``(voxels, 1)`` of curves ``(voxels, time)``, above 0."""
+    return curves.square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(curves.dtype).tiny)

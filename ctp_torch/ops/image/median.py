@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.threads import in_threads, n_threads
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["median_filter"]
 
+_COMPILED = {torch.float32: "float", torch.float64: "double", torch.int16: "int16", torch.uint8: "uint8"}
 _PIECE = 32_768  # values a thread holds: seven float32 buffers of this length stay in a 1 MB cache
 _WINDOWS = 4_194_304  # values of all windows that the sorting path lays out at once (32 MB of float64)
 
 
-def median_filter(images: Tensor, size: int = 3) -> Tensor:
+def median_filter(images: Tensor, size: int = 3, *, out: Tensor | None = None) -> Tensor:
     """Median over a size x size window around every pixel of every image.
 
     Borders are mirrored with the edge pixel repeated (``d c b a | a b c d | d c b a``), so that the result equals
@@ -31,7 +35,11 @@ def median_filter(images: Tensor, size: int = 3) -> Tensor:
     images
         ``(..., y, x)``, any real or integer type but bool; the last two dimensions are one image
     size
-        side of the window in pixels, odd; 3 is a network of minima and maxima in cache-sized pieces, other sizes sort
+        side of the window in pixels, odd; 3 is a network of minima and maxima, by compiled loops or in cache-sized
+        pieces, other sizes sort
+    out
+        where to put the result: contiguous, with shape, type and device of ``images``, other memory; new pages cost as
+        much as the medians
 
     Returns
     -------
@@ -40,7 +48,7 @@ def median_filter(images: Tensor, size: int = 3) -> Tensor:
     Raises
     ------
     ValueError
-        if ``size`` is not odd and positive, or ``images`` has fewer than two dimensions
+        if ``size`` is not odd and positive, ``images`` has fewer than two dimensions, or ``out`` doesn't fit
     TypeError
         if ``images`` is complex or bool
 
@@ -54,18 +62,37 @@ def median_filter(images: Tensor, size: int = 3) -> Tensor:
         raise ValueError(f"images must be (..., y, x), got shape {tuple(images.shape)}")
     if images.is_complex() or images.dtype == torch.bool:
         raise TypeError(f"images must be real or integer numbers, got {images.dtype}; convert them first")
+    if out is None:
+        out = torch.empty_like(images, memory_format=torch.contiguous_format)
+    elif (out.shape, out.dtype, out.device) != (images.shape, images.dtype, images.device) or not out.is_contiguous():
+        raise ValueError(f"out must be contiguous {images.dtype} of shape {tuple(images.shape)} on {images.device}")
+    stack, filtered = (t.reshape(-1, *images.shape[-2:]) for t in (images, out))  # (n, y, x)
     if size == 1 or images.numel() == 0:
-        return images.clone()
-    stack = images.reshape(-1, *images.shape[-2:])  # (n, y, x)
-    if size > 3:
-        filtered = _by_sorting(stack, size)
+        filtered.copy_(stack)
+    elif size > 3:
+        _by_sorting(stack, size, filtered)
     elif images.device.type != "cpu":
-        filtered = _one_kernel(images.device.type)(_mirrored(stack, 1))
+        filtered.copy_(_one_kernel(images.device.type)(_mirrored(stack, 1)))
+    elif images.dtype in _COMPILED and fused_library(images.device) is not None:
+        _compiled(stack.contiguous(), filtered)
     elif min(stack.shape[1:]) < 3:
-        filtered = _network(_mirrored(stack, 1))
+        filtered.copy_(_network(_mirrored(stack, 1)))
     else:
-        filtered = _by_pieces(stack.contiguous())
-    return filtered.reshape(images.shape)
+        _by_pieces(stack.contiguous(), filtered)
+    return out
+
+
+def _compiled(stack: Tensor, filtered: Tensor) -> None:
+    """The network in compiled loops, some images for each thread."""
+    function = getattr(fused_library(stack.device), f"median_{_COMPILED[stack.dtype]}")
+
+    def some(part: tuple[Tensor, Tensor]) -> None:
+        images, medians = part
+        memory = images.new_empty(3 * (images.shape[2] + 2))
+        function(images.data_ptr(), *images.shape, medians.data_ptr(), memory.data_ptr())
+
+    n = n_threads(stack.device, work=stack.numel())
+    in_threads(some, list(zip(stack.chunk(n), filtered.chunk(n), strict=True)), device=stack.device)
 
 
 def _network(padded: Tensor) -> Tensor:
@@ -83,11 +110,10 @@ def _network(padded: Tensor) -> Tensor:
     )
 
 
-def _by_pieces(stack: Tensor) -> Tensor:
+def _by_pieces(stack: Tensor, filtered: Tensor) -> None:
     """The network on ``stack (n, y, x)`` as one line of pixels, piece by piece in the cache; borders afterwards."""
     n_columns = stack.shape[-1]
-    line, filtered = stack.view(-1), torch.empty_like(stack)
-    result = filtered.view(-1)
+    line, result = stack.view(-1), filtered.view(-1)
     piece = _PIECE * torch.get_num_threads()
     low, middle, high, spare = line.new_empty((4, piece + 2)).unbind()
     first, last = n_columns + 1, line.numel() - n_columns - 1  # pixels whose window lies inside the line
@@ -118,20 +144,17 @@ def _by_pieces(stack: Tensor) -> Tensor:
         filtered[:, row] = _network(_mirrored(stack[:, rows], 0, 1))[:, 0]
     for column, columns in ((0, [0, 0, 1]), (-1, [-2, -1, -1])):
         filtered[:, :, column] = _network(_mirrored(stack[:, :, columns], 1, 0))[:, :, 0]
-    return filtered
 
 
-def _by_sorting(stack: Tensor, size: int) -> Tensor:
+def _by_sorting(stack: Tensor, size: int, filtered: Tensor) -> None:
     """Medians of size x size windows of ``stack (n, y, x)``, laying the windows of some rows out at a time."""
     padded = _mirrored(stack, size // 2)
     windows = padded.unfold(1, size, 1).unfold(2, size, 1)  # (n, y, x, size, size), a view
-    filtered = torch.empty_like(stack)
     rows = max(1, _WINDOWS // (stack.shape[-1] * size * size))
     for image in range(stack.shape[0]):
         for start in range(0, stack.shape[1], rows):
             block = windows[image, start : start + rows].flatten(2)  # (rows, x, size * size)
             filtered[image, start : start + rows] = block.median(dim=-1).values
-    return filtered
 
 
 def _mirrored(stack: Tensor, rows: int, columns: int | None = None) -> Tensor:

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.threads import in_threads, n_threads
+
 __all__ = ["gaussian_smooth", "smooth_beside", "smooth_in_time", "smooth_inside"]
 
+_COMPILED = {torch.float32: "float", torch.float64: "double"}
 _THIN_MM = 3.0
 """Slices closer than this are smoothed together."""
 _SLICE_MM = 5.0
@@ -42,9 +46,9 @@ def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk
 
     Notes
     -----
-    Rows and columns by a matrix product each, which outruns a convolution many times over at these sizes; the kernel
-    reaches 4 standard deviations, as in ``scipy.ndimage.gaussian_filter``. Where a gradient is asked for, kornia's
-    separable filter, which autograd follows.
+    By compiled loops on a processor; else rows and columns by a matrix product each, which outruns a convolution many
+    times over at these sizes. The kernel reaches 4 standard deviations, as ``scipy.ndimage.gaussian_filter``'s. Where a
+    gradient is asked for, kornia's separable filter, which autograd follows.
     """
     sigma_y, sigma_x = (sigma, sigma) if isinstance(sigma, int | float) else sigma
     if min(sigma_y, sigma_x) < 0:
@@ -54,14 +58,35 @@ def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk
     height, width = images.shape[-2:]
     if math.ceil(4 * sigma_y) >= height or math.ceil(4 * sigma_x) >= width:
         raise ValueError(f"a Gaussian of {sigma} pixels doesn't fit into an image of {height} x {width}")
-    down, across = (_gaussian_matrix(n, s).to(images) for n, s in ((height, sigma_y), (width, sigma_x)))
     flat = images.reshape(-1, height, width)
     if images.requires_grad and torch.is_grad_enabled():
         return _followed(flat, (sigma_y, sigma_x), chunk).reshape(images.shape)
-    result = torch.empty_like(flat)
+    result = torch.empty_like(flat, memory_format=torch.contiguous_format)
+    if flat.dtype in _COMPILED and fused_library(flat.device) is not None:
+        parts = n_threads(flat.device, work=flat.numel() * math.ceil(4 * (sigma_y + sigma_x)))
+        pairs = list(zip(flat.contiguous().chunk(parts), result.chunk(parts), strict=True))
+        in_threads(lambda pair: _compiled(*pair, (sigma_y, sigma_x)), pairs, device=flat.device)
+        return result.reshape(images.shape)
+    down, across = (_gaussian_matrix(n, s).to(images) for n, s in ((height, sigma_y), (width, sigma_x)))
     for part, out in zip(flat.split(chunk), result.split(chunk), strict=True):
         torch.matmul(down, part @ across.T, out=out)
     return result.reshape(images.shape)
+
+
+def _compiled(images: Tensor, out: Tensor, sigma: tuple[float, float]) -> None:
+    """``out`` by the compiled loops."""
+    function = getattr(fused_library(images.device), f"gaussian_{_COMPILED[images.dtype]}")
+    down, across = (_weights(one)[math.ceil(4 * one) :].to(images.dtype) for one in sigma)
+    memory = images.new_empty(images.shape[2] + 2 * len(across))
+    kernels = down.data_ptr(), len(down) - 1, across.data_ptr(), len(across) - 1
+    function(images.data_ptr(), *images.shape, *kernels, out.data_ptr(), memory.data_ptr())
+
+
+def _weights(sigma: float) -> Tensor:
+    """Of a Gaussian, ``4 sigma`` to both sides, in float64; they sum to 1."""
+    radius = math.ceil(4 * sigma)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).double() / max(sigma, 1e-3)).square())
+    return weights / weights.sum()
 
 
 def _followed(images: Tensor, sigma: tuple[float, float], chunk: int) -> Tensor:
@@ -77,11 +102,9 @@ def _followed(images: Tensor, sigma: tuple[float, float], chunk: int) -> Tensor:
 def _gaussian_matrix(n: int, sigma: float) -> Tensor:
     """A Gaussian along ``n`` samples, the ends mirrored, as a matrix ``(n, n)`` in float64."""
     radius = math.ceil(4 * sigma)
-    offsets = torch.arange(-radius, radius + 1)
-    weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-3)).square())
-    at = (torch.arange(n)[:, None] + offsets).abs()  # (n, offsets)
+    at = (torch.arange(n)[:, None] + torch.arange(-radius, radius + 1)).abs()  # (n, offsets)
     at = (n - 1) - ((n - 1) - at).abs()
-    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, at, (weights / weights.sum()).expand(n, -1))
+    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, at, _weights(sigma).expand(n, -1))
 
 
 def smooth_inside(volumes: Tensor, mask: Tensor, spacing: tuple[float, float, float], sigma_mm: float) -> Tensor:

@@ -13,7 +13,7 @@ from ctypes import CDLL
 import torch
 from torch import Tensor
 
-from ctp_torch.ops.kernel.compiled import fused_library
+from ctp_torch.ops.compute.compiled import fused_library
 
 __all__ = ["add_growth_products", "add_power_products", "add_tile_products", "working_memory", "write_powers"]
 

@@ -8,9 +8,9 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
+from ctp_torch.ops.compute.compiled import fused_library
 from ctp_torch.ops.compute.memory import free_bytes, in_row_blocks
 from ctp_torch.ops.compute.threads import in_threads, n_groups, n_threads
-from ctp_torch.ops.kernel.compiled import fused_library
 from ctp_torch.ops.kernel.fused import add_growth_products, add_power_products, working_memory, write_powers
 
 __all__ = ["gaussian_gram_matmul", "gaussian_kernel", "gaussian_kernel_matmul", "gaussian_rows"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ __all__ = [
     "euler_angles",
     "mean_displacement",
     "patient_axes",
+    "recentred",
     "rotation_matrix",
 ]
 
@@ -90,6 +92,20 @@ def patient_axes(motion: RigidMotion, direction: tuple[float, ...]) -> RigidMoti
     axes = motion.rotation.new_tensor(direction).reshape(3, 3)
     matrix = axes @ rotation_matrix(motion.rotation) @ axes.T
     return motion._replace(rotation=euler_angles(matrix), translation=motion.translation @ axes.T)
+
+
+def recentred(motion: RigidMotion, away_mm: Sequence[float]) -> RigidMotion:
+    """The same motion about another centre c + d: R stays, and t becomes t + (R - 1) d.
+
+    Parameters
+    ----------
+    motion
+        about the centre c
+    away_mm
+        d along x, y, z [mm]
+    """
+    away = motion.translation.new_tensor(away_mm)
+    return motion._replace(translation=motion.translation + rotation_matrix(motion.rotation) @ away - away)
 
 
 def mean_displacement(motion: RigidMotion, *, radius_mm: float = _RADIUS_MM) -> Tensor:
@@ -178,16 +194,19 @@ def apply_motion(
             f"volumes must be (time, z, y, x) with the {motion.rotation.shape[0]} frames of the motion, "
             f"got {tuple(volumes.shape)}"
         )
-    still = volumes.clone()
-    moved = (mean_displacement(motion) > tolerance_mm).nonzero().squeeze(1).tolist()
+    still = torch.empty_like(volumes, memory_format=torch.contiguous_format)
+    moved: list[bool] = (mean_displacement(motion) > tolerance_mm).tolist()
     matrices = rotation_matrix(motion.rotation)
-    for frame in moved:
-        still[frame] = _sample(volumes[frame], matrices[frame], motion.translation[frame], spacing)
+    for frame, volume in enumerate(volumes):
+        if moved[frame]:
+            _sample(volume, matrices[frame], motion.translation[frame], spacing, still[frame])
+        else:
+            still[frame] = volume
     return still
 
 
-def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float, float, float]) -> Tensor:
-    """``volume (z, y, x)`` at the moved positions, slice by slice.
+def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float, float, float], still: Tensor) -> None:
+    """``volume (z, y, x)`` at the moved positions, slice by slice into ``still``.
 
     Where a slice moves by little, sampling its neighbours in two dimensions and mixing them linearly is the trilinear
     value at a fraction of the cost; where it reaches across many slices it is sampled in three dimensions.
@@ -195,7 +214,6 @@ def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float,
     n_slices = volume.shape[0]
     z, y, x = (_centred(n, step, volume) for n, step in zip(volume.shape, spacing, strict=True))
     rows: list[list[float]] = matrix.tolist()
-    still = torch.empty_like(volume)
     for k in range(n_slices):
         moved = [
             (row[0] * x + (row[2] * float(z[k]) + float(shift[i]))) + row[1] * y[:, None] for i, row in enumerate(rows)
@@ -213,7 +231,6 @@ def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float,
         else:
             across = height * (2.0 / (n_slices - 1)) - 1.0
             still[k] = _interpolated(volume[None], torch.stack([*grid, across], dim=-1)[None])[0, 0]
-    return still
 
 
 def _interpolated(images: Tensor, grid: Tensor) -> Tensor:

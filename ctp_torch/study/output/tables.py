@@ -259,7 +259,9 @@ def _gain_cell(model: str, score: str) -> Cell:
     def gain(rows: Sequence[DegradedRow]) -> str:
         student, teacher = (per_patient(select(rows, predictor=name), score) for name in (model, "teacher"))
         gap = paired_difference(student, teacher)
-        mark = " *" if gap.n > 1 and gap.low > 0 else ""
+        if gap.n == 1:
+            return f"{gap.mean:+.3f} (one patient)"
+        mark = " *" if gap.low > 0 else ""
         return f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}){mark}" if gap.n else "-"
 
     return gain

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from ctp_torch import ops, pipeline
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.errors import NoNormalTissueError
+from ctp_torch.lesions.belonging import VOLUMES, MapsOrigin, shipped_thresholds
 from ctp_torch.lesions.find import Lesions, find_lesions
+from ctp_torch.lesions.thresholds import Thresholds
 from ctp_torch.phantom.cohort import MAPS
 from ctp_torch.report.tables import MODEL_LABELS
 from ctp_torch.report.viewer.payload import PatientView, patient_view
 from ctp_torch.study.design.patients import load_patient
+from ctp_torch.study.design.plan import CALIBRATION
 from ctp_torch.study.work.lesions import physical_maps
 from ctp_torch.study.work.models import load_prediction, prediction_file
 
@@ -51,9 +54,10 @@ def _view(folder: Path, results: StudyResults, name: str) -> PatientView:
                 if prediction_file(folder, model, name).is_file()}  # fmt: skip
     sets = {label: physical_maps(volumes, patient.brain, context) for label, volumes in indices.items()}
     lesions: dict[str, Lesions] = {}
+    limits = _limits(results, patient.brain.shape[1])
     for label, maps in sets.items():
         try:
-            lesions[label] = find_lesions(maps, baseline=context.baseline)
+            lesions[label] = find_lesions(maps, baseline=context.baseline, thresholds=limits)
         except NoNormalTissueError:
             continue  # this set of maps shows no lesion
     if context.truth is not None:
@@ -69,3 +73,11 @@ def _view(folder: Path, results: StudyResults, name: str) -> PatientView:
         quality=scan.quality,
         limit_mb=_LIMIT_MB,
     )
+
+
+def _limits(results: StudyResults, matrix: int) -> Thresholds | None:
+    """Those calibrated on the training patients, else those shipped for such maps; conventional where neither is."""
+    origin = MapsOrigin("csvd", "inside", pipeline.SMOOTHINGS["inside"], matrix, VOLUMES[False])
+    if calibrated := results.results.get(CALIBRATION):
+        return Thresholds(**calibrated, method=origin.method, smoothing=origin.smoothing, width_mm=origin.width_mm)
+    return shipped_thresholds(origin)[0]

@@ -213,14 +213,14 @@ def test_a_large_series_is_cropped_to_the_head(tmp_path, monkeypatch):
     """The same HU in the same places. Mutation seen red: the origin of the whole grid."""
     from oracles.heads import head
 
-    from ctp_torch.io import write_nifti_series
-    from ctp_torch.io.nifti import series as module
+    from ctp_torch.io import coarse, write_nifti_series
+    from ctp_torch.io.nifti import voxels
 
     made, _ = head(size=96, slices=7, frames=6)
     made.hu[:, [0, 1, 6]] = -1000
     path = write_nifti_series(tmp_path / "a.nii.gz", made)
-    monkeypatch.setattr(module, "_CROP_BYTES", 1000)
-    monkeypatch.setattr(module, "_MARGIN_MM", (1.0, 8.0, 8.0))
+    monkeypatch.setattr(coarse, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(voxels, "_MARGIN_MM", (1.0, 8.0, 8.0))
     part = read_series(path)
     rows, columns = part.hu.shape[2:]
     assert rows < 96

@@ -10,6 +10,7 @@ from oracles.derived import made_maps, made_scan, objects
 from ctp_torch import Geometry, PerfusionMaps, ops, write_maps
 from ctp_torch.data.maps import QUANTITIES
 from ctp_torch.io.color.colorbar import find_color_bars
+from ctp_torch.io.color.labels import read_label
 from ctp_torch.io.results.sheet import columns_of, draw_sheets
 
 RANGES = {name: quantity.display for name, quantity in QUANTITIES.items()}
@@ -34,7 +35,8 @@ def test_bars_and_pixels_invert(n):
     maps = head(n=n)
     (sheet,) = sheets(maps)
     bars = [bar for bar in find_color_bars(sheet) if len(bar.lut) == 256]
-    assert len(bars) == 2
+    assert [read_label(sheet, bar) for bar in bars] == ["rCBF", "Tmax"]
+    assert read_label(sheet.flip(1), bars[0]) == ""
     for bar, name in zip(bars, ("cbf", "tmax"), strict=True):
         index = ops.nearest_color_index(bar.lut, ops.jet_lut()).tolist()
         assert index == list(range(256))

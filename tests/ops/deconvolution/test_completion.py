@@ -10,6 +10,7 @@ from scipy.special import gammainc
 from ctp_torch import ops
 from ctp_torch.ops.deconvolution.capillary import Transit
 from ctp_torch.ops.deconvolution.completion import LEAST_SEEN, seen_by
+from ctp_torch.ops.deconvolution.dictionary import match_atoms, posterior_mean
 
 FINE = 0.05
 RESIDUES = {
@@ -81,3 +82,16 @@ def test_noise_is_doubled_at_most_and_nothing_stays_nothing():
     assert float(share.min()) >= LEAST_SEEN
     assert float(share.max()) <= 1.0
     assert float(share[0]) == 1.0
+
+
+@pytest.mark.parametrize("atoms", [5, 64, 77])
+def test_the_mean_is_that_of_all_matches(atoms, generator, loops, dtype, tolerance):
+    """Against `match_atoms`. Mutations seen red: the loops without their last lanes; without the prior."""
+    signals = torch.rand(atoms, 30, generator=generator, dtype=torch.float64)
+    noise = 0.3 * torch.randn(9, 30, generator=generator, dtype=torch.float64)
+    curves = 3.0 * signals[torch.arange(9) % atoms] + noise
+    curves[-1] = -1.0  # no atom fits
+    prior, values = (torch.randn(atoms, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = match_atoms(curves, signals, prior, values[:, None], torch.ones(atoms, 1)).means[:, 0]
+    mean = posterior_mean(curves.to(dtype), signals, prior, values)
+    torch.testing.assert_close(mean.double(), expected, **tolerance)

@@ -24,7 +24,7 @@ def by_scipy(images, size):
 @pytest.mark.parametrize("size", [1, 3, 5, 9])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", TYPES)
-def test_median_filter_equals_scipy_everywhere(kind, shape, size, generator, device):
+def test_median_filter_equals_scipy_everywhere(kind, shape, size, generator, device, loops):
     """Mutation: clamp to the middle of the wrong neighbours (``mid[2:]`` for ``mid[1:-1]``); red."""
     images = noise(shape, kind, generator)
     filtered = median_filter(images.to(device), size)
@@ -39,7 +39,7 @@ def test_median_filter_equals_plain_loops(size, generator):
     assert torch.equal(median_filter(image, size), torch.from_numpy(median_by_loops(image.numpy(), size)))
 
 
-def test_images_of_several_pieces_equal_scipy(generator):
+def test_images_of_several_pieces_equal_scipy(generator, loops):
     """Pieces must join without a seam. Mutation: start each piece one pixel late; red."""
     images = noise((3, 631, 557), torch.float32, generator)
     assert torch.equal(median_filter(images), by_scipy(images, 3))
@@ -51,14 +51,14 @@ def test_the_sorting_path_joins_its_row_blocks(generator):
     assert torch.equal(median_filter(image, 5), by_scipy(image, 5))
 
 
-def test_infinite_values_are_ordered_like_any_other(generator):
+def test_infinite_values_are_ordered_like_any_other(generator, loops):
     image = noise((12, 13), torch.float32, generator)
     image[3:5, 3:7], image[8, 2] = torch.inf, -torch.inf
     assert torch.equal(median_filter(image), by_scipy(image, 3))
 
 
 @pytest.mark.parametrize("size", [3, 5])
-def test_a_nan_takes_exactly_the_windows_that_hold_it(size, generator, device):
+def test_a_nan_takes_exactly_the_windows_that_hold_it(size, generator, device, loops):
     image = noise((20, 30), torch.float32, generator)
     clean = median_filter(image, size)
     image[0, 7] = image[9, 12] = torch.nan
@@ -82,6 +82,16 @@ def test_the_input_is_left_alone_and_never_shared(generator):
     for size in (1, 3, 5):
         assert median_filter(image, size).data_ptr() != image.data_ptr()
     assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_result_goes_where_it_is_asked_to(size, generator, loops):
+    images = noise((9, 60, 50), torch.int16, generator)
+    out = torch.empty_like(images)
+    assert median_filter(images, size, out=out) is out
+    assert torch.equal(out, by_scipy(images, size))
+    with pytest.raises(ValueError, match="out must be contiguous"):
+        median_filter(images, size, out=out.float())
 
 
 def test_no_images_give_no_images():

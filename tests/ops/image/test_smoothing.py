@@ -9,7 +9,7 @@ from ctp_torch.ops import gaussian_smooth, smooth_beside, smooth_in_time, smooth
 
 
 @pytest.mark.parametrize("sigma", [0.7, (1.5, 2.25), (0.0, 1.0)])
-def test_equals_scipy_away_from_the_border(sigma, dtype, device, generator):
+def test_equals_scipy_away_from_the_border(sigma, dtype, device, generator, loops):
     """Mutation seen red: swapping sigma y and x. scipy's reflect repeats the edge pixel, kornia's doesn't."""
     images = torch.randn(2, 3, 24, 31, generator=generator, dtype=dtype)
     result = gaussian_smooth(images.to(device), sigma).cpu()
@@ -25,7 +25,7 @@ def test_zero_width_changes_nothing(generator):
     assert torch.equal(gaussian_smooth(images, 0.0), images)
 
 
-def test_chunks_do_not_matter(generator):
+def test_chunks_do_not_matter(generator, loops):
     images = torch.randn(7, 16, 16, generator=generator)
     torch.testing.assert_close(gaussian_smooth(images, 1.0, chunk=2), gaussian_smooth(images, 1.0))
 

@@ -15,7 +15,7 @@ def pair(generator):
     return target + 12 * torch.randn(target.shape, generator=generator), target
 
 
-def test_equals_pytorch_msssim(pair):
+def test_equals_pytorch_msssim(pair, loops):
     expected = msssim(pair[0][:, None], pair[1][:, None], data_range=255, size_average=False)
     torch.testing.assert_close(ssim(*pair, data_range=255), expected)
 
@@ -35,12 +35,29 @@ def test_equals_scikit_image(pair):
         assert value.item() == pytest.approx(expected, abs=5e-3)
 
 
-def test_the_map_averages_to_the_value(pair, device):
+def test_the_map_averages_to_the_value(pair, device, loops):
     """Mutation seen red: dropping the square of the mean from the variance."""
     prediction, target = (t.to(device).double() for t in pair)
     inner = ssim_map(prediction, target, data_range=255)[:, 5:-5, 5:-5].mean(dim=(1, 2))
-    # pytorch-msssim makes its window in float32: measured difference 3e-6
-    torch.testing.assert_close(inner, ssim(prediction, target, data_range=255), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(inner, ssim(prediction, target, data_range=255))
+
+
+def test_a_large_offset_changes_means_alone(pair, loops):
+    """In float32 as in float64. Mutation seen red: the image's mean not taken out (off by .01)."""
+    prediction, target = (t + 1e5 for t in pair)
+    exact = ssim(prediction.double(), target.double(), data_range=255)
+    torch.testing.assert_close(ssim(prediction, target, data_range=255).double(), exact, rtol=0, atol=1e-5)
+
+
+def test_a_gradient_is_followed_by_pytorch_msssim(pair, monkeypatch):
+    """It leads to the target. Mutation seen red: the loops, which know no gradient."""
+    prediction = pair[0].clone().requires_grad_()
+    start = ssim(prediction, pair[1], data_range=255)
+    (slope,) = torch.autograd.grad(start.sum(), prediction)
+    assert (ssim(pair[0] + 10_000 * slope, pair[1], data_range=255) > start + 1e-3).all()
+    monkeypatch.setattr("pytorch_msssim.ssim", lambda *_, **__: torch.full((3,), -2.0))
+    assert (ssim(prediction, pair[1], data_range=255) == -2.0).all()
+    assert (ssim(pair[0], pair[1], data_range=255) > -1.0).all()
 
 
 def test_identical_images_have_similarity_one(pair):

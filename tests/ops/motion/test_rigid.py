@@ -16,6 +16,7 @@ from ctp_torch.ops import (
     rotation_matrix,
 )
 from ctp_torch.ops.motion import rigid
+from ctp_torch.ops.motion.rigid import recentred
 
 ANGLES = [
     (0.0, 0.0, 0.0),
@@ -53,6 +54,18 @@ def test_patient_axes_turn_the_points_themselves(generator):
     moved = points @ rotation_matrix(on_grid.rotation)[0].T + on_grid.translation[0]
     turned = (points @ d.T) @ rotation_matrix(in_patient.rotation)[0].T + in_patient.translation[0]
     torch.testing.assert_close(moved @ d.T, turned)
+
+
+def test_another_centre_moves_every_point_as_before(generator):
+    """Mutation seen red: the shift with the other sign."""
+    about = motion([(3.0, -2.0, 5.0)], [(1.0, 2.0, -3.0)])
+    away = torch.tensor([4.0, -7.0, 11.0], dtype=torch.float64)
+    other = recentred(about, away.tolist())
+    points = torch.randn(7, 3, dtype=torch.float64, generator=generator)
+    turn = rotation_matrix(about.rotation)[0].T
+    torch.testing.assert_close(
+        (points - away) @ turn + away + other.translation[0], points @ turn + about.translation[0]
+    )
 
 
 def test_mean_displacement_of_known_motions(device):

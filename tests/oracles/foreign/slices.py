@@ -77,6 +77,24 @@ def passes_half_a_step_apart(folder):
 
 
 @case
+def every_second_slice_in_turn(folder):
+    """Even slices in one pass, odd ones half a step of time later: one volume, whose slices have times of their own."""
+    scan = Scan(n_frames=6, n_slices=6)
+    scan.set_times(2.0 * np.arange(6)[:, None] + np.arange(6) % 2)
+    scan.save(folder)
+    return as_told(scan)
+
+
+@case
+def every_third_slice_in_turn(folder):
+    """Three passes make a volume."""
+    scan = Scan(n_frames=6, n_slices=6)
+    scan.set_times(3.0 * np.arange(6)[:, None] + np.arange(6) % 3 + 0.05 * (np.arange(6) // 3))
+    scan.save(folder)
+    return as_told(scan)
+
+
+@case
 def table_moves_along(folder):
     """From the fourth frame on the table stands 7 mm further along: what both places show is read, the rest is not."""
     scan = Scan(n_frames=6, n_slices=8)
