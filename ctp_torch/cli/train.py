@@ -207,9 +207,11 @@ def _stack_view(asked: View, with_hu: bool) -> View:
 
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
+    if target in (*_TARGETS, _PHYSICS):
+        return choices.pick_maps(maps)
     from ctp_torch.io.cohort.target_values import target_name
 
-    return choices.pick_maps(maps) if target in (*_TARGETS, _PHYSICS) else (target_name(target),)
+    return (target_name(target),)
 
 
 def _training_patients(cohort: Path, lut: str) -> tuple[Cohort, list[CohortPatient]]:
