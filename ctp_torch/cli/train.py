@@ -120,15 +120,15 @@ def train(
     Example: ctp-torch train -o physics.safetensors --target physics
     """
     scaling, quantities = _scaling(feature_scale), _quantities(target, maps)
+    balanced, named = choices.pick("--balance", balance, _BALANCES), model or ("mlp" if target == _PHYSICS else "krr")
+    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments,
+                             artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
+    view = _stack_view(view, with_hu) if named == "stack" else view
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.slices import draw_slices
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    balanced, named = choices.pick("--balance", balance, _BALANCES), model or ("mlp" if target == _PHYSICS else "krr")
-    view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments,
-                             artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
-    view = _stack_view(view, with_hu) if named == "stack" else view
     unfitted = partial(choices.make_model, named, alpha=alpha, gamma=gamma, sigma=sigma,
                        trees=trees, depth=depth, centers=centers, channels=_channels(named, view), with_hu=with_hu,
                        seed=seed)  # fmt: skip

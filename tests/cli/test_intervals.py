@@ -62,8 +62,8 @@ def test_both_ends_reach_files_report_and_lesions(run, scan_folder, tmp_path):
 
 
 def test_strangers_get_maps_and_a_warning_but_no_promise(run, scan_folder, tmp_path):
-    far = Neighbourhood((0.0,) * 42, ((1.0, *(0.0,) * 41),), (1e-9,), 1e-9, 1.0)
-    model = model_with(tmp_path / "m.safetensors", replace(PROMISE, known={"artery": far}))
+    far = Neighbourhood((0.0,) * 52, ((1.0, *(0.0,) * 51),), (1e-9,), 1e-9, 1.0)
+    model = model_with(tmp_path / "m.safetensors", replace(PROMISE, known={"bolus": far}))
     arguments = ["--model", model, "--registration", "none", "--no-report"]
     done = run("maps", scan_folder, "-o", tmp_path / "out", *arguments)
     assert done.code == 0, done.err
