@@ -1,6 +1,6 @@
 """Do a model's intervals hold? Coverage and width over patients unseen, inside lesions, of volumes; strangers flagged.
 
-``python benchmarks/intervals.py --train 31:13 6500:17 --test 8201:14 8311:14 --strangers 8401:10`` trains a stack
+``python benchmarks/intervals.py --train 31:13 6500:17 --test 8201:14 8311:14 --strangers 8603:10`` trains a stack
 on truth as ``ctp-torch train --target truth --intervals 0.9`` does, every patient left out in turn, and
 asks of each test patient whether 90 % of the tissue lies within. Floors: the quantiles over all left-out voxels without
 a patient's margin; of volumes, the middle 90 % of the training patients' true ones, whatever the scan. ``load`` and
@@ -203,7 +203,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", nargs="+", default=["31:13", "6500:17"])
     parser.add_argument("--test", nargs="*", default=["8201:14", "8311:14"])
-    parser.add_argument("--strangers", nargs="*", default=["8401:10"])
+    parser.add_argument("--strangers", nargs="*", default=["8603:10"])
     parser.add_argument("--name", default="intervals")
     parser.add_argument("--keep", type=Path, help="folder for the trained student and its patients, used again")
     options = parser.parse_args()

@@ -82,7 +82,7 @@ def bolus(t, onset):
     return np.float32(u**2 * np.exp(2 - 2 * u))
 
 
-def write_dicom(folder, head, shape, spacing, times):
+def write_dicom(folder, head, shape, spacing, times, first=0):
     """One file an image."""
     import pydicom
     import torch
@@ -94,7 +94,7 @@ def write_dicom(folder, head, shape, spacing, times):
     (template,) = write_ct_series(one, folder / "template")
     ds = pydicom.dcmread(template)
     shutil.rmtree(folder / "template")
-    for k, t in enumerate(times):
+    for k, t in enumerate(times, first):
         frame = np.clip(np.rint(head.frame(t)), -1024, 3000).astype("<i2")
         clock = f"1200{int(t):02d}.{round(t % 1 * 1e6):06d}" if t < 60 else f"1201{int(t) - 60:02d}.000000"
         for name in ("AcquisitionTime", "ContentTime"):

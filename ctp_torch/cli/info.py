@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ctp_torch.data.plausibility import Plausibility
     from ctp_torch.data.provenance import LeftOutFiles
     from ctp_torch.data.series import CTPSeries
+    from ctp_torch.data.stored import StoredSeries
     from ctp_torch.io.dicom.image import Join
     from ctp_torch.quality import Quality
 
@@ -50,9 +51,10 @@ def info(
     Example: ctp-torch info DICOM_FOLDER --no-qc --json
     """
     repeated = choices.pick_duplicates(duplicates)
-    from ctp_torch.io import read_series
+    reading.check_there(series)
+    from ctp_torch.io import open_series
 
-    scan = read_series(
+    with open_series(
         series,
         times=times,
         dt=dt,
@@ -61,9 +63,12 @@ def info(
         drop_incomplete=drop_incomplete,
         duplicates=repeated,
         keep_identity=keep_identity,
-    )
+    ) as scan:
+        z, y, x = scan.geometry.shape
+        judgeable = scan.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
+        checked = _checked(scan, series, uid, choices.pick_join(join)) if quality and judgeable else None
+        low, high = _range(scan)
     steps = scan.times.diff(dim=0)
-    z, y, x = scan.geometry.shape
     facts: dict[str, object] = {
         "slices": z,
         "rows": y,
@@ -77,11 +82,9 @@ def info(
         "dt_min_s": round(float(steps.min()), 4) if steps.numel() else None,
         "dt_max_s": round(float(steps.max()), 4) if steps.numel() else None,
         "slice_offsets_s": round(float((scan.times - scan.times[:, :1]).abs().max()), 4),
-        "hu_range": [round(float(scan.hu.min()), 1), round(float(scan.hu.max()), 1)],
+        "hu_range": [round(low, 1), round(high, 1)],
         **scan.provenance.as_dict(),
     }
-    judgeable = scan.n_frames >= _FEWEST_FRAMES and min(y, x) >= _FEWEST_PIXELS
-    checked = _checked(scan, series, uid, choices.pick_join(join)) if quality and judgeable else None
     if as_json:
         if checked is not None:
             facts["quality"] = checked.as_dict()
@@ -97,7 +100,17 @@ def info(
         console.say(_entry("quality", ["not checked: too few frames or pixels to judge a bolus on"]))
 
 
-def _checked(source: CTPSeries, path: Path, uid: str | None, join: Join | None) -> Quality:
+def _range(scan: CTPSeries | StoredSeries) -> tuple[float, float]:
+    """The lowest and the highest HU; of a series that stays on disk, of what was looked at."""
+    from ctp_torch.data.series import CTPSeries
+
+    if isinstance(scan, CTPSeries):
+        return float(scan.hu.min()), float(scan.hu.max())
+    assert scan.provenance.plausibility is not None, "measured whenever a series is read"
+    return scan.provenance.plausibility.range_hu
+
+
+def _checked(source: CTPSeries | StoredSeries, path: Path, uid: str | None, join: Join | None) -> Quality:
     """The quality of what was read, on the device that ``auto`` picks."""
     from ctp_torch.io.dicom.slice_locations import read_slice_locations
     from ctp_torch.pipeline import inspect
@@ -108,7 +121,7 @@ def _checked(source: CTPSeries, path: Path, uid: str | None, join: Join | None) 
     return inspect(ready, registration=estimate, locations=locations).quality
 
 
-def report_lines(scan: CTPSeries) -> list[str]:
+def report_lines(scan: CTPSeries | StoredSeries) -> list[str]:
     """What was read, on one screen: whether it can be what it claims to be, and what that rests on."""
     origin, seen = scan.provenance, scan.provenance.plausibility
     z, y, x = scan.geometry.shape

@@ -119,12 +119,12 @@ def train(
 
     Example: ctp-torch train -o physics.safetensors --target physics
     """
+    scaling, quantities = _scaling(feature_scale), _quantities(target, maps)
     from ctp_torch.learning.folds import cross_validate
     from ctp_torch.learning.slices import draw_slices
     from ctp_torch.learning.training import draw, prepare_all
     from ctp_torch.ops.compute.ranks import rank_device
 
-    scaling, quantities = _scaling(feature_scale), _quantities(target, maps)
     balanced, named = choices.pick("--balance", balance, _BALANCES), model or ("mlp" if target == _PHYSICS else "krr")
     view = choices.pick_view(features, smoothing_mm, smoothing, median=median, artery_moments=artery_moments,
                              artery_curve=artery_curve, with_hu=with_hu and named != "stack")  # fmt: skip
@@ -207,9 +207,11 @@ def _stack_view(asked: View, with_hu: bool) -> View:
 
 def _quantities(target: str, maps: str) -> tuple[str, ...]:
     """Which maps are learned: those asked for, or the one that a file of the target's name holds."""
+    if target in (*_TARGETS, _PHYSICS):
+        return choices.pick_maps(maps)
     from ctp_torch.io.cohort.target_values import target_name
 
-    return choices.pick_maps(maps) if target in (*_TARGETS, _PHYSICS) else (target_name(target),)
+    return (target_name(target),)
 
 
 def _training_patients(cohort: Path, lut: str) -> tuple[Cohort, list[CohortPatient]]:

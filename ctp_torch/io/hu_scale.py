@@ -23,6 +23,8 @@ _NO_AIR_HU = -60.0
 _WATER_OF_OFFSET = (974.0, 1174.0)
 """Where brain lies when 1,024 were not taken off: air at 24, no value below."""
 _SHARE = 0.1
+_NOTHING_HU = -500.0
+"""Below this lie air and lung: no head has only such values."""
 _SAMPLES = 32  # rows and columns looked at
 
 
@@ -51,6 +53,11 @@ def check_scale(hu: Tensor, place: Path) -> list[str]:
         raise UnreadableFileError(
             f"{place}: {n} of {of} images hold values beyond any CT scale, {low:,.0f} to {high:,.0f} HU: their rescale"
             " (slope, intercept) or the type of their pixels is told wrongly; export the series again"
+        )
+    if low < high < _NOTHING_HU:
+        raise UnreadableFileError(
+            f"{place}: all values lie between {low:,.0f} and {high:,.0f} HU, nothing but air: the slope or intercept"
+            " of their rescale is told wrongly; export the series again"
         )
     warnings = []
     if n:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ctp_torch.data.geometry import Geometry
 
-__all__ = ["doubts_of", "measure"]
+__all__ = ["doubts_of", "measure", "no_brain"]
 
 _VOXELS = 6_000  # looked at, of every frame
 _FRAMES_OF_NOISE, _EDGE = 64, 12  # frames, and rows or columns at each edge
@@ -22,6 +22,7 @@ _QUIET = 0.3
 _FEWEST_FRAMES, _FEWEST_VOXELS = 8, 200
 _LONGEST_S, _SHORTEST_S, _FRAMES = 600.0, 8.0, 15
 _PAUSE_S = 60.0
+_LEAST_TISSUE = 0.01
 
 
 def measure(
@@ -97,9 +98,14 @@ def doubts_of(seen: Plausibility) -> list[str]:
         doubts.append(
             f"voxels of {z:.3g} x {y:.3g} x {x:.3g} mm; a head scan has 0.3 to 1 mm in the plane: which unit?"
         )
-    if seen.tissue_share < 0.01 and seen.range_hu[0] < seen.range_hu[1]:
-        doubts.append("hardly any value lies where brain does, between 0 and 80 HU: the scale of the values is another")
-    return doubts
+    return [*doubts, *no_brain(seen)]
+
+
+def no_brain(seen: Plausibility) -> list[str]:
+    """A sentence where hardly any value is one of brain."""
+    if seen.tissue_share >= _LEAST_TISSUE or seen.range_hu[0] == seen.range_hu[1]:
+        return []
+    return ["hardly any value lies where brain does, between 0 and 80 HU: the scale of the values is another"]
 
 
 def _middle(values: Tensor) -> float | None:

@@ -129,6 +129,7 @@ def find_lesions(
     baseline: Tensor | None = None,
     thresholds: Thresholds | None = None,
     slice_mm: float | None = None,
+    surveys: list[tuple[dict[str, float], Survey]] | None = None,
 ) -> Lesions:
     """Core and hypoperfusion of a set of maps.
 
@@ -162,6 +163,9 @@ def find_lesions(
         conventional when None: rCBF 30 %, Tmax 6 s
     slice_mm
         height given to a slice [mm]; the distance between slices when None, so that gaps count as the slice below
+    surveys
+        an empty list, handed over again with other thresholds for the same maps and baseline: what both need is made
+        once
 
     Returns
     -------
@@ -185,18 +189,19 @@ def find_lesions(
     limits = thresholds or Thresholds()
     check_type(limits, Thresholds, "find_lesions: thresholds", "ctp_torch.read_thresholds(FILE) gives them")
     widths = {n: w for n in ("sigma_mm", "mirror_mm", "tissue_mm") if (w := getattr(limits, n)) or n == "sigma_mm"}
-    thick, depth = Slabs.of(maps.geometry), maps.geometry.shape[0]
-    if thick.n == 1:
-        surveyed = survey(maps, baseline=baseline, **widths)
-        return _doubted(delineate(surveyed, limits, slice_mm=slice_mm), surveyed)
-    known = maps.mask
+    thick, depth, known = Slabs.of(maps.geometry), maps.geometry.shape[0], maps.mask
     for name in {"cbf", "tmax"} & set(maps.values):
         known = known & maps[name].isfinite()
-    plain = None if baseline is None else thick.average(baseline)
-    surveyed = survey(_on_slabs(maps, known, thick), baseline=plain, **widths)
-    on_slabs = _doubted(
-        delineate(surveyed, limits, slice_mm=None if slice_mm is None else thick.n * slice_mm), surveyed
-    )
+    surveyed = next((made for own, made in surveys or () if widths.items() <= own.items()), None)
+    if surveyed is None:
+        plain = baseline if baseline is None or thick.n == 1 else thick.average(baseline)
+        surveyed = survey(maps if thick.n == 1 else _on_slabs(maps, known, thick), baseline=plain, **widths)
+        if surveys is not None:
+            surveys.append((widths, surveyed))
+    height = slice_mm if slice_mm is None else thick.n * slice_mm
+    on_slabs = _doubted(delineate(surveyed, limits, slice_mm=height), surveyed)
+    if thick.n == 1:
+        return on_slabs
     lost = int((maps.mask & ~known).sum())
     warnings = (f"{lost} voxels of the brain have no finite CBF or Tmax and are left out",) if lost else ()
     return replace(

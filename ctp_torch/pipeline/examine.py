@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ctp_torch.data.slabs import SLAB_MM
+from ctp_torch.data.stored import StoredSeries
 from ctp_torch.errors import IncompleteSeriesError, NoSeriesError
 from ctp_torch.pipeline.scan import Registration, prepare
 from ctp_torch.quality.checks import check_slices
@@ -81,32 +84,35 @@ def examine(
     CTPError
         as reading does; but images that lie elsewhere in some frames are flagged, not refused
     """
-    from ctp_torch.io import read_series
     from ctp_torch.io.dicom.slice_locations import read_slice_locations
+    from ctp_torch.io.read_series import open_series
 
     locations = read_slice_locations(path, series=series)
-    try:
-        source = read_series(path, times=times, dt=dt, series=series, drop_incomplete=True, duplicates=duplicates)
-    except IncompleteSeriesError:
-        headers = check_slices(None, locations=locations)
-        if not headers.raised:
-            raise
-        return Examination(Quality((headers,)), None, [])
-    if source.n_frames < 4:
-        raise IncompleteSeriesError(
-            f"{path} has {source.n_frames} whole frame(s); a bolus can't be judged on fewer than 4"
+    with ExitStack() as opened:
+        try:
+            source = opened.enter_context(
+                open_series(path, times=times, dt=dt, series=series, drop_incomplete=True, duplicates=duplicates)
+            )
+        except IncompleteSeriesError:
+            headers = check_slices(None, locations=locations)
+            if not headers.raised:
+                raise
+            return Examination(Quality((headers,)), None, [])
+        if source.n_frames < 4:
+            raise IncompleteSeriesError(
+                f"{path} has {source.n_frames} whole frame(s); a bolus can't be judged on fewer than 4"
+            )
+        return inspect(
+            source.to(device),
+            registration=registration,
+            locations=locations,
+            maps_geometry=None if maps_path is None else _grid_of_maps(maps_path),
+            expected_frames=expected_frames,
         )
-    return inspect(
-        source.to(device),
-        registration=registration,
-        locations=locations,
-        maps_geometry=None if maps_path is None else _grid_of_maps(maps_path),
-        expected_frames=expected_frames,
-    )
 
 
 def inspect(
-    source: CTPSeries,
+    source: CTPSeries | StoredSeries,
     *,
     registration: Registration | None,
     locations: torch.Tensor | None = None,
@@ -118,7 +124,7 @@ def inspect(
     Parameters
     ----------
     source
-        as read, HU, at least four frames
+        as read, HU, at least four frames; one that stays on disk is looked at on its slabs
     registration
         as in `ctp_torch.pipeline.preprocess`; None leaves motion unmeasured
     locations, maps_geometry, expected_frames
@@ -126,7 +132,8 @@ def inspect(
     """
     from ctp_torch.ops import patient_axes
 
-    scan = prepare(source, registration=registration, median_size=3, slab_mm=0.0)
+    slab_mm = SLAB_MM if isinstance(source, StoredSeries) else 0.0
+    scan = prepare(source, registration=registration, median_size=3, slab_mm=slab_mm)
     quality = scan.assess(locations=locations, maps_geometry=maps_geometry, expected_frames=expected_frames)
     in_patient = None if scan.motion is None else patient_axes(scan.motion, source.geometry.direction)
     return Examination(quality, in_patient, source.times.median(dim=1).values.tolist())

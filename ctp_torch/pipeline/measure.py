@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ctp_torch.errors import CTPError
@@ -114,8 +115,9 @@ def measure_lesions(
         return Measured(None, None, why_none)
     if not {"cbf", "tmax"} <= set(maps.values):
         return Measured(None, None, "they need CBF and Tmax maps")
+    find = partial(find_lesions, maps, baseline=baseline, slice_mm=slice_mm, surveys=[])
     try:
-        lesions = find_lesions(maps, baseline=baseline, thresholds=limits, slice_mm=slice_mm)
+        lesions = find(thresholds=limits)
     except CTPError as error:
         return Measured(None, None, str(error))
     promised = None if model is None or maps.ends("lower") is None else Intervals.of(model)
@@ -125,7 +127,7 @@ def measure_lesions(
         return Measured(lesions, None, "")
     try:
         others = conventional_thresholds(method)
-        conventional = find_lesions(maps, baseline=baseline, thresholds=others, slice_mm=slice_mm)
+        conventional = find(thresholds=others)
     except CTPError:
         return Measured(lesions, None, "")
     return Measured(lesions, conventional, "")

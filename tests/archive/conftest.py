@@ -101,7 +101,9 @@ class Orthanc:
     def send_to_node(self, study):
         """C-STORE of a study to the node, by Orthanc."""
         place = self.client.post("/tools/lookup", content=study).json()[0]["ID"]
-        return self.client.post("/modalities/node/store", json={"Resources": [place], "Synchronous": True})
+        return self.client.post(
+            "/modalities/node/store", json={"Resources": [place], "Synchronous": True, "Permissive": True}
+        )
 
 
 class Node:

@@ -558,3 +558,19 @@ def test_command_measures_a_folder_of_maps(tmp_path, capsys):
     lesion(folder, out, thresholds=limits, force=True)
     assert "baseline" not in capsys.readouterr().err
     assert json.loads((out / "lesion.json").read_text(encoding="utf-8"))["thresholds"]["rcbf"] == 0.2
+
+
+@pytest.mark.parametrize("depth", [2, 24], ids=["thick", "thin"])
+def test_what_does_not_depend_on_thresholds_is_made_once(depth, monkeypatch):
+    """Mutation seen red: a survey of another width taken for one that was asked for."""
+    maps, _, _ = drawn(48, depth)
+    made = []
+    monkeypatch.setattr("ctp_torch.lesions.find.survey", lambda *a, **k: made.append(k) or survey(*a, **k))
+    surveys = []
+    own = Thresholds(rcbf=0.6, tissue_mm=4.0)
+    for limits in (own, Thresholds(), own, Thresholds(sigma_mm=2.0)):
+        shared, alone = (find_lesions(maps, thresholds=limits, surveys=kept) for kept in (surveys, None))
+        assert shared.summary() == alone.summary()
+        assert torch.equal(shared.core, alone.core)
+    assert len(surveys) == 2
+    assert len(made) == 2 + 4

@@ -1,5 +1,6 @@
 """Thin slices that stay on disk: the same scan as from memory, in a part of the memory."""
 
+import json
 import subprocess
 import sys
 
@@ -7,14 +8,17 @@ import pytest
 import torch
 from oracles.heads import head
 from oracles.images import DigitalHead, registration_error
+from typer.testing import CliRunner
 
 from ctp_torch import CTPSeries, Geometry, MapSettings, analyse, ops, prepare, read_series
+from ctp_torch.cli import app
 from ctp_torch.data.provenance import Provenance
 from ctp_torch.data.stored import StoredSeries
 from ctp_torch.errors import UnreadableFileError
 from ctp_torch.io import coarse, write_ct_series, write_nifti_series
 from ctp_torch.io.nifti import voxels
 from ctp_torch.io.read_series import open_series
+from ctp_torch.pipeline.examine import examine
 
 GRID = (24, 201, 215), (1.0, 0.75, 0.75)
 """No multiple of the blocks of 1 x 2 x 2 voxels."""
@@ -46,7 +50,7 @@ def written(series, folder, kind):
 
 @pytest.mark.parametrize("kind", ["DICOM", "NIfTI"])
 def test_frames_on_disk_are_those_of_the_series_read_whole(thin, kind, tmp_path, large):
-    """Bit for bit, and the slabs made of them too. Mutation seen red: times of the first frame for all."""
+    """Bit for bit, and the slabs made of them too. Mutation seen red: the median filter left out."""
     place = written(thin, tmp_path / kind, kind)
     whole = read_series(place)
     with open_series(place) as series:
@@ -77,10 +81,23 @@ def test_maps_of_a_series_on_disk(thin, kind, tmp_path, large, monkeypatch):
     assert torch.equal(ours.aif.curve, theirs.aif.curve)
 
 
+def test_a_series_on_disk_is_looked_over(thin, tmp_path, large):
+    """By ``info`` and ``qc``, on its slabs."""
+    place = written(thin, tmp_path / "NIfTI", "NIfTI")
+    told = CliRunner().invoke(app, ["info", str(place), "--json"])
+    assert told.exit_code == 0, told.output
+    facts = json.loads(told.stdout)
+    assert facts["slices"] == 8
+    assert facts["hu_range"][0] < -990
+    assert "read frame by frame" in facts["inferences"][-1]["conclusion"]
+    examined = examine(place, registration=None)
+    assert {check.flag for check in examined.quality.checks} >= {"q1", "q2", "q3"}
+
+
 def test_motion_is_found_on_the_coarse_copy():
     """As in the series itself, and undone to the same numbers where it is the same.
 
-    Mutation seen red: one frame's motion for the next.
+    Mutation seen red: the spacing of the frames in place of the blocks'.
     """
     generator = torch.Generator().manual_seed(3)
     rotation, translation = (4 * torch.rand(2, 5, 3, generator=generator, dtype=torch.float64) - 2).unbind()

@@ -14,7 +14,7 @@ __all__ = ["SAME_TIME_S", "Reading", "agree", "read_clock"]
 
 SAME_TIME_S = 0.01
 """Images of one slice closer than this were taken at one time: no gantry turns faster."""
-_DAY_S = 86_400.0
+_DAY_S, _HOUR_S = 86_400.0, 3600.0
 _SHORTER_S = 600.0
 """By which another reading of days and zones must make the scan shorter to be taken: zones differ by 15 min."""
 
@@ -67,7 +67,7 @@ def _mended(source: str, images: Sequence[ImageHeader], told: list[float]) -> tu
     spans = [max(values) - min(values) for values in (told, local, days, clock_days)]
     best = min(range(4), key=lambda k: (round(spans[k] / _SHORTER_S), k))
     if spans[0] - spans[best] < _SHORTER_S:
-        return told, []
+        return _hours_mended(source, told, [])
     notes = []
     if best in (1, 3):
         n = sum(zone is not None for zone in zones)
@@ -77,16 +77,39 @@ def _mended(source: str, images: Sequence[ImageHeader], told: list[float]) -> tu
         )
     if best in (2, 3):
         notes.append(_days_note(source, told if best == 2 else local, days if best == 2 else clock_days))
-    return (local, days, clock_days)[best - 1], notes
+    return _hours_mended(source, (local, days, clock_days)[best - 1], notes)
+
+
+def _hours_mended(source: str, told: list[float], notes: list[str]) -> tuple[list[float], list[str]]:
+    """The times without the hours by which some are off, where all follow each other as usual then; and the notes.
+
+    Summer time that ends, a clock of twelve hours, another zone in one frame: a second injection doesn't begin whole
+    hours and one step after the last image of the first.
+    """
+    times = _within(told, _HOUR_S)
+    gaps, mended = (sorted(b - a for a, b in pairwise(sorted(set(values)))) for values in (told, times))
+    usual = max((gap for gap in gaps if gap < _SHORTER_S), default=0.0)
+    if not usual or gaps[-1] < _SHORTER_S or len(mended) < len(gaps) or mended[-1] > 1.2 * usual:
+        return told, notes
+    hours = [round((a - b) / _HOUR_S) for a, b in zip(told, times, strict=True)]
+    usual_hours, n = Counter(hours).most_common(1)[0]
+    off = sorted({abs(h - usual_hours) for h in hours} - {0})
+    words = f"{source} is {' and '.join(map(str, off))} h off in {len(told) - n} of {len(told)} images"
+    return times, [*notes, f"{words}: without, they follow the others at the usual step"]
 
 
 def _without_days(values: list[float]) -> list[float]:
     """Times of day, those after midnight made later than those before it: the widest gap lies before the first."""
-    times = [value % _DAY_S for value in values]
+    return _within(values, _DAY_S)
+
+
+def _within(values: list[float], period: float) -> list[float]:
+    """Times without whole periods [s], counted from the end of the widest gap."""
+    times = [value % period for value in values]
     order = sorted(set(times))
     gaps = [(b - a, b) for a, b in pairwise(order)]
-    first = max([*gaps, (_DAY_S - order[-1] + order[0], order[0])])[1]
-    return [time if time >= first else time + _DAY_S for time in times]
+    first = max([*gaps, (period - order[-1] + order[0], order[0])])[1]
+    return [time if time >= first else time + period for time in times]
 
 
 def _days_note(source: str, told: list[float], times: list[float]) -> str:

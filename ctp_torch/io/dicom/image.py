@@ -82,6 +82,8 @@ class ImageHeader:
     """Attribute to what stands in place of numbers or times."""
     vendor: str
     model: str
+    completed: str = ""
+    """What of its grid it doesn't tell, and was taken from the others of its series."""
 
     @property
     def path(self) -> Path:

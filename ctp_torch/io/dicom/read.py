@@ -29,7 +29,7 @@ from ctp_torch.io.frame_order import repeated_images, swapped_frames
 from ctp_torch.io.hu_scale import check_scale
 from ctp_torch.io.nifti.frame_times import check_times
 from ctp_torch.io.odd_images import odd_images
-from ctp_torch.io.plausible import measure
+from ctp_torch.io.plausible import measure, no_brain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,7 +143,8 @@ def read_dicom(
     seen = measure(sample, laid.times, laid.geometry, slice_step_mm=steps, drift_mm=drift)
     left_out += grid.left_out
     told = [*chosen.notes, *clock.warnings, *paused, *holes, *laid.moved, *meant]
-    warnings = [*told, *_remarks(grid), *odd, *_losses(left_out, len(grid.cells))]
+    doubts = [] if odd else no_brain(seen)
+    warnings = [*told, *_remarks(grid), *odd, *doubts, *_losses(left_out, len(grid.cells))]
     inferences = _inferences(chosen, clock, source, laid.moved, meant)
     provenance = replace(
         _provenance(grid, source, warnings, keep_identity=keep_identity),
@@ -219,6 +220,8 @@ def _remarks(grid: Grid) -> list[str]:
         warnings.append(f"slices of {thickness:g} mm lie {step:g} mm apart: volumes count what lies between as seen")
     if len(grid.cells) == 1:
         warnings.append("one time point: a volume, no perfusion series")
+    for lost, n in Counter(image.completed for image in images if image.completed).items():
+        warnings.append(f"{n} images tell no {lost}: that of all others of their series was taken")
     unscaled = sum(not image.rescaled for image in images)
     if unscaled:
         warnings.append(f"{unscaled} images tell no rescale slope and intercept; stored values were taken as HU")

@@ -70,7 +70,7 @@ def ct_images(headers: Iterable[ImageHeader], *, series: str | None = None) -> t
     left_out: list[LeftOut] = []
     identities: set[tuple[object, ...]] = set()
     series_uid = (series or "").split("#")[0]
-    for image in headers:
+    for image in _completed(list(headers)):
         reason = _reason_against(image, series_uid)
         # some anonymisers give all files one UID, so that a copy must agree in place and time as well
         identity = (image.uid, image.pixels.frame, image.position, tuple(image.moments.items()), *image.orders.values())
@@ -85,6 +85,36 @@ def ct_images(headers: Iterable[ImageHeader], *, series: str | None = None) -> t
         else:
             accepted.append(image)
     return accepted, left_out
+
+
+def _completed(headers: list[ImageHeader]) -> list[ImageHeader]:
+    """The images, those that tell no orientation or pixel spacing with that of all others of their series."""
+    lacking = {one.series for one in headers if one.series and one.position and not (one.orientation and one.spacing)}
+    if not lacking:
+        return headers
+    shared: dict[str, ImageHeader | None] = {}
+    for image in headers:
+        if image.series in lacking and image.orientation and image.spacing:
+            known = shared.setdefault(image.series, image)
+            if known is not None and not _share_a_grid(known, image):
+                shared[image.series] = None
+
+    def whole(image: ImageHeader) -> ImageHeader:
+        like = shared.get(image.series)
+        short = [
+            (name, field)
+            for name, field, word in _SHORT_OF[1:]
+            if getattr(image, field) is None and word not in image.unreadable
+        ]
+        if like is None or not short or image.position is None or image.pixels.rows != like.pixels.rows:
+            return image
+        completed = replace(
+            image, orientation=image.orientation or like.orientation, spacing=image.spacing or like.spacing,
+            completed=" and ".join(name for name, _ in short),
+        )  # fmt: skip
+        return completed if _share_a_grid(like, completed) else image
+
+    return [whole(image) for image in headers]
 
 
 def _reason_against(image: ImageHeader, series_uid: str) -> str:
@@ -115,7 +145,7 @@ def _reason_against(image: ImageHeader, series_uid: str) -> str:
 @cache
 def _is_hounsfield(rescale_type: str) -> bool:
     """Whether a Rescale Type, however it is written, is that of CT numbers, or of what may be some."""
-    return "".join(filter(str.isalnum, rescale_type.upper())) in _HOUNSFIELD
+    return "".join(c for c in rescale_type.upper() if not c.isspace() and c not in "._-()[]") in _HOUNSFIELD
 
 
 def _impossible(image: ImageHeader) -> tuple[str, str] | None:

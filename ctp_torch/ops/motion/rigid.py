@@ -194,16 +194,19 @@ def apply_motion(
             f"volumes must be (time, z, y, x) with the {motion.rotation.shape[0]} frames of the motion, "
             f"got {tuple(volumes.shape)}"
         )
-    still = volumes.clone()
-    moved = (mean_displacement(motion) > tolerance_mm).nonzero().squeeze(1).tolist()
+    still = torch.empty_like(volumes, memory_format=torch.contiguous_format)
+    moved: list[bool] = (mean_displacement(motion) > tolerance_mm).tolist()
     matrices = rotation_matrix(motion.rotation)
-    for frame in moved:
-        still[frame] = _sample(volumes[frame], matrices[frame], motion.translation[frame], spacing)
+    for frame, volume in enumerate(volumes):
+        if moved[frame]:
+            _sample(volume, matrices[frame], motion.translation[frame], spacing, still[frame])
+        else:
+            still[frame] = volume
     return still
 
 
-def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float, float, float]) -> Tensor:
-    """``volume (z, y, x)`` at the moved positions, slice by slice.
+def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float, float, float], still: Tensor) -> None:
+    """``volume (z, y, x)`` at the moved positions, slice by slice into ``still``.
 
     Where a slice moves by little, sampling its neighbours in two dimensions and mixing them linearly is the trilinear
     value at a fraction of the cost; where it reaches across many slices it is sampled in three dimensions.
@@ -211,7 +214,6 @@ def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float,
     n_slices = volume.shape[0]
     z, y, x = (_centred(n, step, volume) for n, step in zip(volume.shape, spacing, strict=True))
     rows: list[list[float]] = matrix.tolist()
-    still = torch.empty_like(volume)
     for k in range(n_slices):
         moved = [
             (row[0] * x + (row[2] * float(z[k]) + float(shift[i]))) + row[1] * y[:, None] for i, row in enumerate(rows)
@@ -229,7 +231,6 @@ def _sample(volume: Tensor, matrix: Tensor, shift: Tensor, spacing: tuple[float,
         else:
             across = height * (2.0 / (n_slices - 1)) - 1.0
             still[k] = _interpolated(volume[None], torch.stack([*grid, across], dim=-1)[None])[0, 0]
-    return still
 
 
 def _interpolated(images: Tensor, grid: Tensor) -> Tensor:

@@ -23,6 +23,19 @@ def kernel_lost_in_one_frame(folder):
 
 
 @case
+def grid_lost_in_one_frame(folder):
+    """One frame tells no orientation, another no spacing; all others of the series agree."""
+    scan = Scan(n_frames=7)
+
+    def change(d, t, z):
+        if t in (2, 4):
+            delattr(d, "ImageOrientationPatient" if t == 2 else "PixelSpacing")
+
+    scan.each(change).save(folder)
+    return as_told(scan, says="(?s)4 images tell no orientation.*4 images tell no pixel spacing")
+
+
+@case
 def voltage_lost_in_every_second_image(folder):
     """The tube voltage is missing in half of the images, and 0 in some others."""
     scan = Scan(n_frames=6)

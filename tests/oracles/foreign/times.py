@@ -135,7 +135,35 @@ def one_frame_an_hour_late(folder):
             d.AcquisitionTime = "11" + d.AcquisitionTime[2:]
 
     scan.each(change).save(folder)
-    return Refuses(IncompleteSeriesError, r"time point 5 .*after")
+    return as_told(scan, says="1 h off in 4 of 24 images")
+
+
+@case
+def summer_time_ends(folder):
+    """The clock goes back by an hour in the middle of the scan."""
+    scan = Scan(n_frames=9)
+
+    def change(d, t, z):
+        for name in ("AcquisitionTime", "ContentTime") if t > 3 else ():
+            setattr(d, name, "09" + getattr(d, name)[2:])
+
+    scan.each(change).save(folder)
+    return as_told(scan, says="AcquisitionTime is 1 h off in 16 of 36 images")
+
+
+@case
+def clock_of_twelve_hours(folder):
+    """One o'clock follows twelve, and slices have times of their own."""
+    scan = Scan(n_frames=9)
+    scan.set_times(scan.times + 0.2 * np.arange(4), start=13 * 3600 - 4.0)
+
+    def change(d, t, z):
+        for name in ("AcquisitionTime", "ContentTime"):
+            told = getattr(d, name)
+            setattr(d, name, f"{(int(told[:2]) - 1) % 12 + 1:02d}{told[2:]}")
+
+    scan.each(change).save(folder)
+    return as_told(scan, says="12 h off")
 
 
 @case

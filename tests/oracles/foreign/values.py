@@ -130,6 +130,31 @@ def slope_below_nothing_meant_so(folder):
 
 
 @case
+def slope_of_a_thousandth(folder):
+    """Slopes of 0.001 make everything air."""
+    scan = Scan()
+    scan.each(lambda d, t, z: setattr(d, "RescaleSlope", "0.001")).save(folder)
+    return Refuses(UnreadableFileError, "nothing but air")
+
+
+@case
+def fat_in_per_cent(folder):
+    """A share, no CT number."""
+    scan = Scan()
+    scan.each(lambda d, t, z: setattr(d, "RescaleType", "%")).save(folder)
+    return Refuses(NoSeriesError, "no CT numbers")
+
+
+@case
+def half_of_every_value(folder):
+    """Slopes of a half: a head of which nothing is brain."""
+    scan = Scan()
+    scan.stored = np.where(np.arange(scan.rows)[:, None] < 3, 20, 1060 + scan.stored % 30)
+    scan.each(lambda d, t, z: [scan.put(d, scan.stored[t, z]), setattr(d, "RescaleSlope", "0.5")]).save(folder)
+    return Reads(scan.stored * 0.5 - 1024, scan.times, says="hardly any value")
+
+
+@case
 def slope_of_thousands(folder):
     """HU of millions."""
     scan = Scan()
