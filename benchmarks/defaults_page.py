@@ -241,8 +241,8 @@ def _without_edge(rows):
         told.append(f"{errors[0]} mL of {len(listed)} (earlier rule {errors[1]}, floor {errors[2]})")
     return (
         f"\n\nAll together the default's core is off by {told[0]}. Without the heads that keep 27 to 33 % of the flow "
-        f"where it is worst, looked at afterwards, by {told[1]}: at 30.1 % the true core is 0, at 29.9 % it can be more "
-        "than 100 mL, and even perfect maps read so much in both."
+        f"where it is worst, looked at afterwards, by {told[1]}: at 30.1 % the true core is 0, at 29.9 % it may be "
+        "more than 100 mL, and even perfect maps read so much in both."
     )
 
 
