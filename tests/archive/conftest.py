@@ -61,7 +61,7 @@ class Orthanc:
     def start(self):
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([ORTHANC, str(self.folder / "orthanc.json")], stdout=log, stderr=log)
-        wait_for(self.up, 30)
+        wait_for(self.up, 120)
 
     def up(self):
         import httpx
@@ -132,7 +132,7 @@ class Node:
         with (self.folder / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(command, stderr=errors, stdout=errors, env=self.env)
         if wait:
-            wait_for(self.listens, 60)
+            wait_for(self.listens, 300)
         return self
 
     def listens(self):
