@@ -116,6 +116,8 @@ def multiplied(folder, scans, size):
     """Patients as files, made from one rendered scan: other identifiers, the same pixels."""
     from ctp_torch.io import make_uid
 
+    if (folder / f"p{scans - 1}").is_dir():  # of a run before
+        return [folder / f"p{k}" for k in range(scans)]
     first = patient(folder / "p0", "P0", n=size, n_slices=6, frames=60)
     made = [first]
     for k in range(1, scans):
@@ -164,10 +166,13 @@ def throughput(home, *, patients, size):
         rates = []
         for folder in idle:  # no case runs: each is parked before it begins
             rates.append(sent([folder]))
-            node.queue._db.execute("UPDATE studies SET look=NULL")
+            queue = node.queue
+            with queue.change() as db:
+                db.execute("UPDATE studies SET look=NULL")
         wait_for(lambda: not node.cases("running", "complete"), 600)
         began = time.time()
         loaded = sent(busy)
+        print("idle", rates, "busy", loaded, "cases", [row["state"] for row in node.cases()], flush=True)
         arrived = time.time() - began
         node.settled(patients)
         rows = node.cases("done")
