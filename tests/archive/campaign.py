@@ -118,7 +118,7 @@ def multiplied(folder, scans, size):
 
     if (folder / f"p{scans - 1}").is_dir():  # of a run before
         return [folder / f"p{k}" for k in range(scans)]
-    first = patient(folder / "p0", "P0", n=size, n_slices=6, frames=60)
+    first = patient(folder / "p0", f"{folder.name}0", n=size, n_slices=6, frames=60)
     made = [first]
     for k in range(1, scans):
         place = folder / f"p{k}"
@@ -127,8 +127,10 @@ def multiplied(folder, scans, size):
             one = pydicom.dcmread(path)
             one.PatientID = one.PatientName = f"P{k}"
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-                setattr(one, keyword, make_uid(k, keyword))
-            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = make_uid(k, str(one.SOPInstanceUID))
+                setattr(one, keyword, make_uid(folder.name, k, keyword))
+            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = make_uid(
+                folder.name, k, str(one.SOPInstanceUID)
+            )
             one.save_as(place / path.name)
         made.append(place)
     return made
@@ -142,7 +144,7 @@ def throughput(home, *, patients, size):
     busy = multiplied(home / "busy", patients, size)
     port = free_port()
     node = Node(home / "node", port=port, send=[f'kind = "folder"\nfolder = "{home / "out"}"\nformats = ["rgb"]'],
-                deadline_s=600)  # fmt: skip
+                deadline_s=600, nice=10)  # fmt: skip
     refused = 0
 
     def sent(folders):
@@ -156,6 +158,9 @@ def throughput(home, *, patients, size):
                 refused += 1
                 continue
             for path in sorted(folder.iterdir()):
+                if not association.is_established:
+                    refused += 1
+                    continue
                 refused += association.send_c_store(path).get("Status") != STATUS["stored"]
                 n += 1
             association.release()

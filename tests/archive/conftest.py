@@ -110,12 +110,24 @@ class Node:
     """A node that runs in processes of its own."""
 
     def __init__(
-        self, folder, *, send=(), watch=(), node="", dicom="", page="", maps="", port=None, env=None, deadline_s=15
+        self,
+        folder,
+        *,
+        send=(),
+        watch=(),
+        node="",
+        dicom="",
+        page="",
+        maps="",
+        port=None,
+        env=None,
+        deadline_s=15,
+        nice=0,
     ):
         self.folder, self.port, self.http = folder, port or free_port(), free_port()
         folder.mkdir(exist_ok=True)
         parts = [
-            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\nnice = 0',
+            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\nnice = {nice}',
             node,
             f'[maps]\nregistration = "none"\n{maps}',
             f'[dicom]\naet = "CTPTORCH"\nport = {self.port}\n{dicom}',
