@@ -127,7 +127,8 @@ class Node:
         self.folder, self.port, self.http = folder, port or free_port(), free_port()
         folder.mkdir(exist_ok=True)
         parts = [
-            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\nnice = {nice}',
+            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1',
+            f"nice = {nice}",
             node,
             f'[maps]\nregistration = "none"\n{maps}',
             f'[dicom]\naet = "CTPTORCH"\nport = {self.port}\n{dicom}',
