@@ -27,11 +27,9 @@ _UNEVEN_ML = 10.0
 """Uneven flow from this volume on is told where no hypoperfusion is read [mL]."""
 _LATE_SHARE = 0.25
 """Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
-
 _EDGE, _EDGE_ML = 0.05, 10.0
 """A core that changes by this with thresholds changed by that share is uncertain [mL], where it is half of the core,
 else twice this. On 126 digital patients 8 of 8 with half of their core in doubt had none."""
-
 _VESSEL_REACH_MM = 2.0
 """Gaussian in which the tissue around a vessel votes on what it hides [mm]; nothing further than twice this counts."""
 
@@ -69,12 +67,10 @@ class Lesions:
 
     def to(self, device: torch.device | str) -> Lesions:
         """The same masks on another device."""
-        names = ("core", "hypoperfusion", "severe", "reference")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        return replace(self, **{n: getattr(self, n).to(device) for n in ("core", "hypoperfusion", "severe", "reference")})
 
     def __repr__(self) -> str:
-        volumes = self.volumes()
-        shown = ", ".join(f"{name} {volumes[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "penumbra"))
+        shown = ", ".join(f"{name.removesuffix('_ml')} {ml:.1f} mL" for name, ml in list(self.volumes().items())[:3])
         return f"Lesions({shown}; side {self.side}; core {self.thresholds.core_rule})"
 
     def _repr_html_(self) -> str:
