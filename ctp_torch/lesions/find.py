@@ -67,7 +67,8 @@ class Lesions:
 
     def to(self, device: torch.device | str) -> Lesions:
         """The same masks on another device."""
-        return replace(self, **{n: getattr(self, n).to(device) for n in ("core", "hypoperfusion", "severe", "reference")})
+        names = "core", "hypoperfusion", "severe", "reference"
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name.removesuffix('_ml')} {ml:.1f} mL" for name, ml in list(self.volumes().items())[:3])
@@ -331,8 +332,7 @@ def _touched(low: Tensor, late: Tensor) -> Tensor:
     size = torch.bincount(region.flatten())
     shared = torch.bincount(region[late & low], minlength=len(size))
     keep = (shared > 0) & (shared >= _LATE_SHARE * size)
-    keep[0] = False
-    return keep[region]
+    return keep[region] & (region > 0)
 
 
 def _side_name(side: int, geometry: Geometry) -> str:
