@@ -63,12 +63,11 @@ class Lesions:
 
     def to(self, device: torch.device | str) -> Lesions:
         """The same masks on another device."""
-        names = ("core", "hypoperfusion", "severe", "reference")
+        names = "core", "hypoperfusion", "severe", "reference"
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def __repr__(self) -> str:
-        volumes = self.volumes()
-        shown = ", ".join(f"{name} {volumes[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "penumbra"))
+        shown = ", ".join(f"{name.removesuffix('_ml')} {ml:.1f} mL" for name, ml in list(self.volumes().items())[:3])
         return f"Lesions({shown}; side {self.side}; core {self.thresholds.core_rule})"
 
     def _repr_html_(self) -> str:
