@@ -20,19 +20,7 @@ work = Path(tempfile.mkdtemp())
 ctp = [sys.executable, "-m", "ctp_torch", "-q"]
 size = ["--patients", "5", "--train", "4", "--size", "64", "--seed", "31"]
 subprocess.run([*ctp, "phantom", "cohort", str(work / "cohort"), *size], check=True)
-how = [
-    "--model",
-    "krr",
-    "--features",
-    "arterial",
-    "--target",
-    "truth",
-    "--samples",
-    "800",
-    "--intervals",
-    "0.75",
-    "--keep-all",
-]
+how = "--model krr --features arterial --target truth --samples 800 --intervals 0.75 --keep-all".split()
 subprocess.run([*ctp, "train", str(work / "cohort"), "-o", str(work / "bands.safetensors"), *how], check=True)
 
 # %% [markdown]

@@ -68,6 +68,7 @@ def send(paths: Sequence[Path], destination: Destination, aet: str, queue: Queue
     finally:
         if association.is_established:
             association.release()
+        _hang_up(association)
 
 
 def echo(destination: Destination, aet: str) -> None:
@@ -108,9 +109,18 @@ def _call(destination: Destination, aet: str, contexts: Sequence[tuple[str, str]
         evt_handlers=[(evt.EVT_N_EVENT_REPORT, told)],
     )  # fmt: skip
     if not association.is_established:
+        _hang_up(association)
         said = "refuses the association" if association.is_rejected else "can't be reached"
         raise SendError(f"{_name(destination)} {said}")
     return association
+
+
+def _hang_up(association: Any) -> None:
+    """Close what pynetdicom leaves open of a call that failed."""
+    association.dul.join(5.0)
+    connection = association.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.close()
 
 
 def _commit(

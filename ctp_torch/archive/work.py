@@ -139,7 +139,8 @@ class Desk:
 
     def _judge(self, case: Row, outcome: Outcome) -> None:
         """Hand the results on; or try again, or park the case."""
-        number, message = case["id"], anonymous(outcome.message)
+        number = case["id"]
+        message = anonymous(outcome.message.replace(str(self.store.case(number) / "in"), "the series"))
         facts = {"case": number, "seconds": round(outcome.seconds, 2), "flags": list(outcome.flags)}
         if outcome.exit_code == 0:
             self._hand_on(number, "maps", self.store.case(number) / "maps" / "dicom")

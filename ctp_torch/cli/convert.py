@@ -30,6 +30,7 @@ def convert(
     Example: ctp-torch convert DICOM_FOLDER -o ctp.nii.gz
     """
     repeated = choices.pick_duplicates(duplicates)
+    reading.check_there(series)
     from ctp_torch.io import read_series, write_nifti_series
 
     path = output if output.name.endswith((".nii", ".nii.gz")) else output / "ctp.nii.gz"

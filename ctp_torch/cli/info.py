@@ -51,6 +51,7 @@ def info(
     Example: ctp-torch info DICOM_FOLDER --no-qc --json
     """
     repeated = choices.pick_duplicates(duplicates)
+    reading.check_there(series)
     from ctp_torch.io import open_series
 
     with open_series(

@@ -133,6 +133,7 @@ def maps(
     """
     repeated, together = choices.pick_duplicates(duplicates), choices.pick_join(join)
     names = formats.pick_formats(write, lesions=lesions)
+    reading.check_there(series)
     from ctp_torch.io.claims import claim_folder
     from ctp_torch.pipeline.analysis import MapSettings, analyse
     from ctp_torch.report.analysis import results_folder, write_analysis

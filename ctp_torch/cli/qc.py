@@ -46,6 +46,7 @@ def qc(
     Example: ctp-torch qc COHORT -o quality
     """
     repeated = choices.pick_duplicates(duplicates)
+    reading.check_there(series)
     target = console.pick_device(device)
     estimate = choices.pick_registration(registration)
     if output is not None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ctp_torch.errors import NoSeriesError
+
 __all__ = [
     "DropOption",
     "DtOption",
@@ -18,6 +20,7 @@ __all__ = [
     "SeriesArgument",
     "TimesOption",
     "UidOption",
+    "check_there",
 ]
 
 
@@ -28,6 +31,12 @@ def _set_limit(gigabytes: float | None) -> float | None:
 
         unpacking.most = gigabytes
     return gigabytes
+
+
+def check_there(place: Path) -> None:
+    """Refuse a place that doesn't exist before torch is loaded, which takes seconds."""
+    if not place.exists():
+        raise NoSeriesError(f"{place} doesn't exist: give a DICOM folder, a zip or tar of one, or a 4-D NIfTI")
 
 
 SeriesArgument = Annotated[

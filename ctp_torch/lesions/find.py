@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ctp_torch import ops
 from ctp_torch.data.maps import PerfusionMaps
 from ctp_torch.data.preview import as_html, grey_png
 from ctp_torch.data.slabs import Slabs
 from ctp_torch.errors import check_type
+from ctp_torch.lesions.masks import cleaned, core_of, touched, under_vessels
 from ctp_torch.lesions.reference import late_tissue, low_flow, reference_tissue, tmax_moved
 from ctp_torch.lesions.survey import Survey, survey, uneven_ml
 from ctp_torch.lesions.thresholds import Thresholds
@@ -25,15 +25,9 @@ __all__ = ["Lesions", "Survey", "delineate", "find_lesions", "survey"]
 
 _UNEVEN_ML = 10.0
 """Uneven flow from this volume on is told where no hypoperfusion is read [mL]."""
-_LATE_SHARE = 0.25
-"""Of a region of low flow, the share that must be late for all of it to count as hypoperfused."""
-
 _EDGE, _EDGE_ML = 0.05, 10.0
 """A core that changes by this with thresholds changed by that share is uncertain [mL], where it is half of the core,
 else twice this. On 126 digital patients 8 of 8 with half of their core in doubt had none."""
-
-_VESSEL_REACH_MM = 2.0
-"""Gaussian in which the tissue around a vessel votes on what it hides [mm]; nothing further than twice this counts."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,12 +63,11 @@ class Lesions:
 
     def to(self, device: torch.device | str) -> Lesions:
         """The same masks on another device."""
-        names = ("core", "hypoperfusion", "severe", "reference")
+        names = "core", "hypoperfusion", "severe", "reference"
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def __repr__(self) -> str:
-        volumes = self.volumes()
-        shown = ", ".join(f"{name} {volumes[f'{name}_ml']:.1f} mL" for name in ("core", "hypoperfusion", "penumbra"))
+        shown = ", ".join(f"{name.removesuffix('_ml')} {ml:.1f} mL" for name, ml in list(self.volumes().items())[:3])
         return f"Lesions({shown}; side {self.side}; core {self.thresholds.core_rule})"
 
     def _repr_html_(self) -> str:
@@ -242,14 +235,14 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
         warnings.append("the maps hold no CBV: the core is drawn by flow alone")
     moved = tmax_moved(surveyed, limits, warnings)
     surveyed = surveyed._replace(tmax=surveyed.tmax + moved)
-    late = _cleaned(late_tissue(surveyed, limits, voxel_ml), tissue, limits, voxel_ml)
+    late = cleaned(late_tissue(surveyed, limits, voxel_ml), tissue, limits, voxel_ml)
     reference, positive_side = reference_tissue(surveyed, late, limits, voxel_ml, warnings)
     reference_cbf = float(surveyed.cbf[reference].median())
     low = low_flow(surveyed, limits, reference, positive_side)
-    slow = _cleaned(late | _touched(low, late), tissue, limits, voxel_ml)
-    core = _core(slow, low, surveyed, limits, voxel_ml)
+    slow = cleaned(late | touched(low, late), tissue, limits, voxel_ml)
+    core = core_of(slow, low, surveyed, limits, voxel_ml)
     reference = reference & ~slow
-    slow, core = (mask | _under_vessels(mask, surveyed) for mask in (slow, core))
+    slow, core = (mask | under_vessels(mask, surveyed) for mask in (slow, core))
     return Lesions(
         core=core,
         hypoperfusion=slow,
@@ -264,15 +257,6 @@ def delineate(surveyed: Survey, limits: Thresholds, *, slice_mm: float | None = 
         thresholds=limits,
         warnings=tuple(warnings),
     )
-
-
-def _core(slow: Tensor, low: Tensor, surveyed: Survey, limits: Thresholds, voxel_ml: float) -> Tensor:
-    """Low flow within the hypoperfusion ``(z, y, x)``, where most of the tissue around is so too."""
-    core = ops.remove_small(slow & low, limits.min_core_ml / voxel_ml)
-    if not (limits.core_mm and bool(core.any())):
-        return core
-    share = ops.smooth_inside(core.to(torch.float32), surveyed.tissue, surveyed.maps.geometry.spacing, limits.core_mm)
-    return ops.remove_small(slow & (share > 0.5), limits.min_core_ml / voxel_ml)
 
 
 def _doubted(lesions: Lesions, surveyed: Survey) -> Lesions:
@@ -297,7 +281,7 @@ def _edge(lesions: Lesions, surveyed: Survey) -> list[str]:
     for factor in (1.0 - _EDGE, 1.0 + _EDGE):
         other = replace(limits, rcbf=min(factor * limits.rcbf, 0.999), rcbv=factor * limits.rcbv)
         low = low_flow(surveyed, other, lesions.reference, int(lesions.side != "none"))
-        core = _core(lesions.hypoperfusion, low, surveyed, other, lesions.voxel_ml)
+        core = core_of(lesions.hypoperfusion, low, surveyed, other, lesions.voxel_ml)
         ends.append(int(core.sum()) * lesions.voxel_ml)
     apart, read = ends[1] - ends[0], int(lesions.core.sum()) * lesions.voxel_ml
     if apart <= _EDGE_ML or (apart <= 2.0 * _EDGE_ML and apart <= 0.5 * read):
@@ -312,31 +296,6 @@ def _on_slabs(maps: PerfusionMaps, known: Tensor, thick: Slabs) -> PerfusionMaps
     """Maps of thin slices averaged over slabs, where they are known."""
     values = {name: thick.average(volume, mask=known) for name, volume in maps.values.items()}
     return PerfusionMaps(values, thick.mask(known), thick.geometry(maps.geometry), maps.provenance)
-
-
-def _cleaned(mask: Tensor, tissue: Tensor, limits: Thresholds, voxel_ml: float) -> Tensor:
-    """A hypoperfusion ``(z, y, x)`` without specks and small holes."""
-    mask = ops.remove_small(mask, limits.min_hypoperfusion_ml / voxel_ml)
-    return tissue & ops.fill_holes(mask, max_voxels=limits.hole_ml / voxel_ml)
-
-
-def _under_vessels(mask: Tensor, surveyed: Survey) -> Tensor:
-    """Voxels of large vessels ``(z, y, x)`` most of whose tissue around is in the mask."""
-    if not bool(mask.any()):
-        return mask
-    spacing, tissue = surveyed.maps.geometry.spacing, surveyed.tissue
-    share = ops.smooth_inside(mask.to(torch.float32), tissue, spacing, _VESSEL_REACH_MM)
-    return surveyed.hidden & (share > 0.5) & ops.dilate(mask, 2.0 * _VESSEL_REACH_MM, spacing)
-
-
-def _touched(low: Tensor, late: Tensor) -> Tensor:
-    """The regions of low flow ``(z, y, x)`` of which a good part is late."""
-    region = ops.connected_components(low)
-    size = torch.bincount(region.flatten())
-    shared = torch.bincount(region[late & low], minlength=len(size))
-    keep = (shared > 0) & (shared >= _LATE_SHARE * size)
-    keep[0] = False
-    return keep[region]
 
 
 def _side_name(side: int, geometry: Geometry) -> str:

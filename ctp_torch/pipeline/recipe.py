@@ -35,13 +35,10 @@ PHYSICAL_RANGES: Mapping[str, tuple[float, float]] = {
     "delay": (-10.0, 60.0),
 }
 """Ends that predictions in physical units are kept within, far beyond any colour bar."""
-
 ANY_REGISTRATION = "any"
 """Of a model that learned from curves without a head: scans are aligned as they would be without it."""
-
 LEAST_REACH_S = 25.0
 """A scan that ends sooner after the artery's onset [s] shows too little of a late curve to be read."""
-
 _MOST_WIDTHS = 8
 """Each makes a smoothed series: a file that asks for more is no model of ours."""
 _DT_TOLERANCE = 0.05

@@ -28,16 +28,9 @@ if TYPE_CHECKING:
     from ctp_torch.ops import LargeVessels
 
 __all__ = [
-    "REGISTRATIONS",
-    "Registration",
-    "Scan",
-    "align",
-    "estimate_motion",
-    "held_still",
-    "locate",
-    "prepare",
+    "REGISTRATIONS", "Registration", "Scan", "align", "estimate_motion", "held_still", "locate", "prepare",
     "preprocess",
-]
+]  # fmt: skip
 
 Registration = Callable[[Tensor, tuple[float, float, float], int], RigidMotion]
 """``(hu (time, z, y, x), spacing mm, pre-contrast frames) -> motion``."""

@@ -61,7 +61,7 @@ class Orthanc:
     def start(self):
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([ORTHANC, str(self.folder / "orthanc.json")], stdout=log, stderr=log)
-        wait_for(self.up, 30)
+        wait_for(self.up, 120)
 
     def up(self):
         import httpx
@@ -101,19 +101,34 @@ class Orthanc:
     def send_to_node(self, study):
         """C-STORE of a study to the node, by Orthanc."""
         place = self.client.post("/tools/lookup", content=study).json()[0]["ID"]
-        return self.client.post("/modalities/node/store", json={"Resources": [place], "Synchronous": True})
+        return self.client.post(
+            "/modalities/node/store", json={"Resources": [place], "Synchronous": True, "Permissive": True}
+        )
 
 
 class Node:
     """A node that runs in processes of its own."""
 
     def __init__(
-        self, folder, *, send=(), watch=(), node="", dicom="", page="", maps="", port=None, env=None, deadline_s=15
+        self,
+        folder,
+        *,
+        send=(),
+        watch=(),
+        node="",
+        dicom="",
+        page="",
+        maps="",
+        port=None,
+        env=None,
+        deadline_s=15,
+        nice=0,
     ):
         self.folder, self.port, self.http = folder, port or free_port(), free_port()
         folder.mkdir(exist_ok=True)
         parts = [
-            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1\nnice = 0',
+            f'[node]\nfolder = "node"\nquiet_s = 0.5\nsettle_s = 1.5\ndeadline_s = {deadline_s}\nthreads = 1',
+            f"nice = {nice}",
             node,
             f'[maps]\nregistration = "none"\n{maps}',
             f'[dicom]\naet = "CTPTORCH"\nport = {self.port}\n{dicom}',
@@ -130,7 +145,7 @@ class Node:
         with (self.folder / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(command, stderr=errors, stdout=errors, env=self.env)
         if wait:
-            wait_for(self.listens, 60)
+            wait_for(self.listens, 300)
         return self
 
     def listens(self):

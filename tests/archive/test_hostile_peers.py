@@ -17,6 +17,7 @@ from pynetdicom import AE
 from ctp_torch.archive import Queue
 from ctp_torch.archive.journal import Journal
 from ctp_torch.archive.receive import STATUS, listen
+from ctp_torch.archive.send import wait_before
 from ctp_torch.archive.settings import DicomDoor, NodeSettings, Peer, Tls
 from ctp_torch.archive.store import Store
 
@@ -142,6 +143,48 @@ def test_commitment_is_answered(opened, scan):
     assert kind == 2
     assert [item.FailureReason for item in report.FailedSOPSequence] == [0x0112]
     assert len(report.ReferencedSOPSequence) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom drops sockets unclosed
+def test_a_destination_that_refuses(opened, scan):
+    """What isn't taken is told as such; what is taken at last is there. Mutation seen red: a failure taken for sent."""
+    from pynetdicom import evt
+
+    from ctp_torch.archive.dicom_out import SendError
+    from ctp_torch.archive.dicom_out import send as deliver
+    from ctp_torch.archive.settings import Destination
+
+    store, _ = opened()
+    answers, taken = [0x0000, 0xA700], []
+
+    def stored(event):
+        taken.append(event.request.AffectedSOPInstanceUID)
+        return answers.pop(0) if answers else 0x0000
+
+    archive = AE(ae_title="PACS")
+    archive.add_supported_context(CT)
+    archive.require_calling_aet = ["NODE"]
+    port = free_port()
+    server = archive.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, stored)])
+    try:
+        one = Destination("dicom", aet="PACS", host="127.0.0.1", port=port, timeout_s=10.0)
+        with pytest.raises(SendError, match="refuses the association"):
+            deliver(scan[:3], one, "OTHER", store.queue, patience_s=5.0)
+        with pytest.raises(SendError, match="answered 0xA700"):
+            deliver(scan[:3], one, "NODE", store.queue, patience_s=5.0)
+        deliver(scan[:3], one, "NODE", store.queue, patience_s=5.0)
+    finally:
+        server.shutdown()
+    assert len(taken) == 5
+    with pytest.raises(SendError, match="can't be reached"):
+        deliver(scan[:3], one, "NODE", store.queue, patience_s=5.0)
+
+
+def test_waits_grow_and_end():
+    """1, 2, 4 ... 300 s, drawn apart."""
+    waits = [wait_before(attempt) for attempt in range(1, 12)]
+    assert all(0.75 * 2**k <= wait <= 2**k for k, wait in enumerate(waits[:8]))
+    assert all(225 <= wait <= 300 for wait in waits[9:])
 
 
 def test_fifty_at_once(opened, scan):

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
+from io import BytesIO
 from itertools import zip_longest
 
 import httpx
@@ -126,9 +127,9 @@ def states(node, scan):
     return [(r["state"], r["images"], r["replaces"]) for r in node.cases() if r["study"] == digest(study_of(scan))]
 
 
-def test_both_doors_give_back_each_result_once(hospital, tmp_path, record_property):
+def test_both_doors_give_back_each_result_once(hospital, tmp_path):
     """storescu to the archive and to the node: everything in the same study, once, and clean."""
-    archive, node, scans = hospital
+    archive, _, scans = hospital
     for name in "AB":
         assert titles(archive, study_of(scans[name])) == (RESULTS, 8), name
     if dciodvfy := shutil.which("dciodvfy"):
@@ -139,8 +140,6 @@ def test_both_doors_give_back_each_result_once(hospital, tmp_path, record_proper
             path.write_bytes(archive.client.get(f"/instances/{instances[0]}/file").content)
             judged = subprocess.run([dciodvfy, str(path)], capture_output=True, text=True, check=False)
             assert "Error -" not in judged.stdout + judged.stderr, tags
-    times = [row["to_last_result_s"] for row in node.cases("done")]
-    record_property("last_image_to_last_result_s", times)
 
 
 def test_every_odd_arrival_ends_as_it_should(hospital):
@@ -174,8 +173,8 @@ def test_a_new_result_says_what_it_replaces(hospital):
     archive, _, scans = hospital
     for tags, instances in archive.series(study_of(scans["D"])):
         if tags.get("SeriesDescription", "").startswith("NEW rCBF"):
-            told = archive.client.get(f"/instances/{instances[0]}/simplified-tags").json()["DerivationDescription"]
-            assert "replaces=an earlier answer of 76 images" in told
+            told = pydicom.dcmread(BytesIO(archive.client.get(f"/instances/{instances[0]}/file").content))
+            assert "replaces=an earlier answer of 76 images" in told.DerivationDescription
 
 
 def test_own_results_and_other_objects_coming_in_are_no_cases(hospital):
@@ -230,17 +229,20 @@ def test_dicomweb_in_and_three_doors_out_over_an_outage(hospital, nodes, tmp_pat
             f'kind = "stow"\nurl = "{archive.url}/dicom-web"\nformats = ["seg", "sr"]',
             f'kind = "folder"\nfolder = "{tmp_path / "out"}"\nformats = ["nifti", "rgb"]',
         ],
-        maps='sigma_mm = 3.0',
     )  # fmt: skip
-    wait_for(node.cases, 120)
+    wait_for(node.cases, 300)
     archive.stop()
-    wait_for(lambda: node.said("not delivered"), 120)
+    wait_for(lambda: node.said("not delivered"), 300)
     archive.start()
     rows = node.settled(1)
     assert {row["study"] for row in rows} == {digest(study_of(scans["A"]))}
-    made = [title for title, _, _ in archive.results(study_of(scans["A"]))]
-    assert len([t for t in made if t.startswith("perfusion maps")]) == 2  # of either node's settings
-    assert len([t for t in made if t.startswith("core, penumbra, mismatch")]) == 2
+    held = Counter(modality for _, modality, _ in archive.results(study_of(scans["A"])))
+    assert held == {
+        "CT": 6,
+        "SEG": 1,
+        "SR": 1,
+        "OT": 5,
+    }  # parametric maps are new, the rest is as the first node made it
     (folder,) = (tmp_path / "out").iterdir()
     assert folder.name == f"{rows[0]['study']}-{rows[0]['case']}"
     assert (folder / "cbf.nii.gz").is_file()

@@ -60,9 +60,13 @@ def test_long_work_tells_how_far_it_is_without_a_terminal(monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_apples_gpus_are_refused_with_the_reason():
-    with pytest.raises(CTPError, match="float64"):
+def test_apples_gpus_are_taken_and_compute_on_the_cpu(monkeypatch, capfd):
+    """With the reason. Mutation seen red: the device left mps."""
+    with pytest.raises(CTPError, match="sees no Apple GPU; use --device cpu"):
         console.pick_device("mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert console.pick_device("mps").type == "cpu"
+    assert "float64" in capfd.readouterr().err
 
 
 def test_exit_codes_are_in_the_help(run):

@@ -28,7 +28,7 @@ from ctp_torch.io import StudyHeader, write_ct_series, write_nifti_series
 from ctp_torch.io.listing import LISTING
 from ctp_torch.io.workplace import PREFIX
 
-OPTIONS = ("--registration", "none", "--no-report", "--device", "cpu")
+OPTIONS = ("--registration", "none", "--thresholds", "conventional", "--no-report", "--device", "cpu")
 NUMBERS = ("core_ml", "hypoperfusion_ml", "penumbra_ml", "mismatch_ratio")
 
 
@@ -131,7 +131,8 @@ def disagreements(where, out, scratch):
         code, _, errors = run("maps", case.source, "-o", place, *series, *OPTIONS)
         same = str(code) == row["exit_code"]
         if code == 0:
-            told = json.loads((place / "lesion.json").read_text())
+            lesions = place / "lesion.json"
+            told = json.loads(lesions.read_text()) if lesions.is_file() else {}
             same &= all(row[name] == ("" if told.get(name) is None else str(told[name])) for name in NUMBERS)
         else:
             message = errors.strip().removeprefix("error: ")
@@ -150,7 +151,7 @@ def run_and_kill(where, out, kills, *, seed=0, most_s=12.0, workers=2, least_s=2
     left, process = kills, None
     while left:
         if process is None or process.poll() is not None:
-            process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE)
+            process = subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL)
         time.sleep(drawn.uniform(least_s, most_s))
         if process.poll() is not None:  # all was done before the kill: some of it goes again
             for record in sorted(out.glob("cases/*/*.json"))[:2]:

@@ -1,6 +1,7 @@
 """Every block of code in README and the pages: Python and commands are run.
 
-Commands run with ``--all-blocks``, as `.ci/run` asks for; else they are understood, and pages without scans run.
+Blocks of bash and sh are understood, for they need a hospital or a data set. Commands run with ``--all-blocks``, as
+`.ci/run` asks for; else they are understood, and pages without scans run.
 
 A block that isn't run says why in a comment before it: ``<!-- not run: reason -->`` or, for commands whose options are
 still checked, ``<!-- parsed only: reason -->``.
@@ -46,8 +47,10 @@ def test_commands_are_understood(page):
     """Every option of every command on a page exists, and takes what is given. Mutation seen red: an option renamed."""
     group = typer.main.get_command(app)
     for block in blocks_of(page):
-        assert block.kind in ("", "text", "sh", "console", "python", "json"), f"a {block.kind} block?"
-        if block.kind in ("console", "sh", "") or page.name == "commands.md":
+        assert block.kind in ("", "text", "sh", "bash", "console", "python", "json", "toml", "yaml"), (
+            f"a {block.kind} block?"
+        )
+        if block.kind in ("console", "sh", "bash", "") or page.name == "commands.md":
             for words in commands_of(block):
                 command, context = group, None
                 while hasattr(command, "commands"):

@@ -11,8 +11,10 @@ from ctp_torch.ops.bolus.resample import resample_curves
 __all__ = ["SHAPE_POINTS", "bolus_shape"]
 
 SHAPE_POINTS = 26
-"""Points at which each curve is read, from half a width before the artery's onset to three after it: further on, noise
-outweighs the blood."""
+"""Points at which each curve is read, from half a width before the artery's onset to three after it.
+
+Further on, noise outweighs the blood.
+"""
 _HEIGHTS = (0.25, 0.5, 0.75)
 """Shares of the peak at which the first pass is measured."""
 _FINE_S = 0.05
