@@ -132,8 +132,9 @@ def calibrate(
     tmax_grid = [value for value in tmax_grid if value > least]  # half of a brain is never hypoperfused
     if any(case.survey.cbv_ratio is None for case in cases):
         rcbv_grid = ()
+    severe = 0.0
     if known and tmax_grid:
-        limits = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid, track)
+        limits, severe = _search_hypoperfusion(known, limits, tmax_grid, reduced_grid, track)
     limits, rcbf_errors, rcbv_errors = _search_core(cases, limits, rcbf_grid, rcbv_grid, track)
     if known and limits.reduced_rcbf:  # low flow has joined what is late: once more
         late = _Late(limits.tmax, limits.reduced_tmax, limits.reduced_rcbf)
@@ -150,6 +151,8 @@ def calibrate(
         near = _nearby(rcbv_grid, limits.rcbv)
         settled = {value: _core_error(cases, replace(limits, rcbv=value)) for value in track(near, "rCBV again")}
         limits = replace(limits, rcbv=_best(settled, limits.rcbv))
+    if limits.reduced_rcbf and severe:  # what was tried on the way doesn't count
+        limits = replace(limits, severe_tmax=max(severe, limits.tmax))
     return Calibration(limits, tmax_errors, rcbf_errors, rcbv_errors)
 
 
@@ -191,14 +194,17 @@ def _search_hypoperfusion(
     tmax_grid: Sequence[float],
     reduced_grid: Sequence[float],
     track: Track,
-) -> Thresholds:
-    """The limits with the right hypoperfusion: late, or later than that and less late where flow is reduced."""
+) -> tuple[Thresholds, float]:
+    """The limits with the right hypoperfusion: late, or later than that and less late where flow is reduced.
+
+    And what is severe by delay alone [s].
+    """
     by_delay = _errors(
         lambda t: _hypoperfusion_error(known, _with_tmax(limits, t)), tmax_grid, Thresholds.tmax, track, "Tmax"
     )
     limits = _with_tmax(limits, _best(by_delay, Thresholds.tmax))
     if len(tmax_grid) < _FEW or not reduced_grid:
-        return limits
+        return limits, limits.severe_tmax
     at = min(range(len(tmax_grid)), key=lambda i: abs(tmax_grid[i] - limits.tmax))
     conventional = min(tmax_grid, key=lambda t: abs(t - Thresholds.reduced_tmax))
     flows = [reduced_grid[share * (len(reduced_grid) - 1) // 3] for share in (2, 1)]
@@ -206,7 +212,7 @@ def _search_hypoperfusion(
     starts = [delayed, _Late(tmax_grid[-1], conventional, flows[1])]  # mostly by delay, and mostly by flow
     found = [_settled(known, limits, one, tmax_grid, reduced_grid) for one in track(starts, "Tmax and reduced flow")]
     best, error = min(found, key=lambda pair: pair[1])
-    return best.applied(limits) if error < min(by_delay.values()) else limits
+    return best.applied(limits) if error < min(by_delay.values()) else limits, limits.severe_tmax
 
 
 def _settled(
