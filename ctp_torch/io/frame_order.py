@@ -76,6 +76,8 @@ def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
     times
         ``(time, z)`` [s]
     """
+    import torch
+
     n_frames = len(hu)
     if n_frames < _FEWEST:
         return []
@@ -85,9 +87,13 @@ def swapped_frames(hu: Tensor, times: Tensor) -> list[str]:
     tissue = (at_rest > _TISSUE_HU[0]) & (at_rest < _TISSUE_HU[1])  # (z, pixels)
     if int(tissue.sum()) < _SAMPLES:
         return []
-    curve = some[:, tissue].double().mean(dim=1).cpu().numpy()
+    sums = torch.einsum("tzp,zp->zt", some, tissue.to(some.dtype)).double()  # quicker by far than to gather them
+    if not bool(sums.isfinite().all()):
+        sums = torch.einsum("tzp,zp->zt", some.nan_to_num(), tissue.to(some.dtype)).double()
+    counts = tissue.sum(dim=1)  # (z,)
+    curve = (sums.sum(dim=0) / counts.sum()).cpu().numpy()
     moments = times.double().median(dim=1).values.cpu().numpy()
-    slices = [some[:, z, inside].double().mean(dim=1).cpu().numpy() for z, inside in enumerate(tissue) if inside.any()]
+    slices = list((sums[counts > 0] / counts[counts > 0, None]).cpu().numpy())
     found = [pair for pair in _swaps(curve, moments) if _smooth_alone(slices, moments, pair)]
     if not found:
         return []

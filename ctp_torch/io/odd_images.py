@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["odd_images"]
 
-_SAMPLES = 32  # rows and columns looked at
+_SAMPLES = 20  # rows and columns looked at
 _FEWEST = 4  # frames from which a slice has a usual image
 _FAR_HU, _FAR = 60.0, 5.0
 _NAMED = 6

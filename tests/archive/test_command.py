@@ -55,7 +55,7 @@ def test_init_writes_settings_that_check_can_read(node, tmp_path):
 
 
 def test_check_tries_every_connection(node, file):
-    """Mutation seen red: an archive that isn't there passes."""
+    """Meant to catch: an archive that isn't there passes."""
     code, out, _ = node("check", file)
     lines = out.splitlines()
     assert code == 1
@@ -65,7 +65,7 @@ def test_check_tries_every_connection(node, file):
 
 
 def test_list_retry_park_and_purge(node, file, tmp_path):
-    """Mutations seen red: a retry that sends nothing; purging what is on its way."""
+    """Meant to catch: a retry that sends nothing; purging what is on its way."""
     assert "holds no queue yet" in node("status", file)[2]
     settings = NodeSettings(tmp_path / "node", keep_free_gb=0.0)
     queue = Queue(settings.folder)

@@ -77,7 +77,7 @@ def images(store):
 
 
 def test_who_may_send(opened, scan):
-    """Mutations seen red: addresses not looked at; any called title taken."""
+    """Meant to catch: addresses not looked at; any called title taken."""
     store, port = opened(peers=(Peer("CT1", "127.0.0.1"), Peer("CT2", "10.1.2.3"), Peer("CT3")))
     assert send(port, scan[0], calling="CT1") == 0
     assert send(port, scan[1], calling="CT3") == 0
@@ -88,7 +88,7 @@ def test_who_may_send(opened, scan):
 
 
 def test_no_room_is_said_as_such(opened, scan):
-    """Mutation seen red: success for an image that was thrown away."""
+    """Meant to catch: success for an image that was thrown away."""
     store, port = opened(keep_free_gb=1e6)
     association = call(port)
     assert association.send_c_store(scan[0]).Status == STATUS["full"] == 0xA700
@@ -147,7 +147,7 @@ def test_commitment_is_answered(opened, scan):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom drops sockets unclosed
 def test_a_destination_that_refuses(opened, scan):
-    """What isn't taken is told as such; what is taken at last is there. Mutation seen red: a failure taken for sent."""
+    """What isn't taken is told as such; what is taken at last is there. Meant to catch: a failure taken for sent."""
     from pynetdicom import evt
 
     from ctp_torch.archive.dicom_out import SendError
@@ -274,7 +274,7 @@ def resident_mb(process):
 def test_a_thousand_connections_of_garbage(apart, scan):
     """Open and held, then dropped; images come through meanwhile and after; memory stays.
 
-    Mutations seen red: lengths believed; connections not counted.
+    Meant to catch: lengths believed; connections not counted.
     """
     process, port, _ = apart
     before, handles, held = resident_mb(process), n_open(process), []
@@ -355,7 +355,7 @@ def certificates(tmp_path_factory):
 def test_tls_lets_in_whom_the_authority_knows(opened, scan, certificates):
     """Plain peers, strangers and old protocols don't get in; a handshake that never ends keeps nobody waiting.
 
-    Mutation seen red: peers' certificates not asked for.
+    Meant to catch: peers' certificates not asked for.
     """
     import ssl
 

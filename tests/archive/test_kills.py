@@ -14,7 +14,7 @@ from .conftest import ORTHANC
 def test_twenty_kills(tmp_path):
     """``campaign.py kills --studies 20 --kills 100`` is the same at length.
 
-    Mutation seen red: cases that ran when their part died left as running.
+    Meant to catch: cases that ran when their part died left as running.
     """
     figures = kills(tmp_path, studies=4, n_kills=20, seed=3)
     assert figures["with exactly one complete result"] == 4, figures

@@ -145,7 +145,7 @@ def test_both_doors_give_back_each_result_once(hospital, tmp_path):
 def test_every_odd_arrival_ends_as_it_should(hospital):
     """Nothing is processed twice, and nothing waits for ever.
 
-    Mutations seen red: own results taken for images; completeness by silence alone.
+    Meant to catch: own results taken for images; completeness by silence alone.
     """
     archive, node, scans = hospital
     assert states(node, scans["A"]) == [("done", 80, None)]

@@ -50,7 +50,7 @@ def _answers(address):
 
 
 def test_what_it_shows(served):
-    """Mutations seen red: any file below a case; a study by its UID."""
+    """Meant to catch: any file below a case; a study by its UID."""
     address = served()
     page = httpx.get(address)
     assert "1.2.4.5" not in page.text

@@ -68,7 +68,7 @@ def states(store):
 
 
 def test_a_whole_series_is_a_case_once(scan, store):
-    """Mutations seen red: duplicates entered again; the case made at every look; the first half taken for a whole."""
+    """Meant to catch: duplicates entered again; the case made at every look; the first half taken for a whole."""
     assert set(put(store, scan[:40])) == {"new"}
     assert looked(store) == []
     assert states(store) == []  # 20 s: more must follow
@@ -85,7 +85,7 @@ def test_a_whole_series_is_a_case_once(scan, store):
 
 
 def test_a_missing_image_waits_then_is_parked_then_replaced(scan, store):
-    """Mutations seen red: waiting for ever; the parked case not named as replaced."""
+    """Meant to catch: waiting for ever; the parked case not named as replaced."""
     put(store, scan[:30] + scan[31:])
     assert looked(store) == []
     assert states(store) == []
@@ -123,7 +123,7 @@ def test_what_is_no_perfusion_series_ends(scan, store):
 
 
 def test_own_results_other_objects_and_damage(scan, store):
-    """Mutation seen red: own results kept as images."""
+    """Meant to catch: own results kept as images."""
 
     def own(one):
         one.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
@@ -186,7 +186,7 @@ for at in range(1, lines + 1, max(1, lines // 25)):
 def test_killed_anywhere_nothing_is_lost_or_half_there(scan, tmp_path):
     """Killed at points all through taking an image in: after mending it is here whole or not at all, never a rest.
 
-    Mutations seen red: the file moved before its row is committed; parts without a row left.
+    Meant to catch: the file moved before its row is committed; parts without a row left.
     """
     subprocess.run([sys.executable, "-c", CODE, str(tmp_path), str(scan[0])], check=True)
     seen = []
@@ -216,7 +216,7 @@ def test_files_without_a_row_are_found(scan, store):
 
 
 def test_full_disks_refuse_and_kept_days_end(scan, store):
-    """Mutations seen red: room judged once; deleting studies that are on their way."""
+    """Meant to catch: room judged once; deleting studies that are on their way."""
     put(store, scan)
     looked(store)
     now = time.time() + 8 * 86_400
@@ -234,7 +234,7 @@ def test_full_disks_refuse_and_kept_days_end(scan, store):
 
 
 def test_new_scans_go_first(scan, store):
-    """Mutation seen red: first come, first served."""
+    """Meant to catch: first come, first served."""
     put(store, scan)
     looked(store)
     store.queue.finish(store.queue.take_case()["id"], state="done")
@@ -287,14 +287,14 @@ def test_failure_page_joins_the_study(scan, tmp_path):
 
 
 def test_the_same_names_in_two_studies(scan, store):
-    """An anonymiser that doesn't renew UIDs: both studies keep their images. Mutation seen red: images known by UID."""
+    """An anonymiser that doesn't renew UIDs: both studies keep their images. Meant to catch: images known by UID."""
     put(store, scan[:2])
     assert put(store, scan[:2], lambda one: setattr(one, "StudyInstanceUID", "1.2.3")) == ["new", "new"]
     assert len(list(store._files())) == 4
 
 
 def test_logs_and_names_tell_nobody(scan, store, tmp_path):
-    """Mutation seen red: a UID in a message."""
+    """Meant to catch: a UID in a message."""
     put(store, scan[:4])
     uid = study_of(scan[0].parent)
     Journal("t", log=str(tmp_path / "log"), audit=str(tmp_path / "audit")).say("x", reason=f"--series {uid}#2")

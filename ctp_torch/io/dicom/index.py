@@ -52,13 +52,30 @@ def hidden_images(folder: Path) -> list[LeftOut]:
 
 def _walk(folder: Path) -> list[tuple[Path, bool]]:
     """All files under a folder in the order of their names, and whether a dot hides each, or a folder it lies in."""
-    files: list[tuple[Path, bool]] = []
-    for place, _, names in os.walk(folder):
-        home = Path(place)
-        hidden = any(part.startswith(".") for part in home.relative_to(folder).parts)
-        there = ((home / name, hidden or name.startswith(".")) for name in names)
-        files += [one for one in there if one[0].is_file()]
-    return sorted(files, key=lambda one: one[0].parts)
+    files: list[tuple[tuple[str, ...], str, bool]] = []
+    waiting: list[tuple[str, tuple[str, ...], bool]] = [(str(folder), (), False)]
+    while waiting:
+        place, parts, within = waiting.pop()
+        try:
+            entries = os.scandir(place)
+        except OSError:
+            continue
+        with entries:
+            for entry in entries:
+                names, hidden = (*parts, entry.name), within or entry.name.startswith(".")
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, names, hidden))
+                elif _is_file(entry):
+                    files.append((names, entry.path, hidden))
+    return [(Path(path), hidden) for _, path, hidden in sorted(files)]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or leads to one; what can't be asked is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def looks_like_dicom(path: Path) -> bool:
