@@ -122,6 +122,8 @@ def _child(told, files):
     """Run the command, and leave without the server's clean-up."""
     code = 99
     try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have them ignored, as nohup does
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream, path in ((1, files[0]), (2, files[1])):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
         if told.get("file_limit") is not None:

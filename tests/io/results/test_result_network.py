@@ -1,5 +1,6 @@
 """Results sent by one dcmtk program and received by another: every object arrives unchanged."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -19,8 +20,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
+# pynetdicom brings commands of the same names, which an environment puts first
+SYSTEM = os.pathsep.join(("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"))
+STORESCU, STORESCP = (shutil.which(name, path=SYSTEM) for name in ("storescu", "storescp"))
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("storescu") and shutil.which("storescp")), reason="dcmtk is not installed")
+@pytest.mark.skipif(not (STORESCU and STORESCP), reason="dcmtk is not installed")
 def test_every_object_arrives_unchanged(tmp_path):
     """All elements of all objects, pixels included, compared one by one."""
     made_scan(tmp_path / "ct")
@@ -30,7 +36,7 @@ def test_every_object_arrives_unchanged(tmp_path):
     (tmp_path / "in").mkdir()
     port = free_port()
     receiver = subprocess.Popen(
-        ["storescp", "--promiscuous", "--output-directory", str(tmp_path / "in"), str(port)],
+        [STORESCP, "--promiscuous", "--output-directory", str(tmp_path / "in"), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -45,7 +51,7 @@ def test_every_object_arrives_unchanged(tmp_path):
                 time.sleep(0.05)
         sent = subprocess.run(
             [
-                "storescu",
+                STORESCU,
                 "--required",
                 "--scan-directories",
                 "--recurse",
