@@ -112,13 +112,6 @@ def _change(pairs, *, absolute):
     return new - old if absolute else new / old - 1.0
 
 
-def spread(text):
-    """Seed and indices of SEED:FIRST-LAST."""
-    seed, _, rest = text.partition(":")
-    first, _, last = rest.partition("-")
-    return [(int(seed), index) for index in range(int(first), int(last or first) + 1)]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("patients", nargs="+", help="SEED:FIRST-LAST")
@@ -126,7 +119,7 @@ def main():
     parser.add_argument("--name", default="beside_vessels")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ops.DeconvolutionWarning)
-    rows = [measure(seed, index, options.size) for text in options.patients for seed, index in spread(text)]
+    rows = [measure(seed, index, options.size) for seed, index in common.patients_of(options.patients)]
     common.write(options.name, {"size": options.size, **summary(rows), "rows": rows})
 
 

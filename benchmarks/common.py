@@ -138,3 +138,13 @@ def write(name, results, *, device="cpu"):
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(device), **figures}, indent=2) + "\n")
     return path
+
+
+def patients_of(texts):
+    """Seeds and indices of SEED:FIRST-LAST."""
+    listed = []
+    for text in texts:
+        seed, _, rest = text.partition(":")
+        first, _, last = rest.partition("-")
+        listed += [(int(seed), index) for index in range(int(first), int(last or first) + 1)]
+    return listed

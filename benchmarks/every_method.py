@@ -58,16 +58,6 @@ def summary(rows):
     return table
 
 
-def spread(texts):
-    """Seeds and indices of SEED:FIRST-LAST."""
-    listed = []
-    for text in texts:
-        seed, _, rest = text.partition(":")
-        first, _, last = rest.partition("-")
-        listed += [(int(seed), index) for index in range(int(first), int(last or first) + 1)]
-    return listed
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("patients", nargs="+", help="SEED:FIRST-LAST")
@@ -76,7 +66,7 @@ def main():
     warnings.simplefilter("ignore", ops.DeconvolutionWarning)
     torch.set_num_threads(1)
     rows = []
-    for seed, index in spread(options.patients):
+    for seed, index in common.patients_of(options.patients):
         patient = render_patient(seed, index, size=options.size)
         scan = pipeline.prepare(patient.series, slab_mm=0.0)
         for name in (*METHODS, *MODELS):

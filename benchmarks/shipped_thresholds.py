@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 
+import common
 import torch
 
 from ctp_torch import ops, pipeline
@@ -165,16 +166,6 @@ def _origin(name):
     return MapsOrigin(name.removesuffix("-inside"), smoothing, width, 0, volume)
 
 
-def spread(texts):
-    """Seeds and indices of SEED:FIRST-LAST."""
-    listed = []
-    for text in texts:
-        seed, _, rest = text.partition(":")
-        first, _, last = rest.partition("-")
-        listed += [(int(seed), index) for index in range(int(first), int(last or first) + 1)]
-    return listed
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*")
@@ -187,7 +178,9 @@ def main():
     warnings.simplefilter("ignore", ops.DeconvolutionWarning)
     torch.set_num_threads(1)
     names = options.names or ["csvd-inside", *METHODS, *MODELS]
-    chosen, checked = (cases_of(spread(texts), names, options.size) for texts in (options.calibrate, options.check))
+    chosen, checked = (
+        cases_of(common.patients_of(texts), names, options.size) for texts in (options.calibrate, options.check)
+    )
     for name in names:
         sets = [(cases[name], spared) for cases, spared in (chosen, checked)]
         ship(name, *sets, options.size, options.folder, coarse=options.coarse)

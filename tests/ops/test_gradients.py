@@ -40,6 +40,21 @@ def test_those_that_can_not_be_followed_say_so(name):
         getattr(ops, name)(values, aif, 1.0).cbf.sum().backward()
 
 
+def test_what_compiled_loops_do_is_refused(loops):
+    """Mutation seen red: the refusals taken out, whose results then say that nothing depends on anything."""
+    image = torch.rand(12, 12, requires_grad=True)
+    values, aif = curves()
+    for compute in (
+        lambda: ops.median_filter(image),
+        lambda: ops.ssim_map(image, image.detach(), data_range=1.0),
+        lambda: ops.seen_share(ops.Passage(values.float(), aif.float(), 1.0)),
+    ):
+        with pytest.raises(RuntimeError, match="differentiation"):
+            compute()
+    with torch.no_grad():
+        assert ops.median_filter(image).shape == (12, 12)
+
+
 def test_maps_without_residues_are_followed_too():
     values, aif = curves()
     assert torch.autograd.gradcheck(lambda c: ops.csvd(c, aif, 1.0, residues=False).cbf, (values,), atol=1e-4)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.gradients import refuse_gradient
 from ctp_torch.ops.compute.threads import in_threads
 from ctp_torch.ops.deconvolution.result import chunks
 
@@ -73,7 +74,7 @@ def match_atoms(curves: Tensor, atoms: Tensor, log_prior: Tensor, parameters: Te
 
 
 def posterior_mean(curves: Tensor, atoms: Tensor, log_prior: Tensor, values: Tensor) -> Tensor:
-    """Expectation ``(voxels,)`` of a quantity of the atoms, weighted as in :func:`match_atoms`.
+    """Expectation ``(voxels,)`` of a quantity of the atoms, weighted as in :func:`match_atoms`; without a gradient.
 
     Parameters
     ----------
@@ -86,6 +87,7 @@ def posterior_mean(curves: Tensor, atoms: Tensor, log_prior: Tensor, values: Ten
     values
         ``(atoms,)`` the quantity
     """
+    refuse_gradient("the completion of CBV", curves)
     _, unit = _unit_atoms(atoms, curves)
     prior, values, means = log_prior.to(curves), values.to(curves), curves.new_empty(len(curves))
     library = fused_library(curves.device) if curves.dtype == torch.float32 else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.bolus.curve_numbers import half_rise_time, parabola_offset
+from ctp_torch.ops.compute.gradients import gradient_asked
 from ctp_torch.ops.deconvolution.passage import Passage
 from ctp_torch.ops.deconvolution.units import SECONDS_PER_MINUTE
 
@@ -130,7 +131,7 @@ def read_filtered(filters: Tensor, lags: Tensor, passage: Passage, *, residues: 
     if not residues:
         filters = torch.nn.functional.pad(filters, (0, 0, 0, -n_lags % _LANES))  # products of 31 columns are slow
     transposed = filters.to(curves).T.contiguous()  # (time, lags)
-    if torch.is_grad_enabled() and curves.requires_grad:  # gradients need memory that isn't written to again
+    if gradient_asked(curves):  # gradients need memory that isn't written to again
         k = curves @ transposed
         kept = {"k": k, "lags": lags.to(curves)} if residues else {}
         return from_peak(*peak_of_residue(k[:, :n_lags], lags), passage, **kept)

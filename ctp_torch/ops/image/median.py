@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.gradients import refuse_gradient
 from ctp_torch.ops.compute.threads import in_threads, n_threads
 
 if TYPE_CHECKING:
@@ -51,11 +52,14 @@ def median_filter(images: Tensor, size: int = 3, *, out: Tensor | None = None) -
         if ``size`` is not odd and positive, ``images`` has fewer than two dimensions, or ``out`` doesn't fit
     TypeError
         if ``images`` is complex or bool
+    RuntimeError
+        if a gradient is asked for
 
     References
     ----------
     Smith, Implementing median filters in XC4000E FPGAs, Xcell 23 (1996): the nine-value network.
     """
+    refuse_gradient("median_filter", images)
     if size < 1 or size % 2 == 0:
         raise ValueError(f"size must be a positive odd number of pixels, got {size}")
     if images.ndim < 2:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.gradients import gradient_asked
 from ctp_torch.ops.compute.threads import in_threads, n_threads
 
 __all__ = ["gaussian_smooth", "smooth_beside", "smooth_in_time", "smooth_inside"]
@@ -59,7 +60,7 @@ def gaussian_smooth(images: Tensor, sigma: float | tuple[float, float], *, chunk
     if math.ceil(4 * sigma_y) >= height or math.ceil(4 * sigma_x) >= width:
         raise ValueError(f"a Gaussian of {sigma} pixels doesn't fit into an image of {height} x {width}")
     flat = images.reshape(-1, height, width)
-    if images.requires_grad and torch.is_grad_enabled():
+    if gradient_asked(images):
         return _followed(flat, (sigma_y, sigma_x), chunk).reshape(images.shape)
     result = torch.empty_like(flat, memory_format=torch.contiguous_format)
     if flat.dtype in _COMPILED and fused_library(flat.device) is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.gradients import gradient_asked, refuse_gradient
 from ctp_torch.ops.compute.threads import in_threads, n_threads
 
 __all__ = ["ssim", "ssim_map"]
@@ -46,7 +47,7 @@ def ssim(prediction: Tensor, target: Tensor, *, data_range: float) -> Tensor:
     Wang et al. 2004, IEEE TIP 13:600, doi:10.1109/TIP.2003.819861. Where a gradient is asked for, pytorch-msssim's.
     """
     first, second = _images(prediction, target, data_range)
-    if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+    if gradient_asked(first, second):
         from pytorch_msssim import ssim as msssim
 
         values: Tensor = msssim(
@@ -76,7 +77,10 @@ def ssim_map(prediction: Tensor, target: Tensor, *, data_range: float) -> Tensor
     ------
     ValueError
         as `ssim`
+    RuntimeError
+        if a gradient is asked for; `ssim` has one
     """
+    refuse_gradient("ssim_map", prediction, target)
     first, second = _images(prediction, target, data_range)
     if prediction.ndim == 4:
         raise ValueError(f"ssim_map takes (y, x) or (n, y, x), got {tuple(prediction.shape)}")

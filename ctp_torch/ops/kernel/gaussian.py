@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ctp_torch.ops.compute.compiled import fused_library
+from ctp_torch.ops.compute.gradients import gradient_asked
 from ctp_torch.ops.compute.memory import free_bytes, in_row_blocks
 from ctp_torch.ops.compute.threads import in_threads, n_groups, n_threads
 from ctp_torch.ops.kernel.fused import add_growth_products, add_power_products, working_memory, write_powers
@@ -50,7 +51,7 @@ def gaussian_kernel(X: Tensor, Z: Tensor, *, gamma: float | Tensor, out: Tensor 
         gamma = gamma.to(X)[..., None, None]
     shift = Z.mean(-2, keepdim=True)
     left, right = _left(X - shift, gamma), _right(Z - shift, gamma)
-    if _followed(left, right):
+    if gradient_asked(left, right):
         return torch.matmul(left, right.mT).clamp_max(0.0).exp2()  # in new memory, as gradients need
     if X.ndim > 2 or Z.ndim > 2 or X.device.type != "cpu":
         return torch.matmul(left, right.mT, out=out).clamp_max_(0.0).exp2_()  # rounding must not lift any above 1
@@ -100,7 +101,7 @@ def gaussian_kernel_matmul(X: Tensor, Z: Tensor, W: Tensor, *, gamma: float) -> 
     gamma
         inverse squared width
     """
-    if _followed(X, Z, W):
+    if gradient_asked(X, Z, W):
         return gaussian_kernel(X, Z, gamma=gamma).to(W.dtype) @ W
     shift = Z.mean(0)
     z, (n_rows, n_columns) = Z - shift, _product_block(X, len(Z))
@@ -242,11 +243,6 @@ def gaussian_gram_matmul(X: Tensor, W: Tensor, *, gamma: float, share: int = 0, 
 def _squares(x: Tensor) -> Tensor:
     """The squared norms of the rows, (n, 1) in float64."""
     return x.square().sum(1, keepdim=True, dtype=torch.float64)
-
-
-def _followed(*tensors: Tensor) -> bool:
-    """Whether autograd wants to know what is done with these."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _left(x: Tensor, gamma: float | Tensor) -> Tensor:
