@@ -66,7 +66,7 @@ def volumes():
              ("median_absolute_ml", "mean_absolute_ml", "bias_ml"))]
             for name, v in one["overall"]["volumes"].items()
         ]  # fmt: skip
-        parts.append(f"""{one["overall"]["patients"]} patients of {one["size"]} x {one["size"]}, csvd, errors in mL
+        parts.append(f"""{one["overall"]["patients"]} patients of {one["size"]} x {one["size"]}, csvd with the rules of version 0.1, errors in mL
 (`python benchmarks/vessels_and_lesions.py`). "Conventional" is CBF below 30 % within Tmax above 6 s.
 
 {table(["volume", "median error", "mean error", "bias"], rows)}""")
