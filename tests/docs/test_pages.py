@@ -37,7 +37,7 @@ def test_readme_is_short_and_its_numbers_are_measured():
     assert f"on {len(mix['rows'])} unseen digital patients" in words
     assert f"{core:.1f} mL on average (perfect maps by the same rule: {floor:.1f}), hypoperfusion by {slow:.1f}" in words
     ours = json.loads((results / "patient.json").read_text(encoding="utf-8"))["runs"]["ctp_torch"][0]
-    assert f"takes {ours['seconds']:.0f} s on two cores" in words
+    assert f"took {ours['seconds']:.0f} s on two cores" in words
 
 
 def test_releases_agree():
