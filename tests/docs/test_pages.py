@@ -35,7 +35,8 @@ def test_readme_is_short_and_its_numbers_are_measured():
     slow = mix["rules"]["default"]["hypoperfusion_mean_absolute_ml"]
     words = " ".join(text.split())
     assert f"on {len(mix['rows'])} unseen digital patients" in words
-    assert f"{core:.1f} mL on average (perfect maps by the same rule: {floor:.1f}), hypoperfusion by {slow:.1f}" in words
+    assert f"{core:.1f} mL on average (perfect maps by the same rule: {floor:.1f})" in words
+    assert f"hypoperfusion by {slow:.1f}" in words
     ours = json.loads((results / "patient.json").read_text(encoding="utf-8"))["runs"]["ctp_torch"][0]
     assert f"took {ours['seconds']:.0f} s on two cores" in words
 
